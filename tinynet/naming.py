@@ -1,0 +1,117 @@
+"""Names: ``dense``, ``dense_1`` … for objects, and the way from a name back to an object.
+
+Keras lets one write ``"adam"``, ``"Adam"``, ``Adam``, ``Adam()`` or a configuration, wherever
+an optimizer is wanted, and the same for losses, metrics, activations and initializers. What
+those have in common is here; each module's `get` says what it knows.
+"""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+_counts: Counter[str] = Counter()
+
+
+def snake_case(class_name: str) -> str:
+    """``BatchNorm2D`` → ``batch_norm2d``, as Keras spells it.
+
+    >>> snake_case("GlorotUniform")
+    'glorot_uniform'
+    """
+    name = re.sub(r"\W+", "", class_name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def unique(instance: object) -> str:
+    """The automatic name of `instance`: its class, numbered from the second one on."""
+    stem = snake_case(type(instance).__name__)
+    number = _counts[stem]
+    _counts[stem] += 1
+    return f"{stem}_{number}" if number else stem
+
+
+def clear() -> None:
+    """Forget which names were given."""
+    _counts.clear()
+
+
+def check(name: Any) -> str:
+    """`name` if it can be one; Keras's files use ``/`` to separate names."""
+    if not isinstance(name, str) or "/" in name:
+        raise ValueError(
+            "Argument `name` must be a string and cannot contain character `/`. "
+            f"Received: name={name!r}. Write: name={str(name).replace('/', '_')!r}"
+        )
+    return name
+
+
+def lookup(kind: str, identifier: Any, known: Mapping[str, Any]) -> Any:
+    """What `identifier` names among `known`, or a ValueError with the near names."""
+    if isinstance(identifier, str):
+        if identifier in known:
+            return known[identifier]
+        near = difflib.get_close_matches(identifier.lower(), known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        names = ", ".join(sorted(name for name in known if name.islower()) or sorted(known))
+        raise ValueError(
+            f"Could not interpret {kind} identifier: {identifier}. {hint}Known names: {names}."
+        )
+    raise ValueError(
+        f"Could not interpret {kind} identifier: {identifier!r} (of type {type(identifier)}). "
+        f"Write its name, such as {min(known, key=len)!r}, or an object."
+    )
+
+
+def instance_from(kind: str, identifier: Any, known: Mapping[str, Any], base: type) -> Any:
+    """An instance of `base` from a name, a class, an instance or a configuration."""
+    if isinstance(identifier, base):
+        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    if isinstance(identifier, Mapping) and "class_name" in identifier:
+        return lookup(kind, identifier["class_name"], known).from_config(
+            dict(identifier.get("config") or {})
+        )
+    return lookup(kind, identifier, known)()
+
+
+def by_both_names(*classes: type) -> dict[str, Any]:
+    """The classes under Keras's two spellings, ``GlorotUniform`` and ``glorot_uniform``."""
+    return {n: c for c in classes for n in (c.__name__, snake_case(c.__name__))}
+
+
+def serialize(instance: Any, module: str) -> dict[str, Any]:
+    """`instance` in the nested form in which Keras writes objects into a configuration."""
+    return {
+        "module": module,
+        "class_name": type(instance).__name__,
+        "config": instance.get_config(),
+        "registered_name": None,
+    }
+
+
+def refuse(where: str, arguments: Mapping[str, Any], keras_has: Mapping[str, Any]) -> None:
+    """Raise for each argument that tinynet does not support; Keras's defaults may be spelled out.
+
+    Arguments:
+        where: the class or call that was given the arguments.
+        arguments: what came beyond the parameters that tinynet has.
+        keras_has: Keras's further parameters, with their defaults.
+    """
+    unknown = {name: value for name, value in arguments.items() if name not in keras_has}
+    if unknown:
+        raise ValueError(
+            f"Unrecognized keyword arguments passed to {where}: {unknown}. "
+            f"Argument(s) not recognized: {unknown}"
+        )
+    for name, value in arguments.items():
+        default = keras_has[name]
+        nothing = (value is None or value is False) and not default
+        if not nothing and value is not default and value != default:
+            raise ValueError(
+                f"{where} was given {name}={value!r}, which Keras has and tinynet has not. "
+                f"Leave {name} out (that is {name}={default!r}), or use Keras for this model."
+            )

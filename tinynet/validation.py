@@ -1,0 +1,230 @@
+"""Errors that teach: what was expected, what came, and the line to write instead.
+
+Everything that can be told from the arguments alone is told here, before anything is trained.
+What arrays *contain* is not looked through: that would cost a pass over all data. A NaN shows
+in the loss, and `training` says then where it came from.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinynet import config
+from tinynet.backend import Shape
+
+
+def array(value: Any, name: str) -> np.ndarray:
+    """`value` if it is an array of numbers that `fit` can take.
+
+    Raises:
+        ValueError: for anything but an array, or an array of something other than real numbers.
+    """
+    if not isinstance(value, np.ndarray):
+        text = repr(value)
+        short = text if len(text) < 60 else text[:57] + "..."
+        write = f"{name} = np.asarray({name})"
+        if callable(value) or hasattr(value, "__next__") or hasattr(value, "as_numpy_iterator"):
+            write = f"collect the batches into one array first: {name} = np.concatenate(batches)"
+        raise ValueError(
+            f"Unrecognized data type: {name}={short} (of type {type(value)}). "
+            f"Expected a NumPy array. Write: {write}"
+        )
+    if value.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Expected {name} to hold numbers, received an array of dtype {value.dtype} and "
+            f'shape {value.shape}. Write: {name} = {name}.astype("float32")'
+        )
+    if value.ndim == 0:
+        raise ValueError(
+            f"Expected {name} to have an axis of samples, received a single number, shape (). "
+            f"Write: {name} = {name}.reshape(1, 1)"
+        )
+    return value
+
+
+def same_length(arrays: Mapping[str, np.ndarray | None]) -> None:
+    """Raise a ValueError unless all arrays hold one and the same number of samples, above 0."""
+    present = {name: value for name, value in arrays.items() if value is not None}
+    if len({len(value) for value in present.values()}) > 1:
+        sizes = "".join(f"'{name}' sizes: {len(value)}\n" for name, value in present.items())
+        raise ValueError(
+            "Data cardinality is ambiguous. Make sure all arrays contain the same number of "
+            f"samples.{sizes}"
+        )
+    for name, value in present.items():
+        if not value.size:
+            raise ValueError(
+                f"Expected at least one sample, received {name} of shape {value.shape}."
+            )
+
+
+def triple(x: Any, y: Any, sample_weight: Any, prefix: str = "") -> tuple[Any, Any, Any]:
+    """Samples, targets (or None) and weights (or None), each checked, and checked together."""
+    x = array(x, f"{prefix}x")
+    y = None if y is None else array(y, f"{prefix}y")
+    if sample_weight is not None:
+        sample_weight = array(sample_weight, f"{prefix}sample_weight")
+        if sample_weight.size != len(sample_weight):
+            raise ValueError(
+                "Expected sample_weight to hold one number for each sample, shape (n,), "
+                f"received shape {sample_weight.shape}."
+            )
+    same_length({f"{prefix}x": x, f"{prefix}y": y, f"{prefix}sample_weight": sample_weight})
+    return x, y, sample_weight
+
+
+def validation_data(data: Any) -> tuple[Any, Any, Any]:
+    """The parts of `fit`'s `validation_data`: (x, y) or (x, y, sample_weight)."""
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        what = f"a {type(data).__name__}"
+        if isinstance(data, tuple | list):
+            what += f" of {len(data)}"
+        raise ValueError(
+            "Expected validation_data to be a tuple (x, y) or (x, y, sample_weight), "
+            f"received {what}. Write: validation_data=(x_test, y_test)"
+        )
+    x, y, *weight = data
+    return triple(x, y, weight[0] if weight else None, prefix="validation ")
+
+
+def input_shape(shape: Shape, expected: Shape, model: str) -> str:
+    """How samples of `shape` fit a model that expects `expected`: as they are, or by an axis of 1.
+
+    Returns:
+        ``"same"``, ``"expand"`` (x lacks a last axis of length 1) or ``"squeeze"`` (it has one
+        too many).
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    if _fits(shape, expected):
+        return "same"
+    if expected[-1:] == (1,) and _fits((*shape, 1), expected):
+        return "expand"
+    if shape[-1:] == (1,) and _fits(shape[:-1], expected):
+        return "squeeze"
+    wanted = ", ".join("n" if size is None else str(size) for size in expected)
+    hint = f"Write: x = x.reshape(-1{''.join(f', {size}' for size in expected[1:])})"
+    if _fits((None, *shape), expected):
+        hint = "A single sample needs a batch axis. Write: x[None]"
+    raise ValueError(
+        f"Model '{model}' expects input of shape ({wanted}), "
+        f"received input of shape {shape}. {hint}"
+    )
+
+
+def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(
+        want is None or have is None or have == want
+        for have, want in zip(shape[1:], expected[1:], strict=True)
+    )
+
+
+def count(value: Any, name: str, default: int | None = None, least: int = 1) -> int:
+    """`value` if it is a whole number of at least `least`; `default` where it is None.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if value is None and default is not None:
+        return default
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(
+            f"Expected {name} to be a whole number of at least {least}, received: "
+            f"{value!r}. Write: {name}={max(default or 1, least)}"
+        )
+    return int(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """`value` if it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(
+            f"Expected {name} to be True or False, received: {value!r}. Write: {name}=True"
+        )
+    return bool(value)
+
+
+def share(value: Any, name: str) -> float:
+    """`value` if it is a number from 0 to below 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(
+            f"Expected {name} to be at least 0 and below 1, received: {value!r}. Write: {name}=0.1"
+        )
+    return float(value)
+
+
+def schedule(frequency: Any) -> Callable[[int], bool]:
+    """`validation_freq`: every so many epochs, or after those in a list; epochs count from 1."""
+    if isinstance(frequency, Sequence | set) and not isinstance(frequency, str):
+        chosen = {count(epoch, "an epoch in validation_freq") for epoch in frequency}
+        return chosen.__contains__
+    every = count(frequency, "validation_freq")
+    return lambda epoch: epoch % every == 0
+
+
+def class_weight(weights: Any) -> Mapping[int, float]:
+    """`weights` if it is a dictionary from class numbers to numbers."""
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(k, int | np.integer) and isinstance(v, int | float | np.number)
+        for k, v in weights.items()
+    ):
+        raise ValueError(
+            "Expected class_weight to be a dictionary from class numbers to weights, received: "
+            f"{weights!r}. Write: class_weight={{0: 1.0, 1: 2.0}}"
+        )
+    return weights
+
+
+def not_compiled(model: str) -> ValueError:
+    return ValueError(
+        f"You must call `compile()` before using the model. Model '{model}' has no optimizer and "
+        'no loss yet. Write: model.compile(optimizer="adam", loss="categorical_crossentropy", '
+        'metrics=["acc"])'
+    )
+
+
+def no_optimizer() -> ValueError:
+    return ValueError(
+        "Expected an optimizer, received none (Keras's default, 'rmsprop', is not part of "
+        "tinynet). Write: model.compile(optimizer='adam', loss=…)"
+    )
+
+
+def not_finite(
+    expected: str, where: str, rate: float, data: Mapping[str, np.ndarray | None]
+) -> ValueError:
+    """The error for a loss or weights that became NaN or infinite, with the likeliest cause named.
+
+    Now that something is wrong anyway, the data are looked through.
+    """
+    for name, array in data.items():
+        row = _first_not_finite(array)
+        if row is not None:
+            cause = (
+                f"{name} holds NaN or infinity, first in sample {row}. "
+                f"Write: {name} = np.nan_to_num({name}), or leave such samples out"
+            )
+            break
+    else:
+        cause = (
+            "The data are finite, so the weights ran away (or were set so). Scale the inputs to "
+            "about 1 (x / 255 for pixels), or lower the learning rate, now "
+            f"{rate:g}: model.optimizer.learning_rate = {rate / 10:g}"
+        )
+    return ValueError(
+        f"Expected {expected} {where}. {cause}. The model is as it was before this call."
+    )
+
+
+def _first_not_finite(data: np.ndarray | None, block: int = 1024) -> int | None:
+    if data is None or data.dtype.kind != "f":
+        return None
+    for start in range(0, len(data), block):
+        rows = data[start : start + block].astype(config.floatx())  # 1e300 is infinite there
+        bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+        if bad.any():
+            return start + int(bad.argmax())
+    return None
