@@ -1,0 +1,177 @@
+"""Activations: what a layer does to its weighted sums z, and directly under each, the way back.
+
+An activation is a plain function ``a = f(z)``. Its backward takes the gradient that arrives,
+∂L/∂a, and the *output* a, and returns ∂L/∂z = ∂L/∂a · f′(z). That it needs a and not z is no
+accident: every derivative here can be written in terms of a, so a layer overwrites its sums
+with its outputs and keeps one array instead of two.
+
+`out` is the array to write the result to. A value may overwrite its own input; a backward wants
+an array apart from the two that it reads. Without `out` a new one is made.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from tinynet import backend, naming
+from tinynet.backend import Array
+
+Activation = Callable[..., Array]
+
+_backward: dict[Activation, Activation] = {}
+
+
+def backward_of(activation: Activation) -> Callable[[Activation], Activation]:
+    """Decorate a function ``(gradient, a, out=None)`` as the backward of `activation`."""
+
+    def remember(function: Activation) -> Activation:
+        _backward[activation] = function
+        return function
+
+    return remember
+
+
+def linear(x: Array, out: Array | None = None) -> Array:
+    """f(z) = z."""
+    z = backend.as_float(x)
+    return _copy(z, _place(z, out))
+
+
+@backward_of(linear)
+def linear_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
+    """f′(z) = 1: the gradient passes unchanged."""
+    return _copy(gradient, _place(gradient, out))
+
+
+def sigmoid(x: Array, out: Array | None = None) -> Array:
+    """σ(z) = 1 / (1 + e⁻ᶻ), between 0 and 1.
+
+    Source: https://keras.io/api/layers/activations/#sigmoid-function
+    """
+    xp = backend.xp
+    z = backend.as_float(x)
+    a = xp.negative(z, out=_place(z, out))
+    with backend.ignore_overflow():  # e⁻ᶻ = inf below z ≈ -88, and 1 / inf = 0 is right
+        xp.exp(a, out=a)
+    a += 1
+    return xp.reciprocal(a, out=a)
+
+
+@backward_of(sigmoid)
+def sigmoid_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
+    """σ′(z) = e⁻ᶻ / (1 + e⁻ᶻ)² = a (1 − a)."""
+    xp = backend.xp
+    slope = xp.subtract(1, a, out=_place(a, out))
+    slope *= a
+    slope *= gradient
+    return slope
+
+
+def tanh(x: Array, out: Array | None = None) -> Array:
+    """tanh z = (eᶻ − e⁻ᶻ) / (eᶻ + e⁻ᶻ), between −1 and 1.
+
+    Source: https://keras.io/api/layers/activations/#tanh-function
+    """
+    z = backend.as_float(x)
+    return backend.xp.tanh(z, out=_place(z, out))
+
+
+@backward_of(tanh)
+def tanh_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
+    """tanh′(z) = 1 − a²."""
+    xp = backend.xp
+    slope = xp.multiply(a, a, out=_place(a, out))
+    xp.subtract(1, slope, out=slope)
+    slope *= gradient
+    return slope
+
+
+def relu(x: Array, out: Array | None = None) -> Array:
+    """max(z, 0): the positive part.
+
+    Source: https://keras.io/api/layers/activations/#relu-function
+    """
+    z = backend.as_float(x)
+    return backend.xp.maximum(z, 0, out=_place(z, out))
+
+
+@backward_of(relu)
+def relu_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
+    """1 where z > 0, else 0 (also at z = 0, as in Keras): the sign of a, which is never below 0."""
+    slope = backend.xp.sign(a, out=_place(a, out))
+    slope *= gradient
+    return slope
+
+
+def softmax(x: Array, axis: int = -1, out: Array | None = None) -> Array:
+    """pₖ = eᶻᵏ / Σⱼ eᶻʲ: positive, and 1 in all.
+
+    The largest z is subtracted first. That divides numerator and denominator by the same number,
+    so it changes nothing but the range: the largest exponential is e⁰ = 1 and none overflows.
+
+    Source: https://keras.io/api/layers/activations/#softmax-function
+    """
+    xp = backend.xp
+    z = backend.as_float(x)
+    p = xp.subtract(z, z.max(axis=axis, keepdims=True), out=_place(z, out))
+    xp.exp(p, out=p)
+    p /= p.sum(axis=axis, keepdims=True)
+    return p
+
+
+@backward_of(softmax)
+def softmax_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
+    """Every output depends on every input: ∂pₖ/∂zⱼ = pₖ (δₖⱼ − pⱼ), δₖⱼ being 1 if k = j, else 0.
+
+    Summed over k, with gₖ = ∂L/∂pₖ arriving: ∂L/∂zⱼ = pⱼ (gⱼ − Σₖ gₖ pₖ), along the last axis.
+    """
+    mean = (gradient * a).sum(axis=-1, keepdims=True)
+    dz = backend.xp.subtract(gradient, mean, out=_place(a, out))
+    dz *= a
+    return dz
+
+
+def _place(like: Array, out: Array | None) -> Array:
+    return backend.xp.empty_like(like) if out is None else out
+
+
+def _copy(array: Array, out: Array) -> Array:
+    if out is not array:
+        out[...] = array
+    return out
+
+
+_KNOWN = {f.__name__: f for f in (linear, sigmoid, tanh, relu, softmax)}
+
+
+def get(identifier: Any) -> Activation:
+    """The function that a name stands for; None is `linear`, a function is itself.
+
+    >>> get("sigmoid")([0.0])
+    array([0.5], dtype=float32)
+    """
+    if identifier is None:
+        return linear
+    if callable(identifier):
+        return identifier
+    return naming.lookup("activation function", identifier, _KNOWN)
+
+
+def backward(activation: Activation) -> Activation:
+    """The backward of `activation`: a function ``(gradient, a, out=None)`` that gives ∂L/∂z.
+
+    Raises:
+        ValueError: if none was registered.
+    """
+    if activation not in _backward:
+        name = getattr(activation, "__name__", repr(activation))
+        raise ValueError(
+            f"Expected an activation with a backward, received: {name}. Write:\n"
+            f"    @tinynet.activations.backward_of({name})\n"
+            f"    def {name}_backward(gradient, a, out=None): ..."
+        )
+    return _backward[activation]
+
+
+def serialize(activation: Activation) -> str:
+    """The name under which a configuration holds `activation`."""
+    return activation.__name__
