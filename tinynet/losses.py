@@ -1,0 +1,350 @@
+"""Losses: one number that says how wrong the outputs are, and its gradient, where learning starts.
+
+A `Loss` has `call`, one value for each sample, and `backward`, the gradient of each of those
+values with respect to the outputs. What happens between samples and number, weighting and
+averaging, is the same for all and stands in the base class.
+
+Cross-entropy comes with two routes back. The general one goes through the probabilities: loss
+gradient, then softmax's backward. The fused one goes from the loss to softmax's inputs in one
+step, (p − y), which is exact, shorter, and still right where a probability has become 0.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from tinynet import activations, backend, naming
+from tinynet.backend import Array, Shape
+
+EPSILON = 1e-7  # Keras keeps probabilities this far from 0 and 1 before it takes logarithms
+
+_MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+
+
+class Loss:
+    """The base of every loss, tinynet's and your own: write `call` and `backward`.
+
+    Arguments:
+        name: how it is called.
+        reduction: ``"sum_over_batch_size"`` (also ``"mean"``) divides the weighted sum by the
+            number of values, ``"mean_with_sample_weight"`` by the sum of the weights,
+            ``"sum"`` by nothing; ``"none"`` or None returns the values.
+
+    Source: https://keras.io/api/losses/
+    """
+
+    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size"):
+        if reduction not in (*_MEANS, "sum", "none", None):
+            raise ValueError(
+                "Invalid value for argument `reduction`. Expected one of "
+                f"{[*_MEANS, 'sum', 'none', None]}, received: {reduction!r}. "
+                'Write: reduction="sum_over_batch_size"'
+            )
+        self.name = name or naming.snake_case(type(self).__name__)
+        self.reduction = reduction
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        """The loss ℓ of each sample, (batch,)."""
+        raise NotImplementedError(f"{type(self).__name__} has to define call(y_true, y_pred)")
+
+    def backward(self, y_true: Array, y_pred: Array) -> Array:
+        """∂ℓ/∂y_pred of each sample, in the shape of `y_pred`."""
+        raise NotImplementedError(f"{type(self).__name__} has to define backward(y_true, y_pred)")
+
+    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
+        """Raise a ValueError if targets and outputs of these shapes do not belong together."""
+
+    def scale(self, size: int, sample_weight: Array | None) -> float | Array:
+        """The factor 1/n by which the weighted sum of `size` values becomes the batch's loss."""
+        if self.reduction == "mean_with_sample_weight" and sample_weight is not None:
+            total = sample_weight.sum()
+            return (total != 0) / (total + (total == 0))  # 0 where all weights are 0, as in Keras
+        return 1 / size if self.reduction in _MEANS else 1.0
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The loss of a batch: L = (1/n) Σᵢ wᵢ ℓᵢ.
+
+        Arguments:
+            y_true: targets.
+            y_pred: outputs, (batch, …).
+            sample_weight: w, (batch,); 1 for each sample if not given.
+        """
+        y_pred = backend.as_float(y_pred)
+        y_true = backend.xp.asarray(y_true)
+        self.check_shapes(y_true.shape, y_pred.shape)
+        values = self.call(y_true, y_pred)
+        if sample_weight is not None:
+            weights = as_weights(sample_weight, values)
+            values = values * weights
+            sample_weight = weights
+        if self.reduction in ("none", None):
+            return values
+        return values.sum() * self.scale(values.size, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "reduction": self.reduction}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Loss":
+        return cls(**config)
+
+
+class CategoricalCrossentropy(Loss):
+    """ℓ = −Σₖ yₖ ln pₖ: the surprise at the true class, for one-hot targets.
+
+    Probabilities are divided by their sum and kept within [1e-7, 1 − 1e-7] before the logarithm,
+    so the worst loss of a sample is 16.118. Inside `fit`, where the last layer is a softmax, the
+    loss is computed from that layer's inputs instead, which needs no such limit.
+
+    Arguments:
+        from_logits: whether `y_pred` holds softmax's inputs instead of probabilities.
+        label_smoothing: s; targets become y (1 − s) + s/K for K classes.
+
+    Source: https://keras.io/api/losses/probabilistic_losses/#categoricalcrossentropy-class
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_crossentropy",
+        **unsupported: Any,
+    ) -> None:
+        naming.refuse(type(self).__name__, {"axis": axis, **unsupported}, _KERAS_LOSS)
+        super().__init__(name, reduction)
+        self.from_logits = bool(from_logits)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                f"Expected label_smoothing between 0 and 1, received: {label_smoothing}. "
+                "Write: label_smoothing=0.1"
+            )
+        self.label_smoothing = float(label_smoothing)
+
+    def targets(self, y_true: Array, y_pred: Array) -> Array:
+        """The probabilities that `y_pred` should be, in its shape and type."""
+        target = y_true.astype(y_pred.dtype, copy=False)
+        if self.label_smoothing:
+            classes = y_pred.shape[-1]
+            target = target * (1 - self.label_smoothing) + self.label_smoothing / classes
+        return target
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        target = self.targets(y_true, y_pred)
+        if self.from_logits:
+            return crossentropy_of_logits(target, y_pred, activations.softmax(y_pred))
+        q = y_pred / y_pred.sum(axis=-1, keepdims=True)
+        return -(target * backend.xp.log(q.clip(EPSILON, 1 - EPSILON))).sum(axis=-1)
+
+    def backward(self, y_true: Array, y_pred: Array) -> Array:
+        """With S = Σⱼ pⱼ and q = p / S: ∂ℓ/∂qₖ = −yₖ/qₖ, or 0 where q was clipped; and since
+        ∂qₖ/∂pⱼ = (δₖⱼ − qₖ)/S, ∂ℓ/∂pⱼ = (∂ℓ/∂qⱼ − Σₖ qₖ ∂ℓ/∂qₖ)/S.
+        """
+        target = self.targets(y_true, y_pred)
+        if self.from_logits:
+            return crossentropy_of_logits_backward(target, activations.softmax(y_pred))
+        total = y_pred.sum(axis=-1, keepdims=True)
+        q = y_pred / total
+        inside = (q >= EPSILON) & (q <= 1 - EPSILON)
+        dq = inside * -target / q.clip(EPSILON, 1)
+        return (dq - (dq * q).sum(axis=-1, keepdims=True)) / total
+
+    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
+        if y_true != y_pred:
+            integers = y_true in (y_pred[:-1], (*y_pred[:-1], 1))
+            raise ValueError(
+                "Arguments `target` and `output` must have the same shape. "
+                f"Received: target.shape={y_true}, output.shape={y_pred}. "
+                + (
+                    "The targets look like class numbers, and this loss wants one-hot rows. Write: "
+                    f"y = tinynet.utils.to_categorical(y, {y_pred[-1]}), "
+                    'or loss="sparse_categorical_crossentropy"'
+                    if integers
+                    else f"This loss wants one row of {y_pred[-1]} probabilities for each sample."
+                )
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "from_logits": self.from_logits,
+            "label_smoothing": self.label_smoothing,
+            "axis": -1,
+        }
+
+
+class SparseCategoricalCrossentropy(CategoricalCrossentropy):
+    """ℓ = −ln p_c: cross-entropy for targets given as class numbers c.
+
+    A class number that no output belongs to contributes 0, as in Keras.
+
+    Arguments:
+        from_logits: whether `y_pred` holds softmax's inputs instead of probabilities.
+
+    Source: https://keras.io/api/losses/probabilistic_losses/#sparsecategoricalcrossentropy-class
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str = "sparse_categorical_crossentropy",
+        **unsupported: Any,
+    ) -> None:
+        super().__init__(
+            from_logits,
+            axis=axis,
+            reduction=reduction,
+            name=name,
+            ignore_class=ignore_class,
+            **unsupported,
+        )
+
+    def targets(self, y_true: Array, y_pred: Array) -> Array:
+        """One-hot rows: comparing with 0, 1, 2 … needs no index, so no class can be out of range.
+
+        Labels may come as floats; Keras cuts off what stands behind the point.
+        """
+        xp = backend.xp
+        labels = y_true.reshape(*y_pred.shape[:-1], 1)
+        if labels.dtype.kind == "f":
+            labels = xp.trunc(labels)
+        return (labels == xp.arange(y_pred.shape[-1])).astype(y_pred.dtype)
+
+    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
+        if y_true not in (y_pred[:-1], (*y_pred[:-1], 1)):
+            raise ValueError(
+                "Arguments `target` and `output` must have the same shape up until the last "
+                f"dimension: target.shape={y_true}, output.shape={y_pred}. "
+                + (
+                    "The targets look one-hot, and this loss wants class numbers. Write: "
+                    'loss="categorical_crossentropy", or y = y.argmax(axis=-1)'
+                    if y_true == y_pred
+                    else "This loss wants one class number for each sample."
+                )
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "reduction": self.reduction,
+            "from_logits": self.from_logits,
+            "ignore_class": None,
+        }
+
+
+def crossentropy_of_logits(target: Array, z: Array, p: Array) -> Array:
+    """ℓ = −Σₖ yₖ ln pₖ for p = softmax(z), without the logarithm of a small number.
+
+    The largest p is never below 1/K, so its logarithm is safe, and it leads to all others:
+    pₖ / p_max = e^(zₖ − z_max), hence ln pₖ = zₖ − z_max + ln p_max.
+    """
+    log_p = z - z.max(axis=-1, keepdims=True)  # first, while the true class's may be exactly 0
+    log_p += backend.xp.log(p.max(axis=-1, keepdims=True))
+    return -(target * log_p).sum(axis=-1)
+
+
+def crossentropy_of_logits_backward(target: Array, p: Array) -> Array:
+    """∂ℓ/∂zⱼ = pⱼ Σₖ yₖ − yⱼ: p − y, where the targets sum to 1.
+
+    By softmax's Jacobian ∂pₖ/∂zⱼ = pₖ (δₖⱼ − pⱼ) we have ∂(ln pₖ)/∂zⱼ = δₖⱼ − pⱼ, the 1/pₖ of the
+    logarithm having cancelled; and −Σₖ yₖ (δₖⱼ − pⱼ) = pⱼ Σₖ yₖ − yⱼ.
+    """
+    return p * target.sum(axis=-1, keepdims=True) - target
+
+
+def match_rank(y_true: Array, y_pred: Array) -> Array:
+    """Targets (n,) for outputs (n, 1), or the reverse, in the outputs' shape.
+
+    Left alone, NumPy would compare each of n with each of n.
+    """
+    if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+        return y_true.reshape(*y_true.shape, 1)
+    if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
+        return y_true.reshape(y_true.shape[:-1])
+    return y_true
+
+
+def as_weights(sample_weight: Any, values: Array) -> Array:
+    """Weights (n,) or (n, 1), as floats that multiply `values`, (n, …)."""
+    weights = backend.xp.asarray(sample_weight).astype(values.dtype, copy=False)
+    shape = (len(weights), *(1,) * (values.ndim - 1))
+    return weights.reshape(shape) if weights.size == len(weights) else weights
+
+
+def categorical_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Array:
+    """`CategoricalCrossentropy` of each sample, (batch,), as a function.
+
+    >>> categorical_crossentropy([[0, 1]], [[0.5, 0.5]]).round(4)
+    array([0.6931], dtype=float32)
+    """
+    loss = CategoricalCrossentropy(from_logits, label_smoothing, axis, reduction=None)
+    return loss(y_true, y_pred)
+
+
+def sparse_categorical_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    ignore_class: int | None = None,
+    axis: int = -1,
+) -> Array:
+    """`SparseCategoricalCrossentropy` of each sample, (batch,), as a function.
+
+    >>> sparse_categorical_crossentropy([1], [[0.5, 0.5]]).round(4)
+    array([0.6931], dtype=float32)
+    """
+    loss = SparseCategoricalCrossentropy(from_logits, ignore_class, reduction=None, axis=axis)
+    return loss(y_true, y_pred)
+
+
+_KERAS_LOSS = {"axis": -1, "ignore_class": None, "dtype": None}
+_CLASS_OF: dict[Callable[..., Array], type[Loss]] = {
+    categorical_crossentropy: CategoricalCrossentropy,
+    sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
+}
+_KNOWN: dict[str, Any] = {f.__name__: f for f in _CLASS_OF}
+_KNOWN |= {c.__name__: c for c in _CLASS_OF.values()}
+
+
+def get(identifier: Any) -> Any:
+    """What a name stands for: a function (``"categorical_crossentropy"``) or a `Loss`.
+
+    >>> get("categorical_crossentropy").__name__
+    'categorical_crossentropy'
+    """
+    if identifier is None or isinstance(identifier, Loss):
+        return identifier
+    if isinstance(identifier, str):
+        found = naming.lookup("loss", identifier, _KNOWN)
+        return found() if isinstance(found, type) else found
+    if callable(identifier) and not isinstance(identifier, type):
+        return identifier
+    return naming.instance_from("loss", identifier, _KNOWN, Loss)
+
+
+def as_loss(identifier: Any) -> Loss:
+    """The `Loss`, with its gradient, that `compile` was given by name, function or object."""
+    found = get(identifier)
+    if isinstance(found, Loss):
+        return found
+    if found not in _CLASS_OF:
+        name = getattr(found, "__name__", repr(found))
+        raise ValueError(
+            f"Expected a loss with a gradient, received the function {name}. Write a subclass of "
+            "tinynet.losses.Loss with call(y_true, y_pred) and backward(y_true, y_pred)."
+        )
+    return _CLASS_OF[found]()
+
+
+def serialize(loss: Loss) -> dict[str, Any]:
+    """The configuration of `loss`, in Keras's form."""
+    return naming.serialize(loss, "keras.losses")

@@ -1,0 +1,66 @@
+"""A loss on top of a model's last layer, and the one place where two backward steps become one.
+
+Softmax and cross-entropy meet in nearly every classifier. Taken one after the other, the way back
+divides by a probability and then multiplies by it again; taken together, both cancel and p − y
+remains. `Objective` sees whether they meet, and then starts the way back below the softmax.
+"""
+
+from typing import Any
+
+from tinynet import activations
+from tinynet.backend import Array
+from tinynet.losses import (
+    CategoricalCrossentropy,
+    Loss,
+    SparseCategoricalCrossentropy,
+    as_weights,
+    crossentropy_of_logits,
+    crossentropy_of_logits_backward,
+    match_rank,
+)
+
+
+class Objective:
+    """A loss as training uses it: on top of one particular last layer, fused with it if it can be.
+
+    `forward` gives the loss of a batch; `backward` the gradient with which the way back starts:
+    with respect to the last layer's sums z where softmax and cross-entropy are fused (`fused`),
+    else with respect to its outputs.
+    """
+
+    def __init__(self, loss: Loss, layer: Any) -> None:
+        self.loss = loss
+        self.layer = layer
+        self.fused = (
+            type(loss) in (CategoricalCrossentropy, SparseCategoricalCrossentropy)
+            and not loss.from_logits  # type: ignore[attr-defined]
+            and getattr(layer, "activation", None) is activations.softmax
+            and hasattr(layer, "backward_from_z")
+        )
+
+    def forward(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> Array:
+        """L = (1/n) Σᵢ wᵢ ℓᵢ, a 0-d array that stays where the numbers are."""
+        self._y_pred = y_pred
+        if self.fused:
+            assert isinstance(self.loss, CategoricalCrossentropy)
+            self._y_true = self.loss.targets(y_true, y_pred)
+            values = crossentropy_of_logits(self._y_true, self.layer.logits, y_pred)
+        else:
+            self._y_true = match_rank(y_true, y_pred)
+            values = self.loss.call(self._y_true, y_pred)
+        self._weights = None if sample_weight is None else as_weights(sample_weight, values)
+        self._scale = self.loss.scale(values.size, self._weights)
+        if self._weights is not None:
+            values = values * self._weights
+        return values.sum() * self._scale
+
+    def backward(self) -> Array:
+        """∂L/∂z or ∂L/∂y_pred for each sample: that of ℓᵢ, times wᵢ/n."""
+        if self.fused:
+            gradient = crossentropy_of_logits_backward(self._y_true, self._y_pred)
+        else:
+            gradient = self.loss.backward(self._y_true, self._y_pred)
+        if self._weights is None:
+            return gradient * self._scale
+        factor = self._weights * self._scale
+        return gradient * factor.reshape(factor.shape + (1,) * (gradient.ndim - factor.ndim))
