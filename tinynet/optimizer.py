@@ -1,0 +1,217 @@
+"""The contract of an optimizer: `update` changes weights in place, by their gradient.
+
+An optimizer sees weights and gradients as arrays and knows nothing of layers. A model hands it
+one long vector (all its weights, end to end), so that a step is a handful of operations on
+whole vectors; alone, it takes a list of arrays of any shapes, as Keras's do.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tinynet import backend, config, naming
+from tinynet.backend import Array, HostArray
+
+_KERAS_OPTIMIZER = {
+    "weight_decay": None,
+    "clipnorm": None,
+    "clipvalue": None,
+    "global_clipnorm": None,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+    "amsgrad": False,
+}
+
+
+class Optimizer:
+    """The base of every optimizer, tinynet's and your own: write `update`, and name its `slots`.
+
+    >>> import numpy as np, tinynet
+    >>> weights = np.array([1, 2], "float32")
+    >>> optimizer = tinynet.optimizers.SGD(learning_rate=0.1)
+    >>> optimizer.build([weights])
+    >>> optimizer.apply_gradients([(np.array([10, 0], "float32"), weights)])
+    >>> weights
+    array([0., 2.], dtype=float32)
+
+    Arguments:
+        learning_rate: the length of a step, in units of the update; may be set at any time.
+        name: the optimizer's name; numbered by class if not given.
+
+    Source: https://keras.io/api/optimizers/
+    """
+
+    # The arrays that an optimizer keeps beside each array of weights, starting at zero.
+    slots: tuple[str, ...] = ()
+
+    def __init__(
+        self, learning_rate: float = 0.001, name: str | None = None, **unsupported: Any
+    ) -> None:
+        naming.refuse(type(self).__name__, unsupported, _KERAS_OPTIMIZER)
+        self.name = naming.unique(self) if name is None else naming.check(name)
+        self.learning_rate = learning_rate
+        self.iterations = 0
+        self._arrays: list[Array] | None = None
+        self._parts: list[Sequence[tuple[int, ...]]] = []
+        self._state: list[list[Array]] = []
+        self._scratch: list[Array] = []
+
+    def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
+        """Change `weights` in place by one step, and the arrays of `slots` with them.
+
+        Arguments:
+            weights, gradient: arrays of one shape.
+            state: the arrays of `slots`, in that order.
+            scratch: an array of that shape to write intermediate results to.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define update(…)")
+
+    def prepare(self, iteration: int) -> None:
+        """Compute what is the same for all weights in step `iteration`, counted from 1."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The length of a step; in float32 if that is `floatx`, as Keras holds it."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        if not is_number(value) or value < 0:
+            raise ValueError(
+                "Argument `learning_rate` should be float, at least 0. "
+                f"Received instead: learning_rate={value!r}. Write: learning_rate=0.001"
+            )
+        self._learning_rate = float(self._scalar(value))
+
+    @property
+    def built(self) -> bool:
+        return self._arrays is not None
+
+    def build(
+        self, var_list: Iterable[Array], parts: Iterable[Sequence[tuple[int, ...]]] | None = None
+    ) -> None:
+        """Make the state for the arrays that will be updated.
+
+        Arguments:
+            var_list: the arrays of weights.
+            parts: for each array, the shapes of the variables that lie in it end to end; by
+                default it is one variable.
+        """
+        self._arrays = list(var_list)
+        xp = backend.xp
+        self._state = [[xp.zeros_like(a) for _ in self.slots] for a in self._arrays]
+        self._scratch = [xp.empty_like(a) for a in self._arrays]
+        self._parts = [[a.shape] for a in self._arrays] if parts is None else list(parts)
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Array, Array]]) -> None:
+        """One step: change every array, in place, by its gradient.
+
+        Arguments:
+            grads_and_vars: pairs (gradient, array), the arrays in the order of `build`.
+
+        Raises:
+            ValueError: for other arrays than before, or a gradient of another shape; then
+                nothing is changed.
+        """
+        pairs = list(grads_and_vars)
+        self._check(pairs)
+        self.prepare(self.iterations + 1)
+        for (gradient, weights), state, scratch in zip(
+            pairs, self._state, self._scratch, strict=True
+        ):
+            self.update(weights, gradient, *state, scratch=scratch)
+        self.iterations += 1
+
+    def _check(self, pairs: Sequence[tuple[Array, Array]]) -> None:
+        for gradient, weights in pairs:
+            if gradient.shape != weights.shape:
+                raise ValueError(
+                    f"Expected a gradient of the weights' shape {weights.shape}, received "
+                    f"{gradient.shape}. Write: apply_gradients([(gradient, weights), …])"
+                )
+            if weights.dtype.kind != "f":
+                raise ValueError(
+                    f"Expected weights of a float type, received dtype {weights.dtype}. "
+                    'Write: weights = weights.astype("float32")'
+                )
+        if self._arrays is None:
+            self.build([weights for _, weights in pairs])
+        elif not self.is_built_for([weights for _, weights in pairs]):
+            raise ValueError(
+                f"Expected the {len(self._arrays)} arrays that this optimizer was built for, in "
+                f"their order, received {len(pairs)} arrays. An optimizer's state belongs to its "
+                "arrays: make a new optimizer for others."
+            )
+
+    def is_built_for(self, arrays: Sequence[Array]) -> bool:
+        """Whether the state belongs to just these arrays."""
+        known = self._arrays
+        return (
+            known is not None
+            and len(known) == len(arrays)
+            and all(a is b for a, b in zip(known, arrays, strict=True))
+        )
+
+    def rebind(self, arrays: Sequence[Array]) -> None:
+        """Go on with `arrays`, which hold what the arrays of `build` held."""
+        self._arrays = list(arrays)
+
+    @property
+    def variables(self) -> list[HostArray]:
+        """Copies of the whole state, in Keras's order: iteration, learning rate, then the slots
+        of the first variable, those of the second, and so on."""
+        np = backend.host
+        flat = [np.asarray(self.iterations, "int32"), np.asarray(self.learning_rate, "float32")]
+        for shapes, state in zip(self._parts, self._state, strict=True):
+            slots = [backend.to_numpy(array).ravel() for array in state]
+            start = 0
+            for shape in shapes:
+                stop = start + math.prod(shape)
+                flat += [slot[start:stop].reshape(shape) for slot in self.as_keras(slots)]
+                start = stop
+        return flat
+
+    def as_keras(self, slots: list[HostArray]) -> list[HostArray]:
+        """The slots in the units in which Keras holds them."""
+        return slots
+
+    def get_state(self) -> dict[str, Any]:
+        """A copy of all that training changes, for `set_state`."""
+        state = [[array.copy() for array in slots] for slots in self._state]
+        return {
+            "iterations": self.iterations,
+            "learning_rate": self._learning_rate,
+            "arrays": self._arrays,
+            "parts": self._parts,
+            "scratch": self._scratch,
+            "state": state,
+        }
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Return to what `get_state` copied; the copy stays as it is."""
+        self.iterations = saved["iterations"]
+        self._learning_rate = saved["learning_rate"]
+        self._arrays, self._parts = saved["arrays"], saved["parts"]
+        self._state = [[array.copy() for array in slots] for slots in saved["state"]]
+        self._scratch = saved["scratch"]
+
+    def _scalar(self, value: Any) -> Any:
+        """A number in the type that the step's scalars are computed in."""
+        return backend.host.dtype(config.floatx()).type(value)
+
+    def get_config(self) -> dict[str, Any]:
+        unused = {k: v for k, v in _KERAS_OPTIMIZER.items() if k != "amsgrad"}
+        return {"name": self.name, "learning_rate": self.learning_rate, **unused}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Optimizer":
+        return cls(**config)
+
+
+def is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(
+        value, int | float | backend.host.integer | backend.host.floating
+    )

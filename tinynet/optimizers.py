@@ -1,0 +1,169 @@
+"""Optimizers: how a gradient becomes a step. SGD as the contrast, Adam for work.
+
+The step's scalars are computed in float32, as Keras computes them. That is not pedantry:
+1 − 0.999 in float32 is 6e-5 off, Adam divides by its square root, and every backend of Keras
+shares the error. Computed in float64 the weights would be "more right", and not Keras's.
+"""
+
+import math
+from typing import Any
+
+from tinynet import backend, naming
+from tinynet.backend import Array, HostArray
+from tinynet.optimizer import Optimizer, is_number
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: a step against the gradient, with momentum if wanted.
+
+    - without momentum: w ← w − η g
+    - momentum μ: v ← μ v − η g, then w ← w + v: the step remembers where it was going
+    - nesterov: v as before, then w ← w + μ v − η g: the gradient corrects after the jump
+
+    Arguments:
+        learning_rate: η.
+        momentum: μ, from 0 to 1.
+        nesterov: whether to use Nesterov's form.
+
+    Source: Sutskever et al. 2013; https://keras.io/api/optimizers/sgd/
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        *,
+        name: str | None = None,
+        **unsupported: Any,
+    ) -> None:
+        super().__init__(learning_rate, name, **unsupported)
+        if not is_number(momentum) or not 0 <= momentum <= 1:
+            raise ValueError(
+                "`momentum` must be a float between [0, 1]. "
+                f"Received: momentum={momentum!r}. Write: momentum=0.9"
+            )
+        self.momentum = float(momentum)
+        self.nesterov = bool(nesterov)
+        if self.momentum:
+            self.slots = ("velocity",)
+
+    def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
+        step = backend.xp.multiply(gradient, self.learning_rate, out=scratch)  # η g
+        if not self.momentum:
+            weights -= step
+            return
+        (velocity,) = state
+        velocity *= self.momentum
+        velocity -= step
+        if self.nesterov:
+            weights -= step
+            weights += backend.xp.multiply(velocity, self.momentum, out=scratch)
+        else:
+            weights += velocity
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+
+
+class Adam(Optimizer):
+    """Adam: each weight's step is its mean gradient over the root of its mean square gradient.
+
+    With gradient g, in step t = 1, 2, 3 …:
+
+    - m ← β₁ m + (1 − β₁) g, a running mean of the gradients
+    - v ← β₂ v + (1 − β₂) g², a running mean of their squares
+    - both start at 0 and are therefore too small at first, by just 1 − β₁ᵗ and 1 − β₂ᵗ:
+      m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ)
+    - w ← w − η m̂ / (√v̂ + ε̂)
+
+    A weight whose gradient keeps its sign moves by about η a step, whatever the gradient's size.
+
+    Two rearrangements, neither of which changes the result. As in Keras, the two corrections are
+    one number, w ← w − α m / (√v + ε) with α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ); so ε stands outside of
+    them (the paper's "ε hat"). And m and v are kept divided by (1 − β₁) and (1 − β₂), as plain
+    sums m ← β₁ m + g and v ← β₂ v + g², which saves two passes over all weights in each step.
+
+    Arguments:
+        learning_rate: η.
+        beta_1: β₁, how much of the mean is kept from step to step, from 0 to below 1.
+        beta_2: β₂, the same for the mean square.
+        epsilon: ε, keeps the division from failing where all gradients were 0.
+
+    Source: Kingma and Ba 2015, https://arxiv.org/abs/1412.6980;
+    https://keras.io/api/optimizers/adam/
+    """
+
+    slots = ("m", "v")
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        *,
+        name: str | None = None,
+        **unsupported: Any,
+    ) -> None:
+        super().__init__(learning_rate, name, amsgrad=amsgrad, **unsupported)
+        for label, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
+            if not is_number(beta) or not 0 <= beta < 1:
+                raise ValueError(
+                    f"Expected {label} to be at least 0 and below 1, received: {beta!r}. "
+                    f"Write: {label}={0.9 if label == 'beta_1' else 0.999}"
+                )
+        self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
+
+    def prepare(self, iteration: int) -> None:
+        one, t = self._scalar(1), self._scalar(iteration)
+        beta_1, beta_2 = self._scalar(self.beta_1), self._scalar(self.beta_2)
+        alpha = self._scalar(self.learning_rate) * math.sqrt(one - beta_2**t) / (one - beta_1**t)
+        # m and v are sums instead of means: their factors (1 − β) go into α and ε.
+        root = math.sqrt(1 - self.beta_2)
+        self._alpha = float(alpha) * (1 - self.beta_1) / root
+        self._epsilon = self.epsilon / root
+
+    def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
+        xp = backend.xp
+        m, v = state
+        m *= self.beta_1
+        m += gradient
+        v *= self.beta_2
+        v += xp.multiply(gradient, gradient, out=scratch)
+        step = xp.sqrt(v, out=scratch)
+        step += self._epsilon
+        xp.divide(m, step, out=step)
+        step *= self._alpha
+        weights -= step
+
+    def as_keras(self, slots: list[HostArray]) -> list[HostArray]:
+        m, v = slots
+        return [m * (1 - self.beta_1), v * (1 - self.beta_2)]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "amsgrad": False,
+        }
+
+
+_KNOWN = naming.by_both_names(SGD, Adam)
+
+
+def get(identifier: Any) -> Optimizer:
+    """The optimizer that a name, class, configuration or instance stands for.
+
+    >>> get("adam").learning_rate
+    0.0010000000474974513
+    """
+    return naming.instance_from("optimizer", identifier, _KNOWN, Optimizer)
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """The configuration of `optimizer`, in Keras's form."""
+    return naming.serialize(optimizer, "keras.optimizers")
