@@ -1,0 +1,156 @@
+"""The caller's arrays, cut into batches: in order or shuffled, converted as they are handed out.
+
+Nothing is converted, copied or looked through as a whole. Images stay the bytes they are, a file
+mapped into memory stays on disk, and only the batch at hand becomes float32, in the same buffers
+at every step.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinynet import backend, config
+from tinynet.backend import Array
+
+Batch = tuple[Array, Array | None, Array | None]
+Samples = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # x, y, sample_weight
+
+
+class Rows:
+    """One array, handed out some rows at a time, in the type that a model computes in."""
+
+    def __init__(self, source: np.ndarray, dtype: Any) -> None:
+        self.source = np.asarray(source)  # of a memmap, a plain view
+        self.dtype = np.dtype(dtype)
+        self._gathered: Array = None
+        self._converted: Array = None
+
+    def take(self, rows: slice | np.ndarray) -> Array:
+        """The rows in a range, or at given places in the given order."""
+        if isinstance(rows, slice):
+            part = self.source[rows]
+        else:
+            self._gathered = self._room(self._gathered, len(rows), self.source.dtype)
+            part = backend.take_rows(self.source, rows, out=self._gathered[: len(rows)])
+        if part.dtype == self.dtype and part.flags.c_contiguous:
+            return part
+        self._converted = self._room(self._converted, len(part), self.dtype)
+        converted = self._converted[: len(part)]
+        converted[...] = part
+        return converted
+
+    def _room(self, buffer: Array, length: int, dtype: np.dtype) -> Array:
+        if buffer is None or len(buffer) < length:
+            return np.empty((length, *self.source.shape[1:]), dtype)
+        return buffer
+
+
+class Batches:
+    """Samples, targets and weights that belong together, in batches.
+
+    Arguments:
+        x: samples, (n, …).
+        y: targets, (n, …), or None.
+        sample_weight: (n,) or (n, 1), or None.
+        batch_size: samples in a batch; the last batch is whatever remains.
+        dtype: the float type that floats (and all of x) are converted to.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
+        batch_size: int = 32,
+        dtype: str | None = None,
+    ) -> None:
+        dtype = dtype or config.floatx()
+        self.samples = len(x)
+        self.batch_size = batch_size
+        self.x = Rows(x, dtype)
+        # Class numbers stay the integers they are.
+        self.y = None if y is None else Rows(y, dtype if y.dtype.kind == "f" else y.dtype)
+        self.weights = None if sample_weight is None else Rows(sample_weight, dtype)
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.batch_size)
+
+    def steps_within(self, steps: int, first: int = 0) -> int:
+        """`steps`, or what is left of a pass from batch `first` on, with a warning."""
+        left = len(self) - first
+        if steps > left:
+            warnings.warn(
+                f"Your input ran out of data after {left} of {steps} steps: a pass over the "
+                f"{self.samples} samples is {len(self)} batches of {self.batch_size}. "
+                "Leave the steps (steps_per_epoch, validation_steps, steps) out to use them all.",
+                stacklevel=4,
+            )
+        return min(steps, left)
+
+    def run(self, first: int, last: int, order: np.ndarray | None = None) -> Iterator[Batch]:
+        """The batches number `first` to `last` − 1, the samples in `order` or as they lie."""
+        for number in range(first, last):
+            start = number * self.batch_size
+            rows = slice(start, min(start + self.batch_size, self.samples))
+            yield self._take(rows if order is None else order[rows])
+
+    def _take(self, rows: slice | np.ndarray) -> Batch:
+        return (
+            self.x.take(rows),
+            None if self.y is None else self.y.take(rows),
+            None if self.weights is None else self.weights.take(rows),
+        )
+
+
+class Passes:
+    """One pass over the samples after the other, each shuffled anew, cut into epochs.
+
+    An epoch shorter than a pass goes on where the one before it ended, as in Keras; a pass that
+    ends inside an epoch ends the epoch, with a warning.
+    """
+
+    def __init__(self, batches: Batches, generator: np.random.Generator | None) -> None:
+        self.batches = batches
+        self._generator = generator
+        self._order: np.ndarray | None = None
+        self._next = 0
+
+    def epoch(self, steps: int) -> Iterator[Batch]:
+        """The next `steps` batches, or those that are left of the pass."""
+        if self._next == 0 and self._generator is not None:
+            self._order = self._generator.permutation(self.batches.samples)
+        first = self._next
+        last = first + self.batches.steps_within(steps, first)
+        self._next = last % len(self.batches)
+        return self.batches.run(first, last, self._order)
+
+
+def split_tail(samples: Samples, share: float) -> tuple[Samples, Samples]:
+    """Cut the last `share` of the samples off, for validation: views, in the order as given.
+
+    Raises:
+        ValueError: if one side would be empty.
+    """
+    x, y, weights = samples
+    n = len(x)
+    cut = int(n * (1 - share))
+    if cut in (0, n):
+        raise ValueError(
+            f"Training data contains {n} samples, which is not sufficient to split it into a "
+            f"validation and training set as specified by `validation_split={share}`. "
+            "Either provide more data, or a different value for the `validation_split` argument."
+        )
+    head = x[:cut], y[:cut], None if weights is None else weights[:cut]
+    return head, (x[cut:], y[cut:], None if weights is None else weights[cut:])
+
+
+def weights_of_classes(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarray:
+    """Each sample's weight: that of its class; 1 for a class that is not mentioned."""
+    one_hot = y.ndim > 1 and y.shape[-1] > 1
+    classes = y.argmax(axis=-1) if one_hot else np.rint(y.reshape(len(y))).astype("int64")
+    weights = np.ones(len(y), config.floatx())
+    for number, weight in class_weight.items():
+        weights[classes == number] = weight
+    return weights
