@@ -1,0 +1,243 @@
+"""Looking without learning: `evaluate`, `predict`, and the sums behind every number reported."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+from typing import Any
+
+from tinynet import backend, validation
+from tinynet.backend import Array, HostArray
+from tinynet.callbacks import CallbackList
+from tinynet.data import Batch, Batches, Samples, weights_of_classes
+from tinynet.metrics import Metric
+from tinynet.progress import ProgressBar, resolve_verbose
+
+BATCH_SIZE = 32  # Keras's, where none is given
+
+Logs = dict[str, float]
+
+
+class Tracker:
+    """The loss and the metrics over all batches so far, exact for batches of any size."""
+
+    def __init__(self, metrics: Mapping[str, Metric], dtype: str) -> None:
+        self.metrics = metrics
+        self._round = backend.host.dtype(dtype).type
+        self._loss: Any = 0.0
+        self._samples = 0
+        for metric in metrics.values():
+            metric.reset_state()
+
+    def update(self, y: Array, loss: Array, output: Array) -> None:
+        """Add a batch: its loss counts by its samples, and sums are float64."""
+        self._loss = self._loss + loss.astype("float64") * len(output)
+        self._samples += len(output)
+        for metric in self.metrics.values():
+            metric.update_state(y, output)
+
+    def results(self) -> list[float]:
+        """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
+        loss = float(self._loss) / self._samples
+        values = [loss, *(metric.result() for metric in self.metrics.values())]
+        with backend.ignore_overflow():
+            return [float(self._round(value)) for value in values]
+
+    def logs(self, prefix: str = "") -> Logs:
+        """The same by name, in alphabetical order."""
+        names = ["loss", *self.metrics]
+        return {prefix + k: v for k, v in sorted(zip(names, self.results(), strict=True))}
+
+
+def test_step(model: Any, batch: Batch) -> tuple[Array, Array]:
+    """One batch, only looked at: its loss and outputs."""
+    x, y, sample_weight = batch
+    output = model.forward(x)
+    return model.objective.forward(y, output, sample_weight), output
+
+
+def test_epoch(
+    model: Any,
+    batches: Iterator[Batch],
+    tracker: Tracker,
+    listeners: CallbackList,
+    bar: ProgressBar | None = None,
+) -> None:
+    """Look at `batches`, and add what is seen to `tracker`."""
+    listeners.call("on_test_begin", {})
+    for step, batch in enumerate(batches, start=1):
+        if listeners.watches_test_batches:
+            listeners.call("on_test_batch_begin", step - 1, {})
+        tracker.update(batch[1], *test_step(model, batch))
+        if bar is not None and bar.due():
+            bar.update(step, tracker.logs())
+        if listeners.watches_test_batches:
+            listeners.call("on_test_batch_end", step - 1, tracker.logs())
+    listeners.call("on_test_end", tracker.logs())
+
+
+def evaluate(
+    model: Any,
+    x: HostArray,
+    y: HostArray,
+    batch_size: int | None = None,
+    verbose: int | str = "auto",
+    sample_weight: HostArray | None = None,
+    steps: int | None = None,
+    callbacks: Any = None,
+    return_dict: bool = False,
+) -> float | list[float] | dict[str, float]:
+    """The loss and the metrics over all samples, with the weights as they are.
+
+    Returns:
+        The loss; with metrics, ``[loss, *metrics]``; with `return_dict`, a dictionary.
+
+    Raises:
+        ValueError: for arguments that do not fit, or a loss that is NaN or infinite.
+
+    Source: https://keras.io/api/models/model_training_apis/#evaluate-method
+    """
+    verbose = resolve_verbose(verbose)
+    batch_size = validation.count(batch_size, "batch_size", BATCH_SIZE)
+    model.check_compiled()
+    samples = prepare(model, x, y, sample_weight)
+    batches = Batches(*samples, batch_size, model.dtype)
+    steps = batches.steps_within(validation.count(steps, "steps", len(batches)))
+    listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
+
+    with unbuilt_on_error(model):
+        model.start_evaluation((min(batch_size, len(samples[0])), *samples[0].shape[1:]))
+        tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
+        bar = ProgressBar(steps, verbose)
+        test_epoch(model, batches.run(0, steps), tracker, listeners, bar)
+        check_finite(tracker.logs(), model, batches, "in evaluate")
+        bar.finish(tracker.logs())
+    return reported(tracker, return_dict)
+
+
+def test_on_batch(
+    model: Any,
+    x: HostArray,
+    y: HostArray,
+    sample_weight: HostArray | None = None,
+    return_dict: bool = False,
+) -> float | list[float] | dict[str, float]:
+    """The loss and metrics of all of `x` as one batch, without a step."""
+    model.check_compiled()
+    samples = prepare(model, x, y, sample_weight)
+    with unbuilt_on_error(model):
+        model.start_evaluation(samples[0].shape)
+        return on_batch(model, samples, test_step, "in test_on_batch", return_dict)
+
+
+def on_batch(
+    model: Any, samples: Samples, step: Any, where: str, return_dict: bool
+) -> float | list[float] | Logs:
+    """All `samples` as one batch through `step`, and what it reports."""
+    batches = Batches(*samples, batch_size=len(samples[0]), dtype=model.dtype)
+    tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
+    (batch,) = batches.run(0, 1)
+    tracker.update(batch[1], *step(model, batch))
+    check_finite(tracker.logs(), model, batches, where)
+    return reported(tracker, return_dict)
+
+
+def predict(
+    model: Any,
+    x: HostArray,
+    batch_size: int | None = None,
+    verbose: int | str = "auto",
+    steps: int | None = None,
+    callbacks: Any = None,
+) -> HostArray:
+    """The outputs for all samples `x`, (n, …): a NumPy array, (n, units).
+
+    Source: https://keras.io/api/models/model_training_apis/#predict-method
+    """
+    verbose = resolve_verbose(verbose)
+    batch_size = validation.count(batch_size, "batch_size", BATCH_SIZE)
+    x, _, _ = validation.triple(x, None, None)
+    x = model.adapt(x)
+    batches = Batches(x, None, None, batch_size, model.dtype)
+    steps = batches.steps_within(validation.count(steps, "steps", len(batches)))
+    listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
+
+    with unbuilt_on_error(model):
+        model.ensure_built((min(batch_size, len(x)), *x.shape[1:]))
+        shape = model.compute_output_shape(x.shape)
+        outputs = backend.host.empty((min(steps * batch_size, len(x)), *shape[1:]), model.dtype)
+        bar = ProgressBar(steps, verbose)
+        listeners.call("on_predict_begin", {})
+        for step, (batch, _, _) in enumerate(batches.run(0, steps), start=1):
+            if listeners.watches_predict_batches:
+                listeners.call("on_predict_batch_begin", step - 1, {})
+            rows = outputs[(step - 1) * batch_size :][: len(batch)]
+            rows[...] = backend.to_numpy(model.forward(batch))
+            if bar.due():
+                bar.update(step, {})
+            if listeners.watches_predict_batches:
+                listeners.call("on_predict_batch_end", step - 1, {"outputs": rows.copy()})
+        listeners.call("on_predict_end", {})
+        bar.finish({})
+    return outputs
+
+
+def prepare(
+    model: Any,
+    x: Any,
+    y: Any,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+) -> Samples:
+    """The caller's arrays, checked against each other, the model and its loss."""
+    x, y, sample_weight = validation.triple(x, y, sample_weight)
+    if y is None:
+        raise ValueError(
+            "Expected targets y beside the samples x, received none. Write: model.fit(x, y)"
+        )
+    x = model.adapt(x)
+    model.check_targets(y.shape, model.compute_output_shape(x.shape))
+    if class_weight is not None:
+        if sample_weight is not None:
+            raise ValueError(
+                "You cannot `class_weight` and `sample_weight` at the same time. "
+                "Write: sample_weight = sample_weight * weight_of_each_samples_class"
+            )
+        sample_weight = weights_of_classes(y, validation.class_weight(class_weight))
+    return x, y, sample_weight
+
+
+def check_finite(logs: Logs, model: Any, batches: Batches, where: str) -> Logs:
+    """`logs`, unless the loss in it is NaN or infinite: then a ValueError that says why."""
+    loss = logs["loss"] if "loss" in logs else logs["val_loss"]
+    if not isfinite(loss):
+        raise not_finite(f"a finite loss, received {loss}", model, batches, where)
+    return logs
+
+
+def not_finite(expected: str, model: Any, batches: Batches, where: str) -> ValueError:
+    rows = {"x": batches.x, "y": batches.y, "sample_weight": batches.weights}
+    data = {name: part.source for name, part in rows.items() if part is not None}
+    return validation.not_finite(expected, where, model.optimizer.learning_rate, data)
+
+
+@contextmanager
+def unbuilt_on_error(model: Any) -> Iterator[None]:
+    """Forget weights that the block made, if it raises."""
+    was_built, input_layer = model.built, model.input_layer
+    unbuilt = [layer for layer in model.layers if not layer.built]
+    try:
+        # Where NumPy would warn of infinity or NaN, `check_finite` says where it came from.
+        with backend.quiet():
+            yield
+    except Exception:
+        if not was_built:
+            model.unbuild(unbuilt, input_layer)
+        raise
+
+
+def reported(tracker: Tracker, return_dict: bool) -> float | list[float] | Logs:
+    """What Keras returns: the loss alone, a list in `compile`'s order, or a dictionary."""
+    if return_dict:
+        return tracker.logs()
+    results = tracker.results()
+    return results if tracker.metrics else results[0]

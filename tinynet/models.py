@@ -1,0 +1,260 @@
+"""`Sequential`: layers in a row, with Keras's methods to train them, look at them and use them.
+
+The stack itself is a `Network`. Here it gets an optimizer, a loss and metrics, and hands `fit`,
+`evaluate` and `predict` on to the files that tell those stories.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tinynet import evaluation, layers, losses, metrics, naming, optimizers, training, validation
+from tinynet.backend import Array, Shape
+from tinynet.callbacks import History
+from tinynet.layer import Layer, dtype_policy
+from tinynet.network import Network
+from tinynet.objective import Objective
+from tinynet.optimizer import Optimizer
+from tinynet.summary import summary
+
+_KERAS_COMPILE = {
+    "loss_weights": None,
+    "weighted_metrics": None,
+    "run_eagerly": False,
+    "steps_per_execution": 1,
+    "jit_compile": "auto",
+    "auto_scale_loss": True,
+}
+
+
+class Sequential(Network):
+    """Layers in a row: each takes what the one before it gives.
+
+    >>> from tinynet import Input, Sequential
+    >>> from tinynet.layers import Dense
+    >>> model = Sequential([Input((784,)), Dense(100, "sigmoid"), Dense(10, "softmax")])
+    >>> model.count_params()
+    79510
+
+    Arguments:
+        layers: the layers, from the bottom to the top; more can follow with `add`.
+        trainable: False to freeze them all.
+        name: the model's name; numbered if not given.
+
+    Source: https://keras.io/api/models/sequential/
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] | None = None,
+        trainable: bool = True,
+        name: str | None = None,
+    ) -> None:
+        self.stop_training = False
+        self.history: History | None = None
+        self.optimizer: Optimizer | None = None
+        self.loss: Any = None
+        self.objective: Objective
+        self.gradients_and_weights: list[tuple[Array, Array]] = []
+        self._loss: losses.Loss | None = None
+        self._metrics: list[Any] = []
+        self._runs: list[tuple[slice, list[tuple[int, ...]]]] = []
+        self._lowest = 0
+        super().__init__(layers, trainable, name)
+
+    # Getting ready
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Sequence[Any] | None = None,
+        **unsupported: Any,
+    ) -> None:
+        """Choose how to train: an optimizer, a loss, and what to report beside it.
+
+        Arguments:
+            optimizer: such as ``"adam"`` or ``Adam(learning_rate=0.01)``.
+            loss: such as ``"categorical_crossentropy"`` or a `Loss`.
+            loss_weights: weighs several losses in Keras; here there is one, so None.
+            metrics: a list such as ``["acc"]``: names, functions or `Metric` objects.
+
+        Raises:
+            ValueError: for what is not known, or Keras has and tinynet has not; then nothing is
+                changed.
+
+        Source: https://keras.io/api/models/model_training_apis/#compile-method
+        """
+        naming.refuse("compile", {"loss_weights": loss_weights, **unsupported}, _KERAS_COMPILE)
+        if optimizer is None:
+            raise validation.no_optimizer()
+        if loss is None:
+            raise ValueError(
+                "Expected a loss, received none. Write: "
+                "model.compile(optimizer='adam', loss='categorical_crossentropy')"
+            )
+        chosen = metrics_from(metrics)
+        self._loss, self.optimizer = losses.as_loss(loss), optimizers.get(optimizer)
+        self.loss, self._metrics = loss, chosen
+
+    def check_compiled(self) -> None:
+        """Raise a ValueError if `compile` was not called."""
+        if self.optimizer is None:
+            raise validation.not_compiled(self.name)
+
+    def check_can_train(self) -> None:
+        """Raise a ValueError if `compile` was not called, or the weights live in another model."""
+        self.check_compiled()
+        if self.lender is not None:
+            raise ValueError(
+                f"Expected a model whose layers are its own, but layers of '{self.name}' live in "
+                f"model '{self.lender.name}' and are only borrowed here: train that one, and this "
+                "one predicts with what it learned. Or make new layers: "
+                f"{type(self).__name__}.from_config(model.get_config())"
+            )
+
+    def check_targets(self, target: Shape, output: Shape) -> None:
+        """Raise a ValueError if targets of a shape do not belong to outputs of another."""
+        assert self._loss is not None
+        self._loss.check_shapes(target, output)
+
+    def metrics_for(self, target_shape: Shape) -> dict[str, metrics.Metric]:
+        """The metrics by name, in `compile`'s order, for targets of this shape."""
+        named: dict[str, metrics.Metric] = {}
+        for given in self._metrics:
+            metric = metrics.resolve(given, target_shape, self.output_shape)
+            name, number = metric.name, 0
+            while name in named:
+                number += 1
+                name = f"{metric.name}_{number}"
+            named[name] = metric
+        return named
+
+    def start_evaluation(self, input_shape: Shape) -> None:
+        """Build the model if needed, and put the loss on top of its last layer."""
+        assert self._loss is not None
+        self.ensure_built(input_shape)
+        self.objective = Objective(self._loss, self._layers[-1])
+
+    def start_training(self, input_shape: Shape) -> None:
+        """The same; and give the optimizer the weights that train.
+
+        Raises:
+            ValueError: if the optimizer has begun with other weights.
+        """
+        assert self.optimizer is not None
+        self.start_evaluation(input_shape)
+        self.check_views()
+        self._find_lowest()
+        runs = self.trained_runs()
+        vectors = [weights.base for _, weights in self.gradients_and_weights]
+        if runs != self._runs or any(vector is not self.flat for vector in vectors):
+            self._pair(runs)
+        arrays = [weights for _, weights in self.gradients_and_weights]
+        if not self.optimizer.built:
+            self.optimizer.build(arrays, [shapes for _, shapes in runs])
+        elif not self.optimizer.is_built_for(arrays):
+            raise ValueError(
+                f"The optimizer of model '{self.name}' has begun with other weights: layers were "
+                "added, removed, frozen or unfrozen since, or it belongs to another model. "
+                "Call model.compile(…) again, with a new optimizer."
+            )
+
+    def _pair(self, runs: list[tuple[slice, list[tuple[int, ...]]]]) -> None:
+        self._runs = runs
+        self.gradients_and_weights = [(self.flat_gradient[run], self.flat[run]) for run, _ in runs]
+
+    def _find_lowest(self) -> None:
+        trains = [self.trainable and bool(layer.trainable_weights) for layer in self._layers]
+        self._lowest = trains.index(True) if any(trains) else len(trains)
+        for number, layer in enumerate(self._layers):
+            layer.passes_gradient = number != self._lowest
+
+    def backward(self, gradient: Array) -> None:
+        """From the gradient of the loss to that of every weight, layer by layer from the top.
+
+        The way ends at the lowest layer that trains: nothing below it wants a gradient.
+        """
+        layers: list[Any] = self._layers[self._lowest :]
+        for layer in reversed(layers):
+            if self.objective.fused and layer is self.objective.layer:
+                gradient = layer.backward_from_z(gradient)
+            else:
+                gradient = layer.backward(gradient)
+
+    # Training, looking, using
+
+    fit = training.fit
+    train_on_batch = training.train_on_batch
+    evaluate = evaluation.evaluate
+    test_on_batch = evaluation.test_on_batch
+    predict = evaluation.predict
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Any = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Any = None,
+    ) -> None:
+        """Print a table of the layers, their output shapes and how many weights they have.
+
+        Arguments:
+            line_length: the width in characters.
+            print_fn: a function to call with the text instead of printing it.
+            show_trainable: whether a column says which layers train.
+            positions, expand_nested, layer_range: Keras's; leave them as they are.
+        """
+        given = {"positions": positions, "layer_range": layer_range, "expand_nested": expand_nested}
+        naming.refuse("summary", given, {**dict.fromkeys(given), "expand_nested": False})
+        summary(self, line_length, print_fn, show_trainable)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self.optimizer is not None and self.optimizer.built and self.flat is not None:
+            self._pair(self._runs)
+            self.optimizer.rebind([weights for _, weights in self.gradients_and_weights])
+
+    # Configuration
+
+    def get_config(self) -> dict[str, Any]:
+        """The architecture, without weights, in Keras's form."""
+        config: dict[str, Any] = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": dtype_policy(self.dtype),
+            "layers": [
+                layers.serialize(layer) for layer in (self.input_layer, *self._layers) if layer
+            ],
+        }
+        if self.built:
+            config["build_input_shape"] = self.input_shape
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Sequential":
+        """A model of the same architecture, with new weights, from what `get_config` returned.
+
+        Raises:
+            ValueError: for a layer that tinynet does not have.
+        """
+        model = cls(trainable=config.get("trainable", True), name=config.get("name"))
+        for layer in config["layers"]:
+            model.add(layers.get(layer))
+        if not model.built and config.get("build_input_shape") and model.layers:
+            model.build(config["build_input_shape"])
+        return model
+
+
+def metrics_from(given: Any) -> list[Any]:
+    """The list that `compile` was given, each entry checked."""
+    if given is not None and not isinstance(given, list | tuple):
+        raise ValueError(
+            "Expected `metrics` argument to be a list, tuple, or dict. Received instead: "
+            f"metrics={given} of type {type(given)}. Write: metrics=['acc']"
+        )
+    for identifier in given or ():
+        metrics.check(identifier)
+    return list(given or ())

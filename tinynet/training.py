@@ -1,0 +1,222 @@
+"""Training: the step, the epoch, and `fit`.
+
+A step is four lines, in `train_step`: forward, loss, backward, update. All the rest of this file
+is about doing that for every batch of every epoch: checking what came, telling callbacks and
+progress bar, and putting everything back if something fails.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import isfinite
+from typing import Any
+
+from tinynet import backend, validation
+from tinynet.backend import Array, HostArray
+from tinynet.callbacks import CallbackList, History
+from tinynet.data import Batch, Batches, Passes, split_tail
+from tinynet.evaluation import (
+    BATCH_SIZE,
+    Logs,
+    Tracker,
+    check_finite,
+    not_finite,
+    on_batch,
+    prepare,
+    test_epoch,
+    unbuilt_on_error,
+)
+from tinynet.progress import ProgressBar, epoch_header, resolve_verbose
+
+
+def train_step(model: Any, batch: Batch) -> tuple[Array, Array]:
+    """One batch: change every weight a little so that the loss becomes smaller.
+
+    Returns:
+        The batch's loss and outputs, from before the change.
+    """
+    x, y, sample_weight = batch
+    output = model.forward(x, training=True)
+    loss = model.objective.forward(y, output, sample_weight)
+    model.backward(model.objective.backward())
+    model.optimizer.apply_gradients(model.gradients_and_weights)
+    return loss, output
+
+
+def train_epoch(
+    model: Any,
+    passes: Passes,
+    steps: int,
+    epoch: int,
+    tracker: Tracker,
+    listeners: CallbackList,
+    bar: ProgressBar,
+) -> Logs:
+    """Train on the next `steps` batches, and return the loss and metrics over them all."""
+    where = f"in epoch {epoch + 1}"
+    for step, batch in enumerate(passes.epoch(steps), start=1):
+        if listeners.watches_train_batches:
+            listeners.call("on_train_batch_begin", step - 1, {})
+        loss, output = train_step(model, batch)
+        tracker.update(batch[1], loss, output)
+        if bar.due():
+            logs = check_finite(tracker.logs(), model, passes.batches, f"{where} by step {step}")
+            bar.update(step, logs)
+        if listeners.watches_train_batches:
+            listeners.call("on_train_batch_end", step - 1, tracker.logs())
+        if model.stop_training:
+            break
+    logs = check_finite(tracker.logs(), model, passes.batches, where)
+    check_weights(model, passes.batches, where)
+    return logs
+
+
+def fit(
+    model: Any,
+    x: HostArray,
+    y: HostArray,
+    batch_size: int | None = None,
+    epochs: int = 1,
+    verbose: int | str = "auto",
+    callbacks: Any = None,
+    validation_split: float = 0.0,
+    validation_data: Any = None,
+    shuffle: bool = True,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: HostArray | None = None,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    validation_freq: int | Sequence[int] = 1,
+) -> History:
+    """Train for some epochs, each a pass over all samples in batches.
+
+    Arguments:
+        x: samples, (n, …), a NumPy array of any numeric type.
+        y: targets, (n, …): one-hot rows, class numbers …, as the loss wants them.
+        batch_size: samples in a step; 32 if not given. The last batch is what remains.
+        epochs: the number of the last epoch, counted from 1.
+        verbose: 0 silent, 1 a progress bar, 2 a line for each epoch; ``"auto"`` is 1.
+        callbacks: a list of `Callback` objects.
+        validation_split: the share of the samples, from the end and before shuffling, that is
+            not trained on but evaluated after each epoch.
+        validation_data: (x, y) or (x, y, sample_weight) for that; it goes before the split.
+        shuffle: whether each epoch takes the samples in a new random order.
+        class_weight: how much a sample of a class counts; 1 for classes not mentioned.
+        sample_weight: how much each sample counts in the loss, (n,).
+        initial_epoch: the number of epochs already done.
+        steps_per_epoch: batches in an epoch; all of a pass if not given.
+        validation_steps, validation_batch_size: the same for validation.
+        validation_freq: validate every so many epochs, or after those in a list.
+
+    Returns:
+        A `History`; its `history` maps ``"loss"``, ``"val_loss"``, … to a value an epoch.
+
+    Raises:
+        ValueError: for arguments that do not fit, or a loss that became NaN or infinite.
+            Whatever raises, weights, optimizer and random generator are then as before.
+
+    Source: https://keras.io/api/models/model_training_apis/#fit-method
+    """
+    # Everything is checked before anything is built or changed.
+    params = {"verbose": verbose, "epochs": epochs}
+    verbose = resolve_verbose(verbose)
+    epochs = validation.count(epochs, "epochs", least=0)
+    initial_epoch = validation.count(initial_epoch, "initial_epoch", least=0)
+    batch_size = validation.count(batch_size, "batch_size", BATCH_SIZE)
+    shuffle = validation.flag(shuffle, "shuffle")
+    validates_after = validation.schedule(validation_freq)
+    model.check_can_train()
+    samples = prepare(model, x, y, sample_weight, class_weight)
+    held_out_samples = None
+    if validation_data is not None:
+        held_out_samples = prepare(model, *validation.validation_data(validation_data))
+    elif validation.share(validation_split, "validation_split"):
+        samples, held_out_samples = split_tail(samples, validation_split)
+    batches = Batches(*samples, batch_size, model.dtype)
+    steps = validation.count(steps_per_epoch, "steps_per_epoch", len(batches))
+    if held_out_samples is not None:
+        size = validation.count(validation_batch_size, "validation_batch_size", batch_size)
+        held_out = Batches(*held_out_samples, size, model.dtype)
+        checks = validation.count(validation_steps, "validation_steps", len(held_out))
+        checks = held_out.steps_within(checks)
+    history = History()
+    listeners = CallbackList(callbacks, model, {**params, "steps": steps}, history)
+
+    with unchanged_on_error(model):
+        model.start_training((min(batch_size, batches.samples), *samples[0].shape[1:]))
+        model.stop_training, model.history = False, history
+        passes = Passes(batches, backend.generator() if shuffle else None)
+        logs: Logs = {}
+        listeners.call("on_train_begin", {})
+        for epoch in range(initial_epoch, epochs):
+            epoch_header(epoch + 1, epochs, verbose)
+            listeners.call("on_epoch_begin", epoch, {})
+            bar = ProgressBar(steps, verbose)
+            tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
+            logs = train_epoch(model, passes, steps, epoch, tracker, listeners, bar)
+            if held_out_samples is not None and validates_after(epoch + 1):
+                # Without a bar of its own: these numbers end the epoch's line.
+                tracker = Tracker(model.metrics_for(held_out_samples[1].shape), model.dtype)
+                test_epoch(model, held_out.run(0, checks), tracker, listeners)
+                where = f"in the validation of epoch {epoch + 1}"
+                logs |= check_finite(tracker.logs("val_"), model, held_out, where)
+            bar.finish(logs)
+            logs = dict(sorted(logs.items()))
+            listeners.call("on_epoch_end", epoch, logs)
+            if model.stop_training:
+                break
+        listeners.call("on_train_end", logs)
+    return history
+
+
+def train_on_batch(
+    model: Any,
+    x: HostArray,
+    y: HostArray,
+    sample_weight: HostArray | None = None,
+    class_weight: Mapping[int, float] | None = None,
+    return_dict: bool = False,
+) -> float | list[float] | dict[str, float]:
+    """One step on all of `x` as one batch; returns its loss and metrics, as `evaluate` does.
+
+    Raises:
+        ValueError: as `fit`; then nothing has changed.
+    """
+    model.check_can_train()
+    samples = prepare(model, x, y, sample_weight, class_weight)
+    with unchanged_on_error(model):
+        model.start_training(samples[0].shape)
+        results = on_batch(model, samples, train_step, "in train_on_batch", return_dict)
+        check_weights(model, Batches(*samples), "in train_on_batch")
+    return results
+
+
+@contextmanager
+def unchanged_on_error(model: Any) -> Iterator[None]:
+    """Put weights, optimizer and random generator back to what they were if the block raises.
+
+    The copy that this takes is about as large as the weights and the optimizer's state. Ctrl-C is
+    no error: what was trained until then is kept.
+    """
+    weights = [weight.copy() for weight in model.weights]
+    optimizer, history = model.optimizer.get_state(), model.history
+    generator, drawn = backend.generator(), backend.generator().bit_generator.state
+    try:
+        with unbuilt_on_error(model):
+            yield
+    except Exception:
+        for weight, saved in zip(model.weights, weights, strict=True):
+            weight[...] = saved
+        model.optimizer.set_state(optimizer)
+        model.history = history
+        generator.bit_generator.state = drawn
+        raise
+
+
+def check_weights(model: Any, batches: Batches, where: str) -> None:
+    """Raise a ValueError if the last step made a weight NaN or infinite."""
+    total = float(model.flat.sum(dtype="float64"))  # one bad weight spoils it, and it is one number
+    if not isfinite(total):
+        expected = "a finite loss and finite weights, received weights that are not"
+        raise not_finite(expected, model, batches, where)
