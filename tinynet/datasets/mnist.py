@@ -1,0 +1,284 @@
+"""MNIST: 70,000 handwritten digits of 28 × 28 pixels, as Keras's `load_data()` returns them.
+
+The data come through tensorflow-datasets (TFDS). Its catalogue knows the addresses and the
+checksums, its download manager fetches, checks and keeps the four files. To unpack them TFDS
+would need TensorFlow; the format takes a dozen lines of NumPy, so tinynet unpacks them itself.
+Files that are on the disk already, brought by hand, by TFDS or by Keras, are read as they lie.
+"""
+
+import base64
+import hashlib
+import math
+import os
+import sys
+import threading
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Split = tuple[np.ndarray, np.ndarray]  # images and labels
+
+# Size in bytes and SHA-256 of each file, as TFDS's catalogue has them (a test compares). They are
+# repeated here so that files on the disk can be checked and read without importing TFDS: that
+# import takes 0.8 s, reading takes 0.25 s, and every run but the first only reads.
+FILES = {
+    "train-images-idx3-ubyte.gz": (
+        9912422,
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        28881,
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        1648877,
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        4542,
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+}
+SHAPES = {
+    "x_train": (60000, 28, 28),
+    "y_train": (60000,),
+    "x_test": (10000, 28, 28),
+    "y_test": (10000,),
+}
+PATIENCE = 3.0  # seconds that the host has to answer
+
+
+def load_data(path: str | os.PathLike[str] = "mnist.npz") -> tuple[Split, Split]:
+    """MNIST, read from this machine, or downloaded the first time.
+
+    The first of these that there is:
+
+    1. the four files that TFDS uses, brought by hand: `<data dir>/downloads/manual/`, where the
+       data dir is the environment variable `TFDS_DATA_DIR`, else `~/tensorflow_datasets`;
+    2. the same files in TFDS's own store, `<data dir>/downloads/`;
+    3. Keras's copy, `~/.keras/datasets/mnist.npz` (`KERAS_HOME` replaces `~/.keras`);
+    4. a download of 11 MB into TFDS's store, by TFDS.
+
+    Arguments:
+        path: the name of Keras's copy in `~/.keras/datasets`, or a whole path to one. If it is
+            not the default and the file exists, that file comes before all others. Nothing is
+            ever written to it.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`: images of shape (60000, 28, 28) and (10000, 28, 28)
+        with values 0 … 255 (the ink), labels of shape (60000,) and (10000,) with values 0 … 9,
+        all uint8, new arrays at each call.
+
+    Raises:
+        ValueError: if a file is broken, or is not the one that the catalogue describes.
+        ImportError: if MNIST must be downloaded and tensorflow-datasets is not installed.
+        ConnectionError: if it cannot be downloaded; known after at most 3 s where nobody answers.
+        OSError: if it cannot be stored.
+
+    Source: https://keras.io/api/datasets/mnist and https://www.tensorflow.org/datasets/catalog/mnist
+    """
+    keras_home = Path(os.environ.get("KERAS_HOME") or Path("~", ".keras"))
+    copy = keras_home.expanduser() / "datasets" / Path(path).expanduser()
+    data_dir = Path(os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets"))
+    store = data_dir.expanduser() / "downloads"
+
+    if os.fspath(path) != "mnist.npz" and copy.is_file():
+        return _read_npz(copy)
+    files = {name: file for name in FILES if (file := _find(name, store))}
+    if len(files) < len(FILES):
+        if copy.is_file():
+            return _read_npz(copy)
+        files = _download(store, copy)
+
+    from concurrent.futures import ThreadPoolExecutor  # not at the top: 10 ms, needed only here
+
+    # Unpacking and hashing let other threads run: four at once save a tenth of the time.
+    with ThreadPoolExecutor(len(FILES)) as pool:
+        arrays = pool.map(_read_gz, FILES, (files[name] for name in FILES))
+        x_train, y_train, x_test, y_test = arrays
+    return (x_train, y_train), (x_test, y_test)
+
+
+def parse_idx(data: bytes, name: str = "data") -> np.ndarray:
+    """Read the format of the MNIST files, IDX: a header that tells the shape, then the values.
+
+    The header is 0, 0, a code for the type of the values, the number of dimensions (a byte each),
+    then the length of each dimension (four bytes, the highest first).
+
+    >>> print(parse_idx(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3]) + bytes([1, 2, 3, 4, 5, 6])))
+    [[1 2 3]
+     [4 5 6]]
+
+    Arguments:
+        data: a whole IDX file, unpacked.
+        name: what an error calls it.
+
+    Returns:
+        A uint8 array that owns its memory and can be written to.
+
+    Raises:
+        ValueError: if the header is not that of unsigned bytes, or the length does not fit it.
+
+    Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits.
+    """
+    unsigned_bytes = b"\0\0\x08"
+    if data[:3] != unsigned_bytes or len(data) < 4:
+        raise ValueError(
+            f"{name} is not an IDX file of unsigned bytes: expected it to start with "
+            f"{list(unsigned_bytes)} and a number of dimensions, received {list(data[:4])}."
+        )
+    start = 4 + 4 * data[3]
+    lengths = np.frombuffer(data[4:start].ljust(start - 4, b"\0"), dtype=">u4")
+    shape = tuple(int(length) for length in lengths)
+    expected = start + math.prod(shape)
+    if len(data) != expected:
+        raise ValueError(
+            f"{name} should be {expected:,} bytes long for its shape {shape}, "
+            f"received {len(data):,} bytes."
+        )
+    return np.frombuffer(data, dtype=np.uint8)[start:].reshape(shape).copy()
+
+
+def _find(name: str, store: Path) -> Path | None:
+    """The file called `name` in TFDS's store, or None."""
+    brought = store / "manual" / name
+    if brought.is_file():
+        return brought
+    # What TFDS has downloaded is called <address><SHA-256 in base64>.gz, and lies in a folder for
+    # the dataset, or in older versions beside the others. A half download has another name.
+    digest = base64.urlsafe_b64encode(bytes.fromhex(FILES[name][1])).decode().rstrip("=")
+    kept = [*store.glob(f"mnist/*{digest}.gz"), *store.glob(f"*{digest}.gz")]
+    return kept[0] if kept else None
+
+
+def _read_gz(name: str, file: Path) -> np.ndarray:
+    """The array in one of the four files, once it is certain to be the right file."""
+    packed = file.read_bytes()
+    size, expected = FILES[name]
+    received = hashlib.sha256(packed).hexdigest()
+    if received != expected:
+        raise ValueError(
+            f"{file} is broken, or another file: expected {size:,} bytes with the SHA-256 "
+            f"{expected}, received {len(packed):,} bytes with {received}. "
+            "Delete it and call load_data() again, or put the right one in its place."
+        )
+    # A gzip file ends with the length of its content: known, the result is allocated once.
+    return parse_idx(zlib.decompress(packed, 31, int.from_bytes(packed[-4:], "little")), str(file))
+
+
+def _read_npz(file: Path) -> tuple[Split, Split]:
+    """The arrays in Keras's copy of MNIST."""
+    from zipfile import BadZipFile
+
+    try:
+        # Opened here, because NumPy leaves a file open that turns out to be no archive.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as npz:
+            arrays = {name: npz[name] for name in SHAPES}
+    except (BadZipFile, EOFError, KeyError, TypeError, ValueError, zlib.error) as error:
+        raise ValueError(
+            f"{file} is not Keras's copy of MNIST: {error}. Expected an .npz file with the arrays "
+            f"{', '.join(SHAPES)}. Delete it and call load_data() again."
+        ) from error
+    for name, shape in SHAPES.items():
+        if arrays[name].shape != shape or arrays[name].dtype != np.uint8:
+            raise ValueError(
+                f"{file} is not Keras's copy of MNIST: expected {name} of shape {shape} and type "
+                f"uint8, received {arrays[name].shape} and {arrays[name].dtype}."
+            )
+    # In C order, and owning their memory, as the arrays from the four files do.
+    x_train, y_train, x_test, y_test = (array.copy(order="C") for array in arrays.values())
+    return (x_train, y_train), (x_test, y_test)
+
+
+def _download(store: Path, copy: Path) -> dict[str, Path]:
+    """Let TFDS fetch into `store` what is missing there, and say where the four files are."""
+    ways_out = (
+        f"Looked for {copy} and, in {store / 'manual'} and its parent, for\n  "
+        + "\n  ".join(FILES)
+        + f"\nPut these four into {store / 'manual'} (TFDS_DATA_DIR moves that folder), or use "
+        "tinynet.datasets.digits, which needs no download."
+    )
+    # TFDS and what it imports warn about each other's deprecations: nothing a user can act upon.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import requests
+            import tensorflow_datasets as tfds
+
+            catalogue = tfds.builder_cls("mnist").url_infos
+            wrong_checksum = tfds.core.download.download_manager.NonMatchingChecksumError
+        except ImportError as error:
+            raise ImportError(
+                f"MNIST is not on this machine, and cannot be downloaded: {error}. To install what "
+                f'is missing:  python -m pip install "tinynet[examples]"\n{ways_out}'
+            ) from error
+
+        urls = {url.rpartition("/")[2]: url for url in catalogue}
+        smallest = urls[min(FILES, key=lambda name: FILES[name][0])]
+        if refusal := _knock(smallest, requests.get):
+            raise ConnectionError(
+                f"MNIST is not on this machine, and {smallest} cannot be had: {refusal}.\n"
+                + ways_out
+            )
+        print(f"Downloading MNIST (11 MB) to {store} …", file=sys.stderr)
+        tfds.disable_progress_bar()
+        try:
+            manager = tfds.download.DownloadManager(
+                download_dir=store,
+                manual_dir=store / "manual",
+                url_infos=catalogue,
+                dataset_name="mnist",
+                force_checksums_validation=True,
+            )
+            # One after the other, so that nothing is still running when one of them fails.
+            return {name: Path(manager.download(urls[name])) for name in FILES}
+        except wrong_checksum as error:
+            raise ValueError(
+                f"{error}\nIf you brought that file, replace it. If it was downloaded, something "
+                f"on the way changed it, such as a proxy or a sign-in page.\n{ways_out}"
+            ) from None
+        except (requests.RequestException, tfds.download.DownloadError) as error:
+            raise ConnectionError(
+                f"Downloading MNIST failed: {_reason(error)}.\n{ways_out}"
+            ) from None
+        except OSError as error:
+            raise OSError(f"MNIST cannot be stored in {store}: {error}.\n{ways_out}") from error
+        finally:
+            tfds.enable_progress_bar()
+
+
+def _knock(url: str, get: Callable[..., Any]) -> str:
+    """Ask once whether `url` can be had; what stands in the way, or an empty text.
+
+    TFDS would ask eleven times and take 200 s where there is no network. The question is put with
+    the library that TFDS uses, `requests.get`, so that proxies and certificates count for both
+    alike; and in a thread that is left behind when the time is over, because no time limit of
+    its own covers the search for a host's address.
+    """
+    answers: list[str] = []
+
+    def ask() -> None:
+        try:
+            with get(url, stream=True, timeout=PATIENCE) as response:
+                response.raise_for_status()
+            answers.append("")
+        except Exception as error:  # whatever it is, it is the answer
+            answers.append(_reason(error))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return answers[0] if answers else f"no answer within {PATIENCE:g} seconds"
+
+
+def _reason(error: Exception) -> str:
+    """What happened, in the words of the innermost of the errors that `requests` wraps."""
+    for inner in (getattr(error, "reason", None), *error.args[:1]):
+        if isinstance(inner, Exception):
+            return _reason(inner)
+    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return (text or type(error).__name__).rstrip(".")

@@ -1,0 +1,300 @@
+"""Four pictures: sample digits, predictions, the curves of a training, and the network itself.
+
+Each function draws on the Axes it is given or on a figure of its own, and returns the Axes. It
+shows, saves and closes nothing: the caller goes on with `matplotlib.pyplot.show()`, `close()` or
+``ax.figure.savefig("digits.png", dpi=150)``. Nothing is said by colour alone: the colours are
+Okabe and Ito's, for all eyes, and a marker, a dash, a frame or a word says the same in greyscale.
+"""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, ORANGE, GREY = "#56B4E9", "#E69F00", "#808080"
+SHOWN = 12  # units drawn of a wider layer: the first six and the last six
+
+
+def plot_digits(
+    images: ArrayLike,
+    labels: ArrayLike | None = None,
+    rows: int = 4,
+    columns: int = 8,
+    *,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw the first ``rows * columns`` images in a grid, with their labels below them.
+
+    Arguments:
+        images: (n, height, width), (n, height, width, 1) or, if square, (n, height * width).
+        labels: (n,) of numbers or words, or one-hot (n, classes).
+        ax: where to draw; None makes a figure, one inch for each column.
+
+    Raises:
+        ValueError: if the images have another shape, or the labels another length.
+
+    >>> plot_digits(np.eye(8).reshape(1, 8, 8), labels=[7]).get_title()
+    'Digits and their labels'
+    """
+    images = _as_images(images)
+    names = [""] * len(images) if labels is None else _as_labels(labels, len(images))
+    title = "Digits" if labels is None else "Digits and their labels"
+    return _draw_grid(images, [(str(name), False) for name in names], rows, columns, title, ax)
+
+
+def plot_predictions(
+    images: ArrayLike,
+    probabilities: ArrayLike,
+    labels: ArrayLike | None = None,
+    rows: int = 3,
+    columns: int = 8,
+    *,
+    wrong: int = 0,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw images with the predicted class and its probability in percent; mark the wrong ones.
+
+    A wrong one has a frame, a cross, and the caption "4, is 9": predicted 4, labelled 9.
+
+    Arguments:
+        images, ax: as in `plot_digits`.
+        probabilities: (n, classes), or (n, 1) of one sigmoid unit, as `model.predict` returns.
+        labels: (n,) of class numbers, or one-hot (n, classes); None marks nothing.
+        wrong: how many wrong ones to draw first; all others follow as they come.
+
+    Raises:
+        ValueError: if lengths differ, or a probability is not between 0 and 1.
+
+    >>> ax = plot_predictions(np.zeros((2, 784)), [[0.2, 0.8], [0.9, 0.1]], labels=[1, 1])
+    >>> ax.get_title().splitlines()[0]
+    'Predictions: 1 of 2 right (50.0 %)'
+    """
+    images, p = _as_images(images), np.asarray(probabilities)
+    if p.ndim != 2 or len(p) != len(images) or not np.all((p >= 0) & (p <= 1)):
+        received = f"shape {p.shape}" + (f", {p.min():.4g} to {p.max():.4g}" if p.size else "")
+        what = f"a row of probabilities, from 0 to 1, for each of {len(images)} images"
+        raise _expected(what, received, "plot_predictions(images, model.predict(images), labels)")
+    if wrong and labels is None:
+        raise _expected("labels with wrong", labels, "plot_predictions(images, p, labels, wrong=8)")
+    p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
+    predicted, title = p.argmax(axis=1), "Predictions"
+    truth = predicted if labels is None else _as_labels(labels, len(p))
+    bad = predicted != truth
+    if labels is not None:
+        title += f": {np.sum(~bad):,} of {len(bad):,} right ({100 * np.mean(~bad):.1f} %)"
+    first = bad & (bad.cumsum() <= wrong)
+    shown, captions = np.argsort(~first, kind="stable")[: rows * columns], []
+    for i in shown:
+        said = f"{predicted[i]}, is {truth[i]}" if bad[i] else str(predicted[i])
+        said += "\n>99 %" if p[i].max() >= 0.995 else f"\n{100 * p[i].max():.0f} %"
+        captions.append((said, bad[i]))
+    if bad[shown].any():
+        title += "\ncrossed: wrong; “4, is 9” means predicted 4, labelled 9"
+    return _draw_grid(images[shown], captions, rows, columns, title, ax)
+
+
+def plot_history(history: Any, *, validation_freq: int | Sequence[int] | None = None) -> np.ndarray:
+    """Draw the loss and, beside it, the metrics of each epoch; star the best validation epoch.
+
+    Arguments:
+        history: what `fit` returns, or its `history`, a dictionary of lists: "loss", "val_loss" …
+        validation_freq: as given to `fit`; needed if it was a list, or the lengths leave it open.
+
+    Returns:
+        The array of the Axes: the loss's and, if there are metrics, theirs.
+
+    Raises:
+        ValueError: if there is no loss, or the lists' lengths do not go together.
+
+    >>> loss, acc = plot_history({"loss": [0.9, 0.5], "acc": [0.7, 0.8], "val_acc": [0.7, 0.6]})
+    >>> acc.get_legend().get_texts()[-1].get_text()
+    'best validation: epoch 1, 0.7'
+    """
+    logs = getattr(history, "history", history if isinstance(history, Mapping) else {})
+    sizes = {name: len(values) for name, values in logs.items() if name[:4] != "val_"}
+    if not sizes.get("loss") or len(set(sizes.values())) > 1:
+        what, line = "lists of one length, 'loss' among them", "plot_history(model.fit(x, y))"
+        raise _expected(what, f"{type(history).__name__}, lengths {sizes}", line)
+    epochs = np.arange(1, sizes["loss"] + 1)
+    if len(getattr(history, "epoch", ())) == len(epochs):  # not so after a History's second fit
+        epochs = np.asarray(history.epoch) + 1
+    metrics = [name for name in sizes if name not in ("loss", "lr", "learning_rate")]
+    panels = [["loss"], metrics] if metrics else [["loss"]]
+    figure = _pyplot().figure(figsize=(4.8 * len(panels), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, names in zip(axes, panels, strict=True):
+        _draw_curves(ax, names, logs, epochs, validation_freq)
+    return np.asarray(axes)
+
+
+def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw a built model: its layers as columns of circles, its weights as lines between them.
+
+    Of more than 12 units the first and the last six are drawn. A layer without units, such as
+    Dropout, is a line of text below the one before it; a Flatten in front is the input's label.
+
+    Arguments:
+        model: anything that has `name`, `built` and `layers`, such as a `Sequential`.
+        ax: where to draw; None makes a figure, about two inches for each layer.
+
+    Raises:
+        ValueError: if the model has no layers, or is not built.
+
+    >>> plot_network(model).get_title().splitlines()[0]  # doctest: +SKIP
+    'sequential: 94,494 parameters'
+    """
+    columns = _read_layers(model)
+    ys = [0.26 * (np.arange(n) - (n - 1) / 2) for n in (min(size, SHOWN) for size, _ in columns)]
+    ys = [y + 0.25 * np.sign(y) * (size > SHOWN) for y, (size, _) in zip(ys, columns, strict=True)]
+    middle = 0.2 + max(y.max() for y in ys)
+    height = 2 * middle + 0.36 + 0.16 * max(text.count("\n") for _, text in columns)
+    title = f"{model.name}: {_counted(sum(x.count_params() for x in model.layers), 'parameter')}"
+    title += "\ncircle: unit; line: weight; three dots: units not drawn"
+    ax, scale = _canvas(1.9 * len(columns), height, title, ax)
+    from matplotlib.collections import LineCollection  # _canvas has seen that it can be
+
+    for i, (y, (size, text)) in enumerate(zip(ys, columns, strict=True)):
+        x, colour = 0.95 + 1.9 * i, ORANGE if i == len(columns) - 1 else SKY if i else "white"
+        ends = [[(x - 1.9, middle + a), (x, middle + b)] for a in ys[i - 1] for b in y if i > 0]
+        ax.add_collection(LineCollection(ends, color=GREY, linewidth=0.3, zorder=1))
+        ax.plot([x] * len(y), middle + y, "o", mfc=colour, mec=ax.title.get_color(), ms=13 * scale)
+        if size > SHOWN:
+            ax.plot([x] * 3, middle + np.array([-0.13, 0, 0.13]), "o", color=GREY, ms=4 * scale)
+        ax.text(x, 2 * middle, text, ha="center", va="top", fontsize=9 * scale)
+    return ax
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError('To draw, write: python -m pip install "tinynet[examples]"') from error
+    return plt
+
+
+def _expected(what: str, received: object, line: str) -> ValueError:
+    return ValueError(f"Expected {what}. Received: {received}. Write: {line}")
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + "s" * (n != 1)
+
+
+def _as_images(images: ArrayLike) -> np.ndarray:
+    array = np.asarray(images)
+    if array.ndim == 2 and math.isqrt(array.shape[1]) ** 2 == array.shape[1]:
+        array = array.reshape(len(array), math.isqrt(array.shape[1]), -1)
+    if array.ndim == 4 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "buif":
+        what = "numbers of shape (n, height, width), (n, height, width, 1) or (n, side * side)"
+        raise _expected(what, f"{array.dtype} {np.shape(images)}", "images.reshape(-1, 28, 28)")
+    return array
+
+
+def _as_labels(labels: ArrayLike, n: int) -> np.ndarray:
+    array = np.asarray(labels)
+    if array.ndim == 2:
+        array = array.argmax(axis=1) if array.shape[1] > 1 else array[:, 0]
+    if array.shape != (n,):
+        raise _expected(f"{n} labels", f"shape {np.shape(labels)}", "images[:n], labels[:n]")
+    return array.astype(int) if array.dtype.kind == "f" else array
+
+
+def _canvas(width: float, height: float, title: str, ax: Any) -> tuple[Any, float]:
+    """An Axes measured in inches, y downwards, and the factor by which to scale its text."""
+    if ax is None:
+        total = height + 0.15 + 0.2 * len(title.splitlines())
+        figure = _pyplot().figure(figsize=(max(width, 4.8), total))
+        ax = figure.add_axes((0, 0, 1, height / total))
+    ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+    ax.set_axis_off()
+    room = ax.get_window_extent()
+    scale = min(room.width / width, room.height / height, ax.figure.dpi) / ax.figure.dpi
+    ax.set_title(title, fontsize=10 * scale)
+    return ax, scale
+
+
+def _draw_grid(images: Any, captions: Any, rows: int, columns: int, title: str, ax: Any) -> Any:
+    if rows < 1 or columns < 1:
+        raise _expected("rows and columns of 1 or more", (rows, columns), "rows=4, columns=8")
+    images = np.ma.masked_invalid(images[: rows * columns].astype(float))
+    columns, tall = min(columns, len(images)), 0.84 * images.shape[1] / images.shape[2]
+    pitch = tall + 0.16 + 0.17 * len(captions[0][0].splitlines())
+    ax, scale = _canvas(columns + 0.16, pitch * math.ceil(len(images) / columns) + 0.1, title, ax)
+    grey = {"cmap": "gray_r", "vmin": images.min(), "vmax": images.max()}
+    for k, (image, (caption, marked)) in enumerate(zip(images, captions, strict=False)):
+        left, top = 0.16 + k % columns, 0.1 + pitch * (k // columns)
+        right, bottom = left + 0.84, top + tall
+        ax.imshow(image, extent=(left, right, bottom, top), interpolation="nearest", **grey)
+        colour, width = (VERMILLION, 3 * scale) if marked else (GREY, 0.5)
+        corners = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        ax.plot(*corners, color=colour, linewidth=width)
+        if marked:
+            ax.plot(right - 0.1, top + 0.1, "X", color=colour, mec="white", ms=10 * scale)
+        font = {"color": colour, "weight": "bold"} if marked else {}
+        ax.text(left + 0.42, bottom + 0.05, caption, ha="center", va="top", size=9 * scale, **font)
+    return ax
+
+
+def _draw_curves(ax: Any, names: list[str], logs: Any, epochs: np.ndarray, freq: Any) -> None:
+    for i, name in enumerate(names):
+        solid, dashed = ((BLUE, VERMILLION), (GREEN, PURPLE), (SKY, ORANGE))[i % 3]
+        what = f"{name}, " if len(names) > 1 else ""
+        style = {"markersize": 4, "markevery": math.ceil(len(epochs) / 20)}
+        ax.plot(epochs, logs[name], "o-", color=solid, label=f"{what}training", **style)
+        if len(logs.get(f"val_{name}", ())) == 0:
+            continue
+        values = np.asarray(logs[f"val_{name}"], dtype=float)
+        tried = range(1, epochs[-1] // len(values) + 1) if freq is None else [freq]
+        ran = [epochs[np.isin(epochs, k) if np.ndim(k) else epochs % k == 0] for k in tried]
+        places = {tuple(at) for at in ran if len(at) == len(values)}
+        if len(places) != 1:
+            received = f"{len(values)} values for {len(epochs)} epochs, validation_freq={freq}"
+            raise _expected("fit's validation_freq", received, "plot_history(h, validation_freq=n)")
+        at = places.pop()
+        ax.plot(at, values, "s--", color=dashed, label=f"{what}validation", **style)
+        falls = any(word in name for word in ("loss", "error", "entropy", "mse", "mae"))
+        score = np.where(np.isfinite(values), -values if falls else values, -np.inf)
+        if np.isfinite(score).any():
+            point = at[score.argmax()], values[score.argmax()]
+            label = f"{what}best validation: epoch {point[0]}, {point[1]:.4g}"
+            ax.plot(*point, "*", color=dashed, mec="black", ms=14, clip_on=False, label=label)
+    unit = " (share of samples)" if all("acc" in name for name in names) else ""
+    title, unit = ("Loss", " (mean over samples)") if names == ["loss"] else ("Metrics", unit)
+    ax.set(title=title, xlabel="epoch", ylabel=", ".join(names) + unit)
+    ax.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small")
+
+
+def _read_layers(model: Any) -> list[tuple[int, str]]:
+    """The size of each column, the input's first, and the text below it."""
+    layers = [x for x in getattr(model, "layers", ()) if type(x).__name__ != "InputLayer"]
+    shapes = [shape for x in layers for shape in (x.input_shape, x.output_shape)]
+    if not layers or not model.built or any(s is None or None in s[1:] for s in shapes):
+        raise _expected("a model with layers, built", model, "model.build((None, 784))")
+    shape = shapes[0][1:]
+    noun = "pixel" if sum(n > 1 for n in shape) == 2 else "value"
+    factors = " × ".join(map(str, shape)) + " = " if len(shape) > 1 else ""
+    columns = [(math.prod(shape), ["input", factors + _counted(math.prod(shape), noun)])]
+    for x in layers:
+        size, count = math.prod(x.output_shape[1:]), x.count_params()
+        name = f"{x.name} ({type(x).__name__})"
+        f = getattr(x, "activation", None)
+        called = "" if f is None else " · " + getattr(f, "__name__", type(f).__name__)
+        parameters = [_counted(count, "parameter")] * (count > 0)
+        if hasattr(x, "units") or size != math.prod(x.input_shape[1:]):
+            size = getattr(x, "units", size)
+            columns.append((size, [name, _counted(size, "unit") + called, *parameters]))
+        elif len(columns) > 1 or count or x.input_shape == x.output_shape:  # no Flatten in front
+            columns[-1][1].extend([f"then {name}{called}", *parameters])
+    return [(size, "\n".join(textwrap.fill(line, 24) for line in lines)) for size, lines in columns]
