@@ -1,0 +1,72 @@
+"""What the tests share: Keras as the oracle, MNIST where it is, and quiet global state."""
+
+import gzip
+import importlib.util
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+import tinynet
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what needs Keras, so that it can be left out: -m "not keras"."""
+    for item in items:
+        if "keras" in getattr(item, "fixturenames", ()):
+            item.add_marker("keras")
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """The oracle. CI forbids to go without it."""
+    if importlib.util.find_spec("keras") is None:
+        assert "CI" not in os.environ, "in CI, the tests against Keras must run"
+        pytest.skip('Keras is not installed: python -m pip install -e ".[test]"')
+    import keras
+
+    return keras
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    """Every test starts from the same seed and names, and leaves the float type alone."""
+    tinynet.utils.set_random_seed(20261122)
+    tinynet.utils.clear_session()
+    yield
+    tinynet.config.set_floatx("float32")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def mnist_directory():
+    """The directory with MNIST's four files; TFDS_DATA_DIR, or beside the repository."""
+    places = [os.environ.get("TFDS_DATA_DIR"), ROOT.parent / "shared" / "tensorflow_datasets"]
+    for place in filter(None, places):
+        manual = pathlib.Path(place) / "downloads" / "manual"
+        if (manual / "train-images-idx3-ubyte.gz").exists():
+            return manual
+    pytest.skip("MNIST is not here: set TFDS_DATA_DIR to a directory that holds it")
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_directory):
+    """The first 60,000 images and labels of MNIST, read apart from the library's own reader."""
+
+    def read(name, skip):
+        return np.frombuffer(gzip.decompress((mnist_directory / name).read_bytes())[skip:], "uint8")
+
+    return (
+        read("train-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28),
+        read("train-labels-idx1-ubyte.gz", 8),
+    )

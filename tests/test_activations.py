@@ -1,0 +1,207 @@
+"""Activations beside Keras's, from ordinary to absurd inputs, and each backward twice over:
+against central differences in float64, and against the gradient that JAX derives from Keras.
+"""
+
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from gradients import central_differences
+
+import tinynet
+from tinynet import activations
+
+NAMES = ["linear", "relu", "sigmoid", "softmax", "tanh"]
+ELEMENTWISE = [name for name in NAMES if name != "softmax"]
+
+EXTREMES = [0.0, -0.0, 1e-45, -1e-40, 16.6, -16.6, 88.5, -88.5, 104, -104, 200, -200, 1e4, -1e4]
+
+# XLA counts numbers below 1.2e-38 (denormal) as 0; NumPy keeps them.
+TINY = 1.2e-38
+
+
+@pytest.fixture
+def x(rng):
+    """Float32 rows of every size: an even grid, wild ones, and extremes beside each other."""
+    grid = np.linspace(-30, 30, 3000).reshape(-1, 10)
+    wild = rng.normal(size=(200, 10)) * np.exp(rng.uniform(-8, 8, (200, 1)))
+    extremes = rng.choice(EXTREMES, size=(100, 10))
+    return np.vstack([grid, wild, extremes]).astype("float32")
+
+
+def vjp(function, x, gradient):
+    """The gradient with respect to `x` as JAX derives it from Keras's function."""
+    import jax
+
+    return np.asarray(jax.vjp(function, x)[1](gradient)[0])
+
+
+# Values
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values_are_keras_s(keras, x, name):
+    expected = np.asarray(getattr(keras.activations, name)(x))
+    value = getattr(activations, name)(x)
+    assert value.dtype == np.float32
+    np.testing.assert_allclose(value, expected, rtol=5e-7, atol=TINY)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_softmax_along_any_axis_is_keras_s(keras, rng, axis):
+    x = rng.normal(size=(3, 4, 5)).astype("float32")
+    expected = np.asarray(keras.activations.softmax(x, axis=axis))
+    np.testing.assert_allclose(activations.softmax(x, axis=axis), expected, rtol=5e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_extreme_inputs_give_finite_values_without_a_warning(name, dtype):
+    x = np.array(EXTREMES, dtype)
+    assert np.isfinite(getattr(activations, name)(x)).all()
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(
+    hnp.arrays("float32", hnp.array_shapes(), elements=st.floats(-(2.0**99), 2.0**99, width=32))
+)
+def test_softmax_gives_probabilities_that_sum_to_one(z):
+    p = activations.softmax(z)
+    assert (p >= 0).all()
+    np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=2e-6)
+
+
+# Types and places
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_stays_float64(name):
+    assert getattr(activations, name)(np.zeros(3)).dtype == np.float64
+
+
+@pytest.mark.parametrize("floatx", ["float32", "float64"])
+@pytest.mark.parametrize("values", [[1, 2], [1.0, 2.0], (1, 2.5), [True, False], range(3)])
+def test_lists_become_floatx(values, floatx):
+    tinynet.config.set_floatx(floatx)
+    assert {getattr(activations, name)(values).dtype.name for name in NAMES} == {floatx}
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+@pytest.mark.parametrize("name", NAMES)
+def test_integers_become_floatx(name, dtype):
+    assert getattr(activations, name)(np.ones(3, dtype)).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_a_single_number_gives_a_single_number(name):
+    value = getattr(activations, name)(0.5)
+    expected = getattr(activations, name)(np.array([0.5], "float32"))[0]
+    assert value.shape == ()
+    assert value == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_input_is_kept_and_the_output_is_another_array(rng, name):
+    x = rng.normal(size=(4, 5)).astype("float32")
+    kept = x.copy()
+    value = getattr(activations, name)(x)
+    assert not np.shares_memory(value, x)
+    np.testing.assert_array_equal(x, kept)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_out_receives_the_value_and_may_be_the_input_itself(rng, name):
+    function = getattr(activations, name)
+    x = rng.normal(size=(4, 5)).astype("float32")
+    expected, kept, out = function(x), x.copy(), np.full_like(x, np.nan)
+    assert function(x, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(x, kept)
+    assert function(x, out=x) is x
+    np.testing.assert_array_equal(x, expected)
+
+
+# The way back
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4)])
+@pytest.mark.parametrize("name", NAMES)
+def test_backward_is_the_derivative_by_central_differences(rng, name, shape):
+    function = getattr(activations, name)
+    z, gradient = rng.normal(size=shape) * 2, rng.normal(size=shape)
+    z[np.abs(z) < 1e-3] = 1  # away from relu's corner
+    expected = central_differences(lambda: (gradient * function(z)).sum(), z)
+    result = activations.backward(function)(gradient, function(z))
+    np.testing.assert_allclose(result, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_backward_is_jax_s_gradient_of_keras_s_function(keras, x, rng, name):
+    function = getattr(activations, name)
+    gradient = rng.normal(size=x.shape).astype("float32")
+    result = activations.backward(function)(gradient, function(x))
+    assert result.dtype == np.float32
+    expected = vjp(getattr(keras.activations, name), x, gradient)
+    # Where tanh has come within a rounding of 1, its slope is a rounding too: hence `atol`.
+    np.testing.assert_allclose(result, expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_backward_keeps_what_it_reads_and_fills_out(rng, name):
+    backward = activations.backward(getattr(activations, name))
+    a = getattr(activations, name)(rng.normal(size=(4, 5)).astype("float32"))
+    gradient = rng.normal(size=(4, 5)).astype("float32")
+    kept_a, kept_gradient, out = a.copy(), gradient.copy(), np.full_like(a, np.nan)
+    expected = backward(gradient, a)
+    assert backward(gradient, a, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(a, kept_a)
+    np.testing.assert_array_equal(gradient, kept_gradient)
+    assert not np.shares_memory(expected, gradient)
+
+
+# Names, and functions of one's own
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_get_finds_a_function_by_its_name(name):
+    function = getattr(activations, name)
+    assert activations.get(name) is function
+    assert activations.get(function) is function
+    assert activations.serialize(function) == name
+
+
+def test_none_is_linear():
+    assert activations.get(None) is activations.linear
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("sigmoyd", "sigmoid"), ("Softmax", "softmax")])
+def test_an_unknown_name_is_answered_with_near_ones(keras, wrong, near):
+    with pytest.raises(ValueError, match=f"'{near}'") as ours:
+        activations.get(wrong)
+    with pytest.raises(ValueError, match="Could not interpret") as theirs:
+        keras.activations.get(wrong)
+    assert str(ours.value).startswith(str(theirs.value))
+
+
+def test_what_is_no_name_is_no_activation():
+    with pytest.raises(ValueError, match="Could not interpret activation function identifier: 3"):
+        activations.get(3)
+
+
+def test_a_function_of_one_s_own_gets_a_backward(monkeypatch):
+    monkeypatch.setattr(activations, "_backward", dict(activations._backward))
+
+    def square(x, out=None):
+        return np.multiply(x, x, out=out)
+
+    with pytest.raises(ValueError, match=r"@tinynet\.activations\.backward_of\(square\)"):
+        activations.backward(square)
+
+    @activations.backward_of(square)
+    def square_backward(gradient, a, out=None):
+        return np.multiply(gradient, 2 * np.sqrt(a), out=out)
+
+    assert activations.get(square) is square
+    assert activations.backward(square) is square_backward

@@ -1,0 +1,70 @@
+"""`examples/mnist.py` as its user runs it: a process of its own, a pipe, no display."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+EXAMPLE = pathlib.Path(__file__).resolve().parent.parent / "examples" / "mnist.py"
+
+
+def run(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLE, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8", **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_digits_end_to_end(tmp_path):
+    result = run("--data", "digits", "--epochs", 2, "--out", "pictures", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "\x1b" not in result.stdout
+    assert "\b" not in result.stdout
+    assert result.stdout.count("\r") == 0
+    assert "Epoch 2/2" in result.stdout
+    pictures = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert pictures == ["digits.png", "history.png", "network.png", "predictions.png"]
+    assert all(path.stat().st_size > 10_000 for path in (tmp_path / "pictures").iterdir())
+
+
+def test_without_data_and_network_it_goes_on_with_the_digits(tmp_path):
+    # An address that nothing answers at, in place of every host.
+    closed = "http://127.0.0.1:9"
+    start = time.monotonic()
+    result = run(
+        "--epochs", 1, cwd=tmp_path,
+        TFDS_DATA_DIR=str(tmp_path / "none"), KERAS_HOME=str(tmp_path / "none"),
+        http_proxy=closed, https_proxy=closed, HTTP_PROXY=closed, HTTPS_PROXY=closed,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "going on with 1,797 digits" in result.stdout
+    assert result.stdout.startswith("MNIST is not here")
+    assert time.monotonic() - start < 120  # TFDS alone would have tried for 200 s
+
+
+def test_asking_for_mnist_where_it_cannot_be_had_says_why(tmp_path):
+    closed = "http://127.0.0.1:9"
+    result = run(
+        "--data", "mnist", cwd=tmp_path,
+        TFDS_DATA_DIR=str(tmp_path / "none"), KERAS_HOME=str(tmp_path / "none"),
+        http_proxy=closed, https_proxy=closed, HTTP_PROXY=closed, HTTPS_PROXY=closed,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "MNIST cannot be had" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--batch-size"])
+def test_bad_arguments_are_refused(tmp_path, option):
+    result = run("--data", "digits", option, "x", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "invalid int value" in result.stderr

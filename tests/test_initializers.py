@@ -1,0 +1,227 @@
+"""Initial weights: not Keras's numbers, which are random, but Keras's distributions, and Keras's
+rules about when numbers repeat. Each distribution is drawn 120,000 times with a fixed seed, so
+bounds and moments are known to a fraction of a per cent, and no test depends on luck.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinynet
+from tinynet import initializers
+
+SHAPE = (400, 300)
+
+RANDOM = {
+    "GlorotUniform": [{}],
+    "GlorotNormal": [{}],
+    "HeUniform": [{}],
+    "HeNormal": [{}],
+    "RandomUniform": [{}, {"minval": -1.0, "maxval": 3.0}],
+    "RandomNormal": [{}, {"mean": 2.0, "stddev": 0.5}],
+    "TruncatedNormal": [{}, {"mean": -1.0, "stddev": 2.0}],
+    "VarianceScaling": [
+        {"scale": scale, "mode": mode, "distribution": distribution}
+        for scale, mode in [(1.0, "fan_in"), (0.3, "fan_out"), (2.0, "fan_avg")]
+        for distribution in ("truncated_normal", "uniform")
+    ],
+}
+CASES = [(name, arguments) for name, several in RANDOM.items() for arguments in several]
+CONSTANTS = [("Zeros", {}), ("Ones", {}), ("Constant", {}), ("Constant", {"value": -2.5})]
+NAMES = [*RANDOM, "Zeros", "Ones", "Constant"]
+
+
+def make(library, name, **arguments):
+    return getattr(library.initializers, name)(**arguments)
+
+
+# Distributions
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_the_distribution_is_keras_s(keras, name, arguments):
+    theirs = np.asarray(make(keras, name, seed=1, **arguments)(SHAPE)).ravel()
+    ours = make(tinynet, name, seed=1, **arguments)(SHAPE).ravel()
+    spread = float(theirs.std())
+    assert ours.mean() == pytest.approx(theirs.mean(), abs=6 * spread / math.sqrt(ours.size))
+    assert ours.std() == pytest.approx(spread, rel=0.01)
+    shares = np.linspace(0.02, 0.98, 25)
+    np.testing.assert_allclose(
+        np.quantile(ours, shares), np.quantile(theirs, shares), atol=0.03 * spread
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "bound"),
+    [
+        ("GlorotUniform", {}, math.sqrt(6 / (400 + 300))),
+        ("HeUniform", {}, math.sqrt(6 / 400)),
+        ("RandomUniform", {}, 0.05),
+        ("VarianceScaling", {"mode": "fan_out", "distribution": "uniform"}, math.sqrt(3 / 300)),
+        ("TruncatedNormal", {}, 0.1),
+        ("GlorotNormal", {}, 2 * math.sqrt(2 / (400 + 300)) / 0.87962566),
+        ("HeNormal", {}, 2 * math.sqrt(2 / 400) / 0.87962566),
+    ],
+)
+def test_values_fill_the_range_and_never_leave_it(name, arguments, bound):
+    values = make(tinynet, name, seed=2, **arguments)(SHAPE)
+    for extreme in (values.max(), -values.min()):
+        assert bound * (1 - 1e-3) < extreme <= bound * (1 + 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [
+        ("GlorotUniform", 2 / 700),
+        ("GlorotNormal", 2 / 700),
+        ("HeUniform", 2 / 400),
+        ("HeNormal", 2 / 400),
+    ],
+)
+def test_glorot_and_he_have_the_variance_they_are_named_for(name, variance):
+    assert make(tinynet, name, seed=3)(SHAPE).var() == pytest.approx(variance, rel=0.015)
+
+
+@pytest.mark.parametrize("shape", [(2000,), (20, 300), (3, 20, 300), (3, 3, 20, 300)])
+@pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg"])
+def test_the_connections_are_counted_as_keras_counts_them(keras, mode, shape):
+    arguments = {"mode": mode, "distribution": "uniform", "seed": 1}
+    theirs = np.asarray(make(keras, "VarianceScaling", **arguments)(shape))
+    ours = make(tinynet, "VarianceScaling", **arguments)(shape)
+    assert ours.max() == pytest.approx(float(theirs.max()), rel=5e-3)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 0)])
+def test_there_is_always_one_connection_at_least(shape):
+    assert make(tinynet, "VarianceScaling", scale=3, distribution="uniform")(shape).shape == shape
+
+
+@pytest.mark.parametrize(("name", "arguments"), CONSTANTS)
+def test_constants_are_constant(keras, name, arguments):
+    value = {"Ones": 1}.get(name, arguments.get("value", 0))
+    ours = make(tinynet, name, **arguments)((3, 4))
+    np.testing.assert_array_equal(ours, np.full((3, 4), value))
+    np.testing.assert_array_equal(ours, np.asarray(make(keras, name, **arguments)((3, 4))))
+
+
+# Types and repetition
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_floatx_or_what_is_asked_for(name):
+    initializer = make(tinynet, name)
+    weights = initializer((3, 4))
+    assert (weights.dtype, weights.shape) == (np.float32, (3, 4))
+    assert initializer([3, 4], dtype="float64").dtype == np.float64
+    tinynet.config.set_floatx("float64")
+    assert initializer((3, 4)).dtype == np.float64
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_float32_weights_are_the_float64_ones_rounded(name):
+    initializer = make(tinynet, name, seed=4)
+    wide = initializer((5, 6), dtype="float64")
+    narrow = wide.astype("float32")
+    assert (narrow != wide).all()
+    np.testing.assert_array_equal(initializer((5, 6)), narrow)
+
+
+def test_without_a_seed_an_instance_repeats_itself_and_another_does_not(keras):
+    for library, name in [(keras, "GlorotUniform"), *((tinynet, name) for name in RANDOM)]:
+        first, second = make(library, name), make(library, name)
+        values = np.asarray(first((4, 5)))
+        np.testing.assert_array_equal(np.asarray(first((4, 5))), values)
+        assert not np.any(np.asarray(second((4, 5))) == values)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_seed_decides_the_values(name):
+    values = make(tinynet, name, seed=5)((4, 5))
+    np.testing.assert_array_equal(make(tinynet, name, seed=5)((4, 5)), values)
+    assert not np.any(make(tinynet, name, seed=6)((4, 5)) == values)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_without_a_seed_the_global_seed_decides(name):
+    def values():
+        tinynet.utils.set_random_seed(7)
+        return [make(tinynet, name)((4, 5)) for _ in range(2)]
+
+    np.testing.assert_array_equal(values(), values())
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_numpy_s_global_generator_is_left_alone(name):
+    before = np.random.get_state()  # noqa: NPY002, it is the one to be left alone
+    make(tinynet, name)((4, 5))
+    make(tinynet, name, seed=1)((4, 5))
+    np.testing.assert_equal(np.random.get_state(), before)  # noqa: NPY002
+
+
+# Names and configurations
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_get_takes_both_names_a_class_a_configuration_and_an_instance(name):
+    cls = getattr(initializers, name)
+    instance = cls()
+    snake = tinynet.naming.snake_case(name)
+    serialized = initializers.serialize(instance)
+    for identifier in (name, snake, cls, serialized, {"class_name": name, "config": {}}):
+        found = initializers.get(identifier)
+        assert type(found) is cls
+        assert found.get_config() == instance.get_config()
+    assert initializers.get(instance) is instance
+
+
+def test_none_is_no_initializer():
+    assert initializers.get(None) is None
+
+
+@pytest.mark.parametrize(("name", "arguments"), [*CASES, *CONSTANTS])
+def test_the_configuration_is_keras_s(keras, name, arguments):
+    ours, theirs = make(tinynet, name, **arguments), make(keras, name, **arguments)
+    assert ours.get_config() == theirs.get_config()
+    assert initializers.serialize(ours) == keras.initializers.serialize(theirs)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [*CASES, *CONSTANTS])
+def test_keras_s_configuration_makes_the_same_initializer(keras, name, arguments):
+    if name in RANDOM:
+        arguments = {**arguments, "seed": 9}
+    found = initializers.get(keras.initializers.serialize(make(keras, name, **arguments)))
+    np.testing.assert_array_equal(found((3, 4)), make(tinynet, name, **arguments)((3, 4)))
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_an_initializer_can_be_made_again_from_its_configuration(name, arguments):
+    initializer = make(tinynet, name, seed=10, **arguments)
+    again = type(initializer).from_config(initializer.get_config())
+    np.testing.assert_array_equal(again((3, 4)), initializer((3, 4)))
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize("wrong", ["glorot_unifrm", "foo", 3])
+def test_an_unknown_name_is_refused_in_keras_s_words(keras, wrong):
+    with pytest.raises(ValueError, match="Could not interpret initializer identifier") as theirs:
+        keras.initializers.get(wrong)
+    with pytest.raises(ValueError, match="Could not interpret") as ours:
+        initializers.get(wrong)
+    assert str(ours.value).startswith(str(theirs.value))
+
+
+def test_an_unknown_name_is_answered_with_near_ones():
+    with pytest.raises(ValueError, match="Did you mean 'glorot_uniform'"):
+        initializers.get("glorot_unifrm")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"scale": 0}, {"scale": -1.0}, {"mode": "fan"}, {"distribution": "normally"}]
+)
+def test_wrong_arguments_are_refused_as_keras_refuses_them(keras, arguments):
+    for library in (keras, tinynet):
+        with pytest.raises(ValueError, match=next(iter(arguments))):
+            make(library, "VarianceScaling", **arguments)

@@ -1,0 +1,516 @@
+"""Layers one at a time: outputs, shapes, names, configurations and errors beside Keras's; and the
+gradients of `Dense` twice over, by central differences in float64 and by JAX through Keras's layer.
+"""
+
+import numpy as np
+import pytest
+from gradients import central_differences
+
+import tinynet
+from tinynet import activations
+from tinynet.layers import Dense, Flatten, Input
+
+ACTIVATIONS = [None, "linear", "relu", "sigmoid", "softmax", "tanh"]
+SHAPES = [(6, 4), (3, 5, 4), (2, 3, 2, 4)]
+
+
+def twins(keras, x, units=5, **arguments):
+    """A dense layer of Keras's and one of ours, with the same weights, none of them zero."""
+    theirs, ours = keras.layers.Dense(units, **arguments), Dense(units, **arguments)
+    theirs(x)
+    ours(x)
+    rng = np.random.default_rng(1)
+    weights = [rng.normal(size=w.shape).astype("float32") for w in ours.get_weights()]
+    theirs.set_weights(weights)
+    ours.set_weights(weights)
+    return theirs, ours
+
+
+def words(function, *arguments):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, what it says is what is looked at
+        function(*arguments)
+    return str(error.value)
+
+
+# Dense: forward
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense_gives_keras_s_outputs(keras, rng, activation, shape, use_bias):
+    x = rng.normal(size=shape).astype("float32")
+    theirs, ours = twins(keras, x, activation=activation, use_bias=use_bias)
+    output = ours(x)
+    assert output.dtype == np.float32
+    np.testing.assert_allclose(output, np.asarray(theirs(x)), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
+def test_dense_takes_numbers_of_any_type(keras, rng, dtype):
+    x = rng.integers(0, 2, (6, 4)).astype(dtype)
+    theirs, ours = twins(keras, x.astype("float32"))
+    np.testing.assert_allclose(ours(x), np.asarray(theirs(x)), rtol=2e-6, atol=1e-6)
+
+
+def test_an_empty_batch_gives_an_empty_output(keras):
+    x = np.zeros((0, 4), "float32")
+    theirs, ours = twins(keras, x)
+    assert ours(x).shape == theirs(x).shape == (0, 5)
+
+
+def test_the_logits_are_what_softmax_was_made_from(rng):
+    layer = Dense(5, activation="softmax")
+    output = layer(rng.normal(size=(2, 3, 4)).astype("float32"))
+    assert layer.logits.shape == (2, 3, 5)
+    np.testing.assert_array_equal(activations.softmax(layer.logits), output)
+
+
+def test_a_caller_gets_an_array_of_its_own(rng):
+    x = rng.normal(size=(6, 4)).astype("float32")
+    for layer in (Dense(3), Dense(3, "softmax"), Flatten()):
+        first = layer(x)
+        kept = first.copy()
+        assert type(first) is np.ndarray
+        assert not np.shares_memory(first, x)
+        layer(2 * x)
+        np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_batches_of_changing_size_share_buffers_but_no_numbers(rng, activation):
+    layer = Dense(3, activation)
+    for size in (8, 2, 5, 8, 11, 3):
+        x = rng.normal(size=(size, 4)).astype("float32")
+        gradient = rng.normal(size=(size, 3)).astype("float32")
+        layer(x)
+        fresh = Dense(3, activation)
+        fresh(x)
+        fresh.set_weights(layer.get_weights())
+        np.testing.assert_array_equal(layer.forward(x), fresh.forward(x))
+        np.testing.assert_array_equal(layer.backward(gradient), fresh.backward(gradient))
+        np.testing.assert_array_equal(layer.kernel_gradient, fresh.kernel_gradient)
+
+
+def test_a_batch_of_another_type_gets_arrays_of_that_type(rng):
+    layer, x = Dense(3, "softmax"), rng.normal(size=(6, 4))
+    layer(x.astype("float32"))
+    expected = activations.softmax(x @ layer.kernel.astype("float64"))
+    assert layer(x).dtype == np.float64
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-14)
+    assert layer(x.astype("float32")).dtype == np.float32
+
+
+def test_a_step_reuses_its_arrays():
+    layer = Dense(3, "sigmoid")
+    x, gradient = np.ones((8, 4), "float32"), np.ones((8, 3), "float32")
+    layer(x)
+    output, passed = layer.forward(x), layer.backward(gradient)
+    assert np.shares_memory(layer.forward(x), output)
+    assert np.shares_memory(layer.backward(gradient), passed)
+    assert np.shares_memory(layer.forward(x[:5]), output)
+
+
+def test_what_a_user_s_activation_returns_is_the_output(rng):
+    def double(z, out=None):
+        return z * 2
+
+    x = rng.normal(size=(6, 4)).astype("float32")
+    layer = Dense(3, activation=double)
+    np.testing.assert_allclose(layer(x), 2 * (x @ layer.kernel), rtol=1e-5, atol=1e-6)
+
+
+# Dense: backward
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense_s_gradients_are_the_derivatives(rng, activation, shape, use_bias):
+    tinynet.config.set_floatx("float64")
+    x, gradient = rng.normal(size=shape), rng.normal(size=(*shape[:-1], 5))
+    layer = Dense(5, activation, use_bias, bias_initializer="random_normal")
+    layer(x)
+
+    def value():
+        return (gradient * layer.forward(x)).sum()
+
+    value()
+    received = {"x": layer.backward(gradient).copy(), "kernel": layer.kernel_gradient.copy()}
+    variables = {"x": x, "kernel": layer.kernel}
+    if use_bias:
+        received["bias"], variables["bias"] = layer.bias_gradient.copy(), layer.bias
+    for name, variable in variables.items():
+        expected = central_differences(value, variable)
+        np.testing.assert_allclose(received[name], expected, rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:2])
+@pytest.mark.parametrize("activation", ACTIVATIONS[1:])
+def test_dense_s_gradients_are_jax_s_through_keras_s_layer(keras, rng, activation, shape):
+    import jax
+
+    x = rng.normal(size=shape).astype("float32")
+    gradient = rng.normal(size=(*shape[:-1], 5)).astype("float32")
+    theirs, ours = twins(keras, x, activation=activation)
+
+    def value(weights, x):
+        return (gradient * theirs.stateless_call(weights, [], x)[0]).sum()
+
+    weights = [variable.value for variable in theirs.trainable_variables]
+    (kernel, bias), dx = jax.grad(value, argnums=(0, 1))(weights, x)
+    ours.forward(x)
+    passed = ours.backward(gradient)
+    for received, expected in [
+        (passed, dx),
+        (ours.kernel_gradient, kernel),
+        (ours.bias_gradient, bias),
+    ]:
+        assert received.dtype == np.float32
+        np.testing.assert_allclose(received, np.asarray(expected), rtol=1e-5, atol=5e-6)
+
+
+def test_starting_below_the_activation_skips_just_the_activation(rng):
+    x, gradient = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+    layer = Dense(3, "tanh")
+    layer(x)
+    a = layer.forward(x).copy()
+    expected = layer.backward(gradient).copy(), layer.kernel_gradient.copy()
+    passed = layer.backward_from_z(activations.tanh_backward(gradient, a))
+    np.testing.assert_array_equal(passed, expected[0])
+    np.testing.assert_array_equal(layer.kernel_gradient, expected[1])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_neither_input_nor_gradient_is_changed(rng, activation):
+    x, gradient = (rng.normal(size=(6, 4)).astype("float32") for _ in range(2))
+    kept_x, kept_gradient = x.copy(), gradient.copy()
+    layer = Dense(4, activation)
+    layer(x)
+    layer.forward(x)
+    layer.backward(gradient)
+    np.testing.assert_array_equal(x, kept_x)
+    np.testing.assert_array_equal(gradient, kept_gradient)
+
+
+def test_a_frozen_layer_passes_the_gradient_and_computes_none_for_itself(rng):
+    x, gradient = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+    layer = Dense(3, "tanh")
+    layer(x)
+    layer.forward(x)
+    expected = layer.backward(gradient).copy()
+    layer.kernel_gradient[...], layer.bias_gradient[...] = 7, 7
+    layer.trainable = False
+    np.testing.assert_array_equal(layer.backward(gradient), expected)
+    assert (layer.kernel_gradient == 7).all()
+    assert (layer.bias_gradient == 7).all()
+
+
+def test_the_lowest_layer_that_trains_returns_no_gradient(rng):
+    x, gradient = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+    layer = Dense(3)
+    layer(x)
+    layer.forward(x)
+    layer.backward(gradient)
+    expected = layer.kernel_gradient.copy()
+    layer.kernel_gradient[...] = 0
+    layer.passes_gradient = False
+    assert layer.backward(gradient) is None
+    np.testing.assert_array_equal(layer.kernel_gradient, expected)
+
+
+# Flatten
+
+
+@pytest.mark.parametrize("data_format", [None, "channels_last", "channels_first"])
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 2, 3), (5, 2, 3, 4), (0, 2, 3)])
+def test_flatten_gives_keras_s_rows(keras, rng, shape, data_format):
+    for dtype in ("uint8", "float32", "int32"):
+        x = rng.integers(0, 255, shape).astype(dtype)
+        expected = np.asarray(keras.layers.Flatten(data_format)(x))
+        np.testing.assert_array_equal(Flatten(data_format)(x), expected, strict=True)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 2, 3, 4)])
+def test_flatten_s_backward_puts_each_gradient_back(rng, shape, data_format):
+    x = rng.normal(size=shape)
+    layer = Flatten(data_format)
+    gradient = rng.normal(size=layer(x).shape)
+    expected = central_differences(lambda: (gradient * layer.forward(x)).sum(), x)
+    layer.forward(x)
+    np.testing.assert_allclose(layer.backward(gradient), expected, rtol=1e-7, atol=1e-9)
+
+
+# Shapes
+
+
+@pytest.mark.parametrize("shape", [(None, 4), (2, 4), (None, 2, 4), (None, None, 4)])
+def test_dense_s_output_shape_is_keras_s(keras, shape):
+    expected = tuple(keras.layers.Dense(3).compute_output_shape(shape))
+    assert Dense(3).compute_output_shape(shape) == expected
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize(
+    "shape", [(None, 4), (2, 4), (3,), (None, 2, 4), (2, 3, 4, 5), (None, None, 4), (None, 4, None)]
+)
+def test_flatten_s_output_shape_is_keras_s(keras, shape, data_format):
+    expected = tuple(keras.layers.Flatten(data_format).compute_output_shape(shape))
+    assert Flatten(data_format).compute_output_shape(shape) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"shape": (28, 28)}, (None, 28, 28)),
+        ({"shape": [3]}, (None, 3)),
+        ({"shape": (None, 3)}, (None, None, 3)),
+        ({"shape": (3,), "batch_size": 8}, (8, 3)),
+        ({"batch_shape": (8, 3)}, (8, 3)),
+        ({"batch_shape": (None, 3)}, (None, 3)),
+    ],
+)
+def test_an_input_has_the_shape_it_was_given(keras, arguments, expected):
+    assert Input(**arguments).batch_shape == expected
+    assert keras.layers.Input(**arguments).shape == expected
+
+
+# Configurations and names
+
+CONFIGURED = [
+    ("Dense", {"units": 3, "name": "d"}),
+    (
+        "Dense",
+        {
+            "units": 3,
+            "activation": "relu",
+            "use_bias": False,
+            "trainable": False,
+            "dtype": "float32",
+            "name": "d",
+        },
+    ),
+    ("Dense", {"units": 2, "kernel_initializer": "zeros", "bias_initializer": "ones", "name": "d"}),
+    ("Dense", {"units": 2, "kernel_initializer": "random_normal", "name": "d"}),
+    ("Dense", {"units": 2, "bias_initializer": None, "name": "d"}),
+    ("Flatten", {"name": "f"}),
+    ("Flatten", {"data_format": "channels_first", "trainable": False, "name": "f"}),
+    ("InputLayer", {"batch_shape": (None, 3), "name": "i"}),
+    ("InputLayer", {"batch_shape": (4, 28, 28), "dtype": "uint8", "name": "i"}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), CONFIGURED)
+def test_the_configuration_is_keras_s(keras, name, arguments):
+    ours = getattr(tinynet.layers, name)(**arguments)
+    assert ours.get_config() == getattr(keras.layers, name)(**arguments).get_config()
+
+
+@pytest.mark.parametrize(("name", "arguments"), CONFIGURED)
+def test_keras_s_configuration_makes_the_same_layer(keras, name, arguments):
+    theirs = getattr(keras.layers, name)(**arguments)
+    ours = tinynet.layers.get(keras.layers.serialize(theirs))
+    assert type(ours) is getattr(tinynet.layers, name)
+    assert ours.get_config() == theirs.get_config()
+
+
+@pytest.mark.parametrize(("name", "arguments"), CONFIGURED)
+def test_our_configuration_makes_the_same_layer_in_both_libraries(keras, name, arguments):
+    ours = getattr(tinynet.layers, name)(**arguments)
+    again = type(ours).from_config(ours.get_config())
+    assert again.get_config() == ours.get_config()
+    theirs = keras.layers.deserialize(tinynet.layers.serialize(ours))
+    assert theirs.get_config() == getattr(keras.layers, name)(**arguments).get_config()
+
+
+def test_a_layer_from_a_configuration_is_not_built_and_starts_anew(rng):
+    layer = Dense(3, "tanh")
+    x = rng.normal(size=(6, 4)).astype("float32")
+    layer(x)
+    again = Dense.from_config(layer.get_config())
+    assert not again.built
+    assert again.weights == []
+    assert again(x).shape == (6, 3)
+    assert not np.any(again.kernel == layer.kernel)
+
+
+def test_names_are_counted_by_class_as_keras_counts_them(keras):
+    def names(layers):
+        return [
+            layers.Dense(1).name,
+            layers.Dense(1).name,
+            layers.Dense(1, name="dense_7").name,
+            layers.Dense(1, name="mine").name,
+            layers.Dense(1).name,
+            layers.Flatten().name,
+            layers.InputLayer(batch_shape=(None, 3)).name,
+            layers.InputLayer(batch_shape=(None, 3)).name,
+        ]
+
+    keras.utils.clear_session()
+    assert names(tinynet.layers) == names(keras.layers)
+
+
+# Weights
+
+
+def test_weights_go_out_and_come_in_as_copies(rng):
+    layer = Dense(3)
+    layer.ensure_built((None, 4))
+    kernel, bias = layer.get_weights()
+    assert (kernel.shape, bias.shape) == ((4, 3), (3,))
+    new = [rng.normal(size=(4, 3)), rng.normal(size=3)]
+    live = layer.kernel
+    layer.set_weights(new)
+    assert layer.kernel is live
+    assert live.dtype == np.float32
+    np.testing.assert_array_equal(live, new[0].astype("float32"))
+    new[0][...] = 0
+    kernel[...] = 0
+    layer.get_weights()[0][...] = 0
+    assert live.all()
+
+
+def test_building_by_hand_is_building(keras, rng):
+    x = rng.normal(size=(6, 4)).astype("float32")
+    weights = [rng.normal(size=(4, 3)).astype("float32"), np.ones(3, "float32")]
+    for layer in (keras.layers.Dense(3), Dense(3)):
+        layer.build((None, 4))
+        assert layer.built
+        layer.set_weights(weights)
+        np.testing.assert_allclose(np.asarray(layer(x)), x @ weights[0] + 1, rtol=1e-5, atol=1e-6)
+        assert len(layer.get_weights()) == 2
+        assert layer.count_params() == 15
+
+
+def test_trainable_decides_which_weights_train():
+    layer = Dense(3)
+    assert layer.weights == layer.trainable_weights == layer.non_trainable_weights == []
+    layer.ensure_built((None, 4))
+    assert [len(layer.trainable_weights), len(layer.non_trainable_weights)] == [2, 0]
+    layer.trainable = False
+    assert [len(layer.trainable_weights), len(layer.non_trainable_weights)] == [0, 2]
+    assert layer.count_params() == 15
+
+
+def test_a_layer_of_one_s_own_has_weights_that_train_and_weights_that_do_not():
+    class Shift(tinynet.Layer):
+        def build(self, input_shape):
+            self.add_weight((), "zeros", trainable=False, name="seen")
+            self.add_weight(input_shape[-1:], "ones", name="by")
+
+        def forward(self, x, training=False):
+            self.seen += len(x)
+            return x + self.by
+
+    layer = Shift()
+    assert layer.name == "shift"
+    np.testing.assert_array_equal(layer(np.zeros((2, 3), "float32")), np.ones((2, 3)))
+    assert [w.shape for w in layer.weights] == [(3,), ()]
+    assert (layer.seen, layer.count_params()) == (2, 4)
+    assert layer.by_gradient.shape == (3,)
+    assert not hasattr(layer, "seen_gradient")
+    with pytest.raises(NotImplementedError, match="Shift has to define backward"):
+        layer.backward(np.ones((2, 3)))
+    with pytest.raises(ValueError, match='name="scale"'):
+        layer.add_weight((3,))
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"units": 0},
+        {"units": -1},
+        {"units": 2.5},
+        {"units": "3"},
+        {"units": 3, "foo": 1},
+        {"units": 3, "activation": "foo"},
+        {"units": 3, "kernel_initializer": "foo"},
+    ],
+)
+def test_wrong_arguments_are_refused_in_keras_s_words(keras, arguments):
+    expected = words(lambda: keras.layers.Dense(**arguments))
+    assert words(lambda: Dense(**arguments)).startswith(expected)
+
+
+@pytest.mark.parametrize("name", ["a/b", 5])
+def test_a_name_that_keras_s_files_cannot_hold_is_refused(keras, name):
+    for layers in (keras.layers, tinynet.layers):
+        said = words(lambda: layers.Dense(3, name=name))  # noqa: B023
+        assert said.startswith("Argument `name` must be a string and cannot contain character `/`.")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("kernel_regularizer", "l2"), ("lora_rank", 2), ("autocast", False)]
+)
+def test_what_only_keras_has_is_refused_unless_it_is_the_default(argument, value):
+    said = words(lambda: Dense(3, **{argument: value}))
+    assert f"{argument}={value!r}, which Keras has and tinynet has not" in said
+    default = {"autocast": True}.get(argument)
+    assert Dense(3, **{argument: default}).units == 3
+
+
+@pytest.mark.parametrize("shape", [(4,), ()])
+def test_a_single_sample_is_refused_in_keras_s_words(keras, shape):
+    x = np.zeros(shape, "float32")
+    expected = words(keras.layers.Dense(3, name="d"), x)
+    assert words(Dense(3, name="d"), x).startswith(expected)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 2, 3)])
+def test_an_input_of_another_width_is_refused_in_keras_s_words(keras, shape):
+    x = np.zeros((2, 4), "float32")
+    theirs, ours = twins(keras, x, name="d")
+    x = np.zeros(shape, "float32")
+    assert words(ours, x).startswith(words(theirs, x))
+
+
+def test_an_input_of_unknown_width_is_refused():
+    with pytest.raises(ValueError, match=r"Write: Input\(shape=\(784,\)\)"):
+        Dense(3).ensure_built((None, None))
+
+
+def test_flatten_knows_two_data_formats():
+    assert "channels_last" in words(lambda: Flatten("channels"))
+
+
+@pytest.mark.parametrize("shape", [None, 3, (3.5,), (-1,)])
+def test_what_is_no_shape_is_refused(keras, shape):
+    for layers in (keras.layers, tinynet.layers):
+        with pytest.raises(ValueError, match="shape"):
+            layers.Input(shape)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [np.ones((4, 3))],
+        [np.ones((4, 3)), np.ones(3), np.ones(3)],
+        [np.ones((3, 4)), np.ones(3)],
+        [np.ones((4, 3)), np.ones((3, 1))],
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_in_keras_s_words_and_change_nothing(
+    keras, rng, weights
+):
+    theirs, ours = twins(keras, np.zeros((2, 4), "float32"), units=3, name="d")
+    before = ours.get_weights()
+    assert words(ours.set_weights, weights).startswith(words(theirs.set_weights, weights))
+    for kept, now in zip(before, ours.get_weights(), strict=True):
+        np.testing.assert_array_equal(now, kept)
+
+
+def test_counting_weights_that_are_not_there_is_refused_in_keras_s_words(keras):
+    expected = words(keras.layers.Dense(3, name="d").count_params)
+    assert words(Dense(3, name="d").count_params).startswith(expected.rstrip("."))
+
+
+def test_a_layer_that_is_not_known_is_answered_with_those_that_are():
+    said = words(tinynet.layers.get, {"class_name": "Conv2D", "config": {}})
+    assert said.startswith("Could not interpret layer identifier: Conv2D")
+    assert "Dense" in said
+    assert "Flatten" in said

@@ -1,0 +1,502 @@
+"""Cross-entropy three ways: its values beside Keras's, its gradient against central differences
+and against JAX's gradient of Keras's loss, and the step fused with softmax against the long way
+round. The fused gradient is what training uses, so it is held to 1e-12.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from gradients import central_differences
+
+import tinynet
+from tinynet import activations, losses
+from tinynet.layers import Dense, Flatten
+from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
+from tinynet.objective import Objective
+
+CLASSES = 5
+MEANS = ["sum_over_batch_size", "mean", "mean_with_sample_weight"]
+REDUCTIONS = [*MEANS, "sum", "none", None]
+SHAPES = [(6,), (4, 3)]  # one output for each sample, and one for each sample and time
+
+# What each kind of loss is made with, and the name of its class in both libraries.
+KINDS = {
+    "categorical": ("CategoricalCrossentropy", {}),
+    "smoothed": ("CategoricalCrossentropy", {"label_smoothing": 0.1}),
+    "sparse": ("SparseCategoricalCrossentropy", {}),
+}
+
+
+class Data:
+    """Logits, rows of positive numbers with any sum, targets of each kind, and weights."""
+
+    def __init__(self, rng, shape, dtype="float32"):
+        self.logits = (2 * rng.normal(size=(*shape, CLASSES))).astype(dtype)
+        self.rows = rng.uniform(0.1, 2, (*shape, CLASSES)).astype(dtype)
+        self.p = activations.softmax(self.logits)
+        self.labels = rng.integers(CLASSES, size=shape)
+        self.one_hot = np.eye(CLASSES)[self.labels]
+        self.weights = rng.uniform(0, 2, (shape[0], *(1,) * (len(shape) - 1))).astype(dtype)
+
+    def targets(self, kind):
+        return self.labels if kind == "sparse" else self.one_hot
+
+    def outputs(self, from_logits):
+        return self.logits if from_logits else self.rows
+
+
+@pytest.fixture(params=SHAPES, ids=["batch", "batch-time"])
+def data(rng, request):
+    return Data(rng, request.param)
+
+
+@pytest.fixture(params=SHAPES, ids=["batch", "batch-time"])
+def precise(rng, request):
+    """The same in float64, for all that is built in the test too."""
+    tinynet.config.set_floatx("float64")
+    return Data(rng, request.param, "float64")
+
+
+def make(library, kind, **arguments):
+    name, own = KINDS[kind]
+    return getattr(library.losses, name)(**own, **arguments)
+
+
+# Values
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_are_keras_s(keras, data, kind, reduction, from_logits, weighted):
+    y, outputs = data.targets(kind), data.outputs(from_logits)
+    weights = data.weights if weighted else None
+    arguments = {"from_logits": from_logits, "reduction": reduction}
+    expected = make(keras, kind, **arguments)(y, outputs, sample_weight=weights)
+    value = make(tinynet, kind, **arguments)(y, outputs, sample_weight=weights)
+    assert value.dtype == np.float32
+    assert value.shape == expected.shape
+    np.testing.assert_allclose(value, np.asarray(expected), rtol=1e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("reduction", [*MEANS, "sum"])
+def test_weights_may_be_a_column_or_a_list(keras, rng, reduction):
+    data = Data(rng, (6,))
+    column = data.weights.reshape(6, 1)
+    expected = keras.losses.CategoricalCrossentropy(reduction=reduction)(
+        data.one_hot, data.rows, sample_weight=column
+    )
+    loss = CategoricalCrossentropy(reduction=reduction)
+    for weights in (column, column.tolist(), data.weights.tolist()):
+        value = loss(data.one_hot, data.rows, sample_weight=weights)
+        assert value == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_one_weight_counts_for_all_times_of_a_sample(rng):
+    data = Data(rng, (4, 3))
+    loss = CategoricalCrossentropy()
+    by_sample = loss(data.one_hot, data.p, sample_weight=data.weights.ravel())
+    by_time = loss(data.one_hot, data.p, sample_weight=np.repeat(data.weights, 3, axis=1))
+    assert by_sample == pytest.approx(by_time, rel=1e-6)
+
+
+def test_weights_of_zero_leave_nothing(keras, rng):
+    data = Data(rng, (6,))
+    for reduction in [*MEANS, "sum"]:
+        arguments = (data.one_hot, data.rows)
+        theirs = keras.losses.CategoricalCrossentropy(reduction=reduction)
+        assert float(theirs(*arguments, sample_weight=np.zeros(6))) == 0
+        ours = CategoricalCrossentropy(reduction=reduction)
+        assert float(ours(*arguments, sample_weight=np.zeros(6))) == 0
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_the_functions_give_one_value_for_each_sample(keras, data, from_logits):
+    outputs = data.outputs(from_logits)
+    for name, y, own in [
+        ("categorical_crossentropy", data.one_hot, {}),
+        ("categorical_crossentropy", data.one_hot, {"label_smoothing": 0.3}),
+        ("sparse_categorical_crossentropy", data.labels, {}),
+    ]:
+        arguments = {"from_logits": from_logits, **own}
+        expected = np.asarray(getattr(keras.losses, name)(y, outputs, **arguments))
+        values = getattr(losses, name)(y, outputs, **arguments)
+        assert values.shape == expected.shape == data.labels.shape
+        np.testing.assert_allclose(values, expected, rtol=1e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([[0], [4], [2], [1], [3], [0]]),
+        np.array([0, 4, 2, 1, 3, 0], "uint8"),
+        np.array([0.0, 3.9, 2.5, 1.0, 0.7, 4.2], "float32"),
+        np.array([0, -1, 5, 255, -5, 1000]),
+        np.array([-0.5, -1.5, 4.9, 5.0, 0.0, 1.0]),
+    ],
+    ids=["column", "bytes", "floats", "out of range", "floats out of range"],
+)
+def test_labels_of_every_kind_mean_what_they_mean_to_keras(keras, rng, labels, from_logits):
+    outputs = Data(rng, (6,)).outputs(from_logits)
+    expected = keras.losses.sparse_categorical_crossentropy(
+        labels, outputs, from_logits=from_logits
+    )
+    values = losses.sparse_categorical_crossentropy(labels, outputs, from_logits=from_logits)
+    np.testing.assert_allclose(values, np.asarray(expected), rtol=1e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("label", [-1, 5, 255])
+def test_a_label_out_of_range_contributes_nothing(rng, label):
+    data = Data(rng, (3,))
+    labels = np.full(3, label)
+    loss = SparseCategoricalCrossentropy()
+    assert loss(labels, data.rows) == 0
+    np.testing.assert_array_equal(loss.backward(labels, data.rows), 0)
+
+
+def test_the_best_and_the_worst_loss_are_set_by_the_clipping(keras):
+    right = np.eye(3, dtype="float32")
+    wrong = right[[1, 2, 0]]
+    for library in (keras, tinynet):
+        best = np.asarray(library.losses.categorical_crossentropy(right, right))
+        worst = np.asarray(library.losses.categorical_crossentropy(right, wrong))
+        np.testing.assert_allclose(best, 1.1920929e-07, rtol=1e-6)
+        np.testing.assert_allclose(worst, 16.118096, rtol=1e-6)
+
+
+def test_only_the_ratio_of_probabilities_counts(rng):
+    data = Data(rng, (6,))
+    values = losses.categorical_crossentropy(data.one_hot, data.p)
+    for factor in (1e-6, 3.0, 1e6):
+        scaled = losses.categorical_crossentropy(data.one_hot, data.p * np.float32(factor))
+        np.testing.assert_allclose(scaled, values, rtol=1e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("size", [20, 200, 1e4, 1e30])
+def test_logits_of_any_size_are_handled_as_keras_handles_them(keras, rng, size):
+    z = (size * rng.uniform(-1, 1, (50, CLASSES))).astype("float32")
+    y = np.eye(CLASSES)[rng.integers(CLASSES, size=50)]
+    expected = keras.losses.categorical_crossentropy(y, z, from_logits=True)
+    values = losses.categorical_crossentropy(y, z, from_logits=True)
+    np.testing.assert_allclose(values, np.asarray(expected), rtol=1e-6, atol=2e-7)
+
+
+def test_lists_will_do():
+    value = losses.categorical_crossentropy([[0, 1]], [[1, 3]])
+    assert value.dtype == np.float32
+    np.testing.assert_allclose(value, -math.log(0.75), rtol=1e-6)
+
+
+# The gradient of each sample's loss
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_backward_is_the_derivative_by_central_differences(precise, kind, from_logits):
+    loss = make(tinynet, kind, from_logits=from_logits)
+    y, outputs = precise.targets(kind), precise.outputs(from_logits)
+    expected = central_differences(lambda: loss.call(y, outputs).sum(), outputs)
+    np.testing.assert_allclose(loss.backward(y, outputs), expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_backward_is_jax_s_gradient_of_keras_s_loss(keras, rng, kind, from_logits):
+    import jax
+
+    data = Data(rng, (4, 3))
+    y, outputs = data.targets(kind), data.outputs(from_logits)
+    theirs = make(keras, kind, from_logits=from_logits, reduction="sum")
+    expected = np.asarray(jax.grad(lambda p: theirs(y, p))(outputs))
+    gradient = make(tinynet, kind, from_logits=from_logits).backward(y, outputs)
+    assert gradient.dtype == np.float32
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_targets_need_not_sum_to_one(precise, rng):
+    y = rng.uniform(0, 3, precise.p.shape)
+    for from_logits in (False, True):
+        loss, outputs = CategoricalCrossentropy(from_logits), precise.outputs(from_logits)
+        expected = central_differences(lambda: loss.call(y, outputs).sum(), outputs)  # noqa: B023
+        np.testing.assert_allclose(loss.backward(y, outputs), expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("true_p", [0, 1e-8, 0.99e-7, 1.01e-7, 1e-6, 0.5, 1 - 1e-6, 1 - 1e-8, 1])
+def test_beyond_the_clipping_the_gradient_is_exactly_zero(keras, true_p):
+    import jax
+
+    y = np.array([[0, 1, 0]], "float32")
+    p = np.array([[1 - true_p, true_p, 0]], "float32")
+    expected = jax.grad(lambda p: keras.losses.CategoricalCrossentropy()(y, p))(p)
+    gradient = CategoricalCrossentropy().backward(y, p)
+    np.testing.assert_allclose(gradient, np.asarray(expected), rtol=1e-5, atol=1e-6)
+    inside = 1e-7 <= np.float32(true_p) <= np.float32(1 - 1e-7)
+    assert gradient.any() == inside
+
+
+# Loss and softmax as training joins them
+
+
+def head(data, activation="softmax", seed=0):
+    """A last layer that has seen a batch, its outputs, and the sums z that it made them from."""
+    x = np.random.default_rng(seed).normal(size=(*data.labels.shape, 7)).astype(data.p.dtype)
+    layer = Dense(CLASSES, activation=activation, kernel_initializer="random_normal")
+    layer.kernel_initializer.stddev = 0.5
+    layer(x)
+    return layer, layer.forward(x), layer.logits
+
+
+def targets_of(kind, data):
+    """Targets such as users have, and such as they might have."""
+    return {
+        "one-hot": data.one_hot,
+        "labels": data.labels,
+        "any sum": 3 * data.p[::-1] ** 2,
+        "negative": data.logits,
+    }[kind]
+
+
+FUSED = [
+    (CategoricalCrossentropy(), "one-hot"),
+    (CategoricalCrossentropy(), "any sum"),
+    (CategoricalCrossentropy(), "negative"),
+    (CategoricalCrossentropy(label_smoothing=0.2), "one-hot"),
+    (CategoricalCrossentropy(label_smoothing=0.2), "any sum"),
+    (SparseCategoricalCrossentropy(), "labels"),
+    *((CategoricalCrossentropy(reduction=r), "one-hot") for r in (*MEANS, "sum")),
+]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("loss", "kind"), FUSED)
+def test_the_fused_step_equals_the_general_one(precise, loss, kind, weighted):
+    layer, p, _ = head(precise)
+    y, weights = targets_of(kind, precise), precise.weights if weighted else None
+    objective = Objective(loss, layer)
+    assert objective.fused
+    value = objective.forward(y, p, weights)
+    assert value == pytest.approx(float(loss(y, p, weights)), abs=1e-12)
+
+    each = loss.backward(y, p) * (1 if weights is None else weights[..., None])
+    if loss.reduction != "sum":
+        by_weight = loss.reduction == "mean_with_sample_weight" and weighted
+        each /= weights.sum() if by_weight else precise.labels.size
+    general = activations.softmax_backward(each, p)
+    np.testing.assert_allclose(objective.backward(), general, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("loss", "kind"), FUSED)
+def test_the_fused_gradient_is_that_of_the_reported_loss(precise, loss, kind, weighted):
+    layer, p, z = head(precise)
+    y, weights = targets_of(kind, precise), precise.weights if weighted else None
+    objective = Objective(loss, layer)
+    objective.forward(y, p, weights)
+    gradient = objective.backward()
+
+    def value():
+        return objective.forward(y, activations.softmax(z), weights)
+
+    np.testing.assert_allclose(gradient, central_differences(value, z), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("reduction", [*MEANS, "sum"])
+@pytest.mark.parametrize(
+    ("from_logits", "activation"), [(True, None), (True, "softmax"), (False, "sigmoid")]
+)
+def test_other_pairs_are_not_fused_and_just_as_right(
+    precise, from_logits, activation, reduction, weighted
+):
+    layer, outputs, _ = head(precise, activation)
+    loss = CategoricalCrossentropy(from_logits, reduction=reduction)
+    weights = precise.weights if weighted else None
+    objective = Objective(loss, layer)
+    assert not objective.fused
+    value = objective.forward(precise.one_hot, outputs, weights)
+    assert value == pytest.approx(float(loss(precise.one_hot, outputs, weights)), rel=1e-12)
+    gradient = objective.backward()
+    expected = central_differences(
+        lambda: objective.forward(precise.one_hot, outputs, weights), outputs
+    )
+    np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
+
+
+class SquaredError(losses.Loss):
+    """A loss of one's own: one value for a sample, however many axes its outputs have."""
+
+    def call(self, y_true, y_pred):
+        return ((y_pred - y_true) ** 2).reshape(len(y_pred), -1).sum(axis=-1)
+
+    def backward(self, y_true, y_pred):
+        self.returned = 2 * (y_pred - y_true)
+        return self.returned
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 4, 5), (4, 3, 5), (4, 2, 3, 5)])
+def test_a_loss_of_one_s_own_is_weighted_by_sample(rng, shape, weighted):
+    y, outputs = rng.normal(size=shape), rng.normal(size=shape)
+    weights = rng.uniform(size=4) if weighted else None
+    objective = Objective(SquaredError(), Flatten())
+    value = objective.forward(y, outputs, weights)
+    each = ((outputs - y) ** 2).reshape(4, -1).sum(axis=-1) * (1 if weights is None else weights)
+    assert value == pytest.approx(each.mean(), rel=1e-12)
+    gradient = objective.backward()
+    expected = central_differences(lambda: objective.forward(y, outputs, weights), outputs)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
+
+
+def test_a_loss_that_changes_cross_entropy_is_not_taken_for_it(precise):
+    class Doubled(CategoricalCrossentropy):
+        def call(self, y_true, y_pred):
+            return 2 * super().call(y_true, y_pred)
+
+        def backward(self, y_true, y_pred):
+            return 2 * super().backward(y_true, y_pred)
+
+    layer, p, _ = head(precise)
+    objective = Objective(Doubled(), layer)
+    value = float(CategoricalCrossentropy()(precise.one_hot, p))
+    assert objective.forward(precise.one_hot, p) == pytest.approx(2 * value, rel=1e-12)
+
+
+def test_what_a_loss_returned_is_not_changed(rng):
+    y, outputs, weights = (rng.normal(size=shape) for shape in ((4, 5), (4, 5), 4))
+    loss = SquaredError()
+    objective = Objective(loss, Flatten())
+    objective.forward(y, outputs, weights)
+    objective.backward()
+    np.testing.assert_array_equal(loss.returned, 2 * (outputs - y))
+
+
+def test_on_saturated_logits_the_fused_loss_still_teaches(keras):
+    """Softmax of ±200 is exactly 0 and 1: probabilities have forgotten how wrong they are."""
+    layer = Dense(2, activation="softmax", kernel_initializer="ones")
+    x = np.ones((1, 1), "float32")
+    layer(x)
+    layer.set_weights([[[200, -200]], [0, 0]])
+    p = layer.forward(x)
+    np.testing.assert_array_equal(p, [[1, 0]])
+    y = np.array([[0, 1]], "float32")
+
+    objective = Objective(CategoricalCrossentropy(), layer)
+    assert objective.forward(y, p) == 400
+    np.testing.assert_array_equal(objective.backward(), [[1, -1]])
+
+    loss = CategoricalCrossentropy()
+    assert loss(y, p) == pytest.approx(16.118, rel=1e-5)
+    assert loss(y, p) == float(keras.losses.CategoricalCrossentropy()(y, p))
+    np.testing.assert_array_equal(loss.backward(y, p), 0)
+
+
+# Names, configurations, mistakes
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("CategoricalCrossentropy", {}),
+        (
+            "CategoricalCrossentropy",
+            {"from_logits": True, "label_smoothing": 0.1, "reduction": "sum", "name": "mine"},
+        ),
+        ("SparseCategoricalCrossentropy", {}),
+        ("SparseCategoricalCrossentropy", {"from_logits": True, "reduction": None}),
+    ],
+)
+def test_the_configuration_is_keras_s_and_makes_the_same_loss(keras, name, arguments):
+    ours, theirs = getattr(losses, name)(**arguments), getattr(keras.losses, name)(**arguments)
+    assert ours.get_config() == theirs.get_config()
+    assert type(ours).from_config(theirs.get_config()).get_config() == theirs.get_config()
+    again = losses.get(losses.serialize(ours))
+    assert type(again) is type(ours)
+    assert again.get_config() == ours.get_config()
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        "categorical_crossentropy",
+        "CategoricalCrossentropy",
+        CategoricalCrossentropy,
+        CategoricalCrossentropy(),
+        losses.categorical_crossentropy,
+        {"class_name": "CategoricalCrossentropy", "config": {}},
+    ],
+)
+def test_a_loss_can_be_given_in_keras_s_ways(identifier):
+    loss = losses.as_loss(identifier)
+    assert type(loss) is CategoricalCrossentropy
+    assert loss.get_config() == CategoricalCrossentropy().get_config()
+
+
+@pytest.mark.parametrize("wrong", ["categorical_crossentrpy", "foo", 3])
+def test_an_unknown_loss_is_refused_in_keras_s_words(keras, wrong):
+    with pytest.raises(ValueError, match="Could not interpret loss identifier") as theirs:
+        keras.losses.get(wrong)
+    with pytest.raises(ValueError, match="Could not interpret") as ours:
+        losses.get(wrong)
+    assert str(ours.value).startswith(str(theirs.value))
+
+
+def test_a_function_without_a_gradient_is_refused_with_what_to_write():
+    def mine(y_true, y_pred):
+        return ((y_true - y_pred) ** 2).mean(axis=-1)
+
+    with pytest.raises(ValueError, match=r"function mine.*subclass of tinynet\.losses\.Loss"):
+        losses.as_loss(mine)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "hint"),
+    [
+        ("CategoricalCrossentropy", (6,), "to_categorical"),
+        ("CategoricalCrossentropy", (6, 1), "sparse_categorical_crossentropy"),
+        ("CategoricalCrossentropy", (6, 4), "one row of 5 probabilities"),
+        ("SparseCategoricalCrossentropy", (6, 5), "argmax"),
+        ("SparseCategoricalCrossentropy", (4,), "one class number for each sample"),
+    ],
+)
+def test_targets_of_a_wrong_shape_are_refused_in_keras_s_words(keras, rng, name, shape, hint):
+    y, p = np.zeros(shape), Data(rng, (6,)).p
+    with pytest.raises(ValueError, match="must have the same shape") as theirs:
+        getattr(keras.losses, name)()(y, p)
+    with pytest.raises(ValueError, match=hint) as ours:
+        getattr(losses, name)()(y, p)
+    assert str(ours.value).startswith(str(theirs.value))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"reduction": "average"}, "Invalid value for argument `reduction`"),
+        ({"label_smoothing": 1.5}, "label_smoothing between 0 and 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing between 0 and 1"),
+        ({"axis": 1}, "axis=1, which Keras has and tinynet has not"),
+        ({"foo": 1}, "Unrecognized keyword arguments"),
+    ],
+)
+def test_arguments_that_mean_nothing_here_are_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        CategoricalCrossentropy(**arguments)
+
+
+def test_ignoring_a_class_is_refused():
+    with pytest.raises(ValueError, match="ignore_class=2, which Keras has and tinynet has not"):
+        SparseCategoricalCrossentropy(ignore_class=2)
+
+
+def test_neither_targets_nor_outputs_are_changed(data):
+    for kind in KINDS:
+        for from_logits in (False, True):
+            y, outputs = data.targets(kind), data.outputs(from_logits)
+            kept_y, kept_outputs = y.copy(), outputs.copy()
+            loss = make(tinynet, kind, from_logits=from_logits)
+            loss(y, outputs, sample_weight=data.weights)
+            loss.backward(y, outputs)
+            np.testing.assert_array_equal(y, kept_y)
+            np.testing.assert_array_equal(outputs, kept_outputs)

@@ -1,0 +1,236 @@
+"""Accuracy of three kinds beside Keras's, and the promise that a metric over an epoch is exact:
+the batches may be of any size, and nothing is rounded before the one division at the end.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import tinynet
+from tinynet import metrics
+
+CATEGORICAL, SPARSE, BINARY = (
+    "CategoricalAccuracy",
+    "SparseCategoricalAccuracy",
+    "BinaryAccuracy",
+)
+
+
+def cases(rng):
+    """(class, targets, outputs) for every pair of shapes that the metrics are made for."""
+    p, p_time = (rng.uniform(size=shape).astype("float32") for shape in ((9, 4), (9, 3, 4)))
+    labels, labels_time = rng.integers(4, size=9), rng.integers(4, size=(9, 3))
+    one, several = (rng.uniform(size=(9, k)).astype("float32") for k in (1, 3))
+    yes, yeses = rng.integers(2, size=(9, 1)), rng.integers(2, size=(9, 3))
+    return {
+        "one-hot": (CATEGORICAL, np.eye(4)[labels], p),
+        "one-hot in time": (CATEGORICAL, np.eye(4)[labels_time], p_time),
+        "labels": (SPARSE, labels, p),
+        "column of labels": (SPARSE, labels[:, None], p),
+        "float labels": (SPARSE, labels.astype("float32"), p),
+        "labels in time": (SPARSE, labels_time, p_time),
+        "column of labels in time": (SPARSE, labels_time[..., None], p_time),
+        "yes or no": (BINARY, yes, one),
+        "yes or no, flat targets": (BINARY, yes[:, 0], one),
+        "yes or no, flat outputs": (BINARY, yes, one[:, 0]),
+        "yes or no, flat": (BINARY, yes[:, 0], one[:, 0]),
+        "yes or no, float targets": (BINARY, yes.astype("float32"), one),
+        "several yes or no": (BINARY, yeses, several),
+    }
+
+
+KINDS = list(cases(np.random.default_rng()))
+
+
+def result(library, name, y, p, sample_weight=None):
+    metric = getattr(library.metrics, name)()
+    metric.update_state(y, p, sample_weight=sample_weight)
+    return float(metric.result())
+
+
+# Values
+
+
+@pytest.mark.parametrize("weights", [None, (9,), (9, 1)], ids=["plain", "weighted", "column"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_accuracy_is_keras_s(keras, rng, kind, weights):
+    name, y, p = cases(rng)[kind]
+    w = None if weights is None else rng.uniform(size=weights)
+    ours = result(tinynet, name, y, p, w)
+    assert 0.05 < ours < 0.95  # neither all nor nothing, which many a wrong formula gives
+    assert ours == pytest.approx(result(keras, name, y, p, w), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [CATEGORICAL, SPARSE])
+def test_weights_may_be_for_each_sample_and_time(keras, rng, name):
+    w = rng.uniform(size=(9, 3))
+    for kind, y, p in cases(rng).values():
+        if kind == name and p.ndim == 3:
+            expected = result(keras, name, y, p, w)
+            assert result(tinynet, name, y, p, w) == pytest.approx(expected, rel=1e-6)
+
+
+def test_among_equal_outputs_the_first_counts(keras):
+    p = np.array([[0.3, 0.3, 0.3], [0.1, 0.4, 0.4], [0, 0, 0]], "float32")
+    for labels, share in [([0, 1, 0], 1), ([1, 2, 2], 0), ([0, 2, 0], 2 / 3)]:
+        one_hot = np.eye(3)[labels]
+        for library in (keras, tinynet):
+            assert result(library, CATEGORICAL, one_hot, p) == pytest.approx(share)
+            assert result(library, SPARSE, np.array(labels), p) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7])
+def test_an_output_on_the_threshold_means_no(keras, threshold):
+    p = np.array([0.0, 0.5, 0.7, 0.70001, 1.0], "float32")
+    y = np.array([0, 0, 0, 1, 1])
+    theirs = keras.metrics.BinaryAccuracy(threshold=threshold)
+    ours = metrics.BinaryAccuracy(threshold=threshold)
+    assert ours(y, p) == pytest.approx(float(theirs(y, p)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_functions_give_keras_s_value_for_each_sample(keras, rng, kind):
+    name, y, p = cases(rng)[kind]
+    function = tinynet.naming.snake_case(name)
+    expected = np.asarray(getattr(keras.metrics, function)(y, p))
+    values = getattr(metrics, function)(y, p)
+    assert values.dtype == expected.dtype
+    np.testing.assert_array_equal(values, expected, strict=True)
+
+
+def test_a_function_of_one_s_own_is_averaged(keras, rng):
+    def distance(y_true, y_pred):
+        return abs(y_true - y_pred).sum(axis=-1)
+
+    y, p = (rng.uniform(size=(8, 3)).astype("float32") for _ in range(2))
+    theirs = keras.metrics.MeanMetricWrapper(distance)
+    ours = metrics.resolve(distance, y.shape, p.shape)
+    assert ours.name == "distance"
+    assert ours(y, p) == pytest.approx(float(theirs(y, p)), rel=1e-6)
+
+
+# An epoch
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_of_any_size_add_up_to_the_whole(rng, kind):
+    name, y, p = cases(rng)[kind]
+    whole, parts = getattr(metrics, name)(), getattr(metrics, name)()
+    whole.update_state(y, p)
+    for batch in (slice(0, 1), slice(1, 6), slice(6, 6), slice(6, 9)):
+        parts.update_state(y[batch], p[batch])
+    assert parts.result() == pytest.approx(whole.result(), rel=1e-15)
+
+
+def test_counting_is_exact_beyond_float32_and_float64(rng):
+    metric = metrics.SparseCategoricalAccuracy()
+    right, total = 2**60, 2**61
+    metric.total, metric.count = right, total  # as if so many had been seen
+    metric.update_state(np.zeros(3, int), np.eye(3)[[0, 0, 1]])
+    assert Fraction(int(metric.total), int(metric.count)) == Fraction(right + 2, total + 3)
+
+
+def test_values_are_summed_in_float64():
+    value = np.float32(0.1)
+    metric = metrics.resolve(lambda y, p: p[:, 0], (1, 1), (1, 1))
+    for size in (1, 100_000, 7):
+        metric.update_state(np.zeros((size, 1)), np.full((size, 1), value))
+    assert metric.result() == pytest.approx(float(value), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [(CATEGORICAL, [[0, 1]]), (SPARSE, [1]), (BINARY, [[0, 1]])]
+)
+def test_before_any_batch_and_after_a_reset_the_result_is_zero(keras, name, right):
+    batch = np.array(right), np.array([[0.1, 0.9]], "float32")
+    metric = getattr(metrics, name)()
+    assert metric.result() == float(getattr(keras.metrics, name)().result()) == 0
+    metric.update_state(*batch)
+    assert metric.result() == 1
+    metric.reset_state()
+    assert metric.result() == 0
+    assert metric(*batch) == 1
+
+
+def test_weights_of_zero_leave_nothing(keras, rng):
+    name, y, p = cases(rng)["one-hot"]
+    assert result(keras, name, y, p, np.zeros(9)) == result(tinynet, name, y, p, np.zeros(9)) == 0
+
+
+def test_a_result_is_a_python_float(rng):
+    for name, y, p in cases(rng).values():
+        assert type(getattr(metrics, name)()(y, p)) is float
+
+
+# What "acc" means
+
+
+@pytest.mark.parametrize("word", ["acc", "accuracy"])
+@pytest.mark.parametrize("outputs", [(8, 1), (8, 3), (8, 2, 1), (8, 2, 3)])
+@pytest.mark.parametrize("targets", [(8,), (8, 1), (8, 3), (8, 2), (8, 2, 1), (8, 2, 3)])
+def test_accuracy_means_what_the_shapes_say(keras, word, targets, outputs):
+    y, p = np.zeros(targets, "float32"), np.zeros(outputs, "float32")
+    ours = metrics.resolve(word, targets, outputs)
+    theirs = keras.src.trainers.compile_utils.get_metric(word, y, p)
+    assert type(ours).__name__ == type(theirs).__name__
+    assert ours.name == theirs.name == word
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["categorical_accuracy", CATEGORICAL, SPARSE, "binary_accuracy", "categorical_crossentropy"],
+)
+def test_a_metric_is_called_what_it_was_asked_for_by(keras, name):
+    y = p = np.zeros((8, 3), "float32")
+    theirs = keras.src.trainers.compile_utils.get_metric(name, y, p)
+    ours = metrics.resolve(name, y.shape, p.shape)
+    assert ours.name == theirs.name == name
+
+
+def test_cross_entropy_may_be_a_metric(keras, rng):
+    y, p = np.eye(4)[rng.integers(4, size=9)], rng.uniform(0.1, 1, (9, 4)).astype("float32")
+    expected = float(keras.losses.CategoricalCrossentropy()(y, p))
+    metric = metrics.resolve("categorical_crossentropy", y.shape, p.shape)
+    assert metric(y, p) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [CATEGORICAL, SPARSE, BINARY])
+def test_a_metric_can_be_given_in_keras_s_ways(keras, name):
+    cls = getattr(metrics, name)
+    theirs = getattr(keras.metrics, name)()
+    snake = tinynet.naming.snake_case(name)
+    assert cls().name == theirs.name == snake
+    assert cls().get_config() == theirs.get_config()
+    assert metrics.serialize(cls()) == keras.metrics.serialize(theirs)
+    for identifier in (name, snake, cls, cls(), metrics.serialize(cls())):
+        metrics.check(identifier)
+        assert type(metrics.get(identifier)) is cls
+    assert cls(name="mine").name == "mine"
+
+
+def test_a_configuration_keeps_the_threshold():
+    again = metrics.get(metrics.serialize(metrics.BinaryAccuracy("close", threshold=0.9)))
+    assert (again.name, again.threshold) == ("close", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [(CATEGORICAL, (9,)), (CATEGORICAL, (9, 1)), (SPARSE, (9, 4)), (SPARSE, (4,))],
+)
+def test_targets_of_the_other_kind_are_refused(name, shape):
+    """Keras takes class numbers for one-hot rows, in silence, and reports a wrong accuracy."""
+    with pytest.raises(ValueError, match="which takes either kind"):
+        getattr(metrics, name)().update_state(np.zeros(shape), np.zeros((9, 4)))
+
+
+@pytest.mark.parametrize("wrong", ["acuracy", "categorical_acc", "foo", 3, None])
+def test_what_is_no_metric_is_refused(wrong):
+    for refuse in (metrics.check, metrics.get, lambda m: metrics.resolve(m, (8, 3), (8, 3))):
+        with pytest.raises(ValueError, match="Could not interpret metric identifier"):
+            refuse(wrong)
+
+
+def test_an_unknown_name_is_answered_with_near_ones():
+    with pytest.raises(ValueError, match="Did you mean 'accuracy'"):
+        metrics.check("acuracy")

@@ -1,0 +1,1249 @@
+"""`Sequential` from its first layer to its second `fit`, beside Keras wherever Keras has the same.
+
+Built in every way, configured, copied, borrowed from, frozen, trained and asked, a model shows
+Keras's shapes, names, numbers and types; its weights are views into one vector throughout; and
+arrays of every kind go in, are left alone, and cost no allocation once training is under way.
+"""
+
+import copy
+import gc
+import json
+import pickle
+import random
+import sys
+import tracemalloc
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+
+import tinynet
+from tinynet import Input, Sequential, layers
+from tinynet.callbacks import Callback
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(10, 4)).astype("float32")
+LABELS = RNG.integers(0, 3, 10)
+Y = np.eye(3)[LABELS]
+WEIGHTS = RNG.uniform(0.5, 2, 10).astype("float32")
+START = [RNG.normal(size=shape).astype("float32") for shape in ((4, 5), (5,), (5, 3), (3,))]
+
+# Keras's own backends are 2e-7 apart in the loss and 1.5e-7 in a weight after 100 steps.
+close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
+
+
+def stack(lib):
+    """4-5-3, sigmoid and softmax, in tinynet or Keras, starting from the same weights."""
+    dense = lib.layers.Dense
+    model = lib.Sequential([lib.Input((4,)), dense(5, "sigmoid"), dense(3, "softmax")])
+    model.set_weights(START)
+    return model
+
+
+def compiled(lib, metrics=("acc",), optimizer="adam"):
+    model = stack(lib)
+    model.compile(optimizer, "categorical_crossentropy", metrics=list(metrics))
+    return model
+
+
+def tutorial(lib):
+    model = lib.Sequential()
+    model.add(lib.layers.Flatten(input_shape=(28, 28)))
+    model.add(lib.layers.Dense(100, activation="sigmoid"))
+    model.add(lib.layers.Dense(144, activation="sigmoid"))
+    model.add(lib.layers.Dense(10, activation="softmax"))
+    return model
+
+
+@pytest.fixture(scope="module")
+def keras_model(keras):
+    """One model for the whole file: Keras compiles for seconds what it then runs in no time."""
+    return compiled(keras)
+
+
+@pytest.fixture
+def pair(keras_model):
+    """Keras's model and tinynet's, of equal weights and with fresh optimizers."""
+    keras_model.set_weights(START)
+    for variable in keras_model.optimizer.variables:
+        if variable.name != "learning_rate":
+            variable.assign(np.zeros(variable.shape))
+    return keras_model, compiled(tinynet)
+
+
+def assert_agree(ours, theirs):
+    """The same structure, keys in the same order, the same types, and numbers up to rounding."""
+    assert type(ours) is type(theirs)
+    if isinstance(ours, dict):
+        assert list(ours) == list(theirs)
+        ours, theirs = list(ours.values()), list(theirs.values())
+    if isinstance(ours, list):
+        assert len(ours) == len(theirs)
+        for mine, other in zip(ours, theirs, strict=True):
+            assert_agree(mine, other)
+    elif isinstance(ours, np.ndarray):
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        close(ours, theirs)
+    else:
+        close(ours, theirs)
+
+
+def assert_same_state(ours, theirs):
+    """Equal weights, and equal optimizer state, in Keras's order."""
+    assert_agree(ours.get_weights(), theirs.get_weights())
+    variables = [np.asarray(variable.value) for variable in theirs.optimizer.variables]
+    for mine, other in zip(ours.optimizer.variables, variables, strict=True):
+        close(mine, other)
+
+
+def as_json(config):
+    return json.loads(json.dumps(config))
+
+
+def training_bits(model, x=X, y=Y, **arguments):
+    """All numbers that a short training leaves, to be compared bit for bit."""
+    history = model.fit(x, y, **{"batch_size": 4, "epochs": 2, "verbose": 0, **arguments}).history
+    return history, [weight.tobytes() for weight in model.get_weights()]
+
+
+# Building, naming, configuring
+
+
+# Keras compiles for every new shape of a weight, so most of them are (4, 5) in this file.
+FIRST_LAYERS = {
+    "Input": lambda lib: [lib.Input((4,)), lib.layers.Dense(5, name="d")],
+    "Input with a batch size": lambda lib: [lib.Input((4,), 8), lib.layers.Dense(5, name="d")],
+    "Input of a batch shape": lambda lib: [
+        lib.Input(batch_shape=(8, 4), name="in", dtype="uint8"),
+        lib.layers.Dense(5, name="d"),
+    ],
+    "images": lambda lib: [lib.Input((2, 2)), lib.layers.Flatten(), lib.layers.Dense(5)],
+    "rows of rows": lambda lib: [lib.Input((2, 4)), lib.layers.Dense(5, use_bias=False)],
+}
+
+
+@pytest.mark.parametrize("first", FIRST_LAYERS)
+def test_a_known_input_shape_builds_at_once_with_keras_s_shapes_and_config(keras, first):
+    found = {}
+    for lib in (tinynet, keras):
+        lib.utils.clear_session()
+        model = lib.Sequential(FIRST_LAYERS[first](lib))
+        assert model.built
+        found[lib] = model.input_shape, model.output_shape, as_json(model.get_config())
+    assert found[tinynet] == found[keras]
+
+
+WAYS_TO_BUILD = {
+    "build": lambda model: model.build((None, 4)),
+    "build with a list": lambda model: model.build([None, 4]),
+    "build with a batch size": lambda model: model.build((7, 4)),
+    "predict": lambda model: model.predict(X, batch_size=4, verbose=0),
+    "predict all at once": lambda model: model.predict(X, verbose=0),
+    "call": lambda model: model(X),
+    "test_on_batch": lambda model: model.test_on_batch(X[:4], START[0]),
+    "fit": lambda model: model.fit(X, X.repeat(2, 1)[:, :5], batch_size=4, epochs=0, verbose=0),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_BUILD)
+def test_a_model_built_late_has_keras_s_shapes_and_config(keras, way):
+    found = {}
+    for lib in (tinynet, keras):
+        lib.utils.clear_session()
+        model = lib.Sequential([lib.layers.Dense(5, "softmax", name="d")])
+        model.compile("adam", "categorical_crossentropy")
+        assert not model.built
+        WAYS_TO_BUILD[way](model)
+        assert model.built
+        found[lib] = model.input_shape, model.output_shape, as_json(model.get_config())
+    assert found[tinynet] == found[keras]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "batch"),
+    [
+        ("fit", {"batch_size": 4, "verbose": 0}, 4),
+        ("fit", {"verbose": 0}, 10),
+        ("evaluate", {"batch_size": 4, "verbose": 0}, 4),
+        ("train_on_batch", {}, 10),
+    ],
+)
+def test_a_model_built_from_data_shows_the_batch(method, arguments, batch):
+    model = Sequential([layers.Dense(5), layers.Dense(3, "softmax")])
+    model.compile("adam", "categorical_crossentropy")
+    getattr(model, method)(X, Y, **arguments)
+    assert (model.input_shape, model.output_shape) == ((batch, 4), (batch, 3))
+    assert [layer.output_shape for layer in model.layers] == [(batch, 5), (batch, 3)]
+    assert model.predict(X[:3], verbose=0).shape == (3, 3)  # and takes any number all the same
+
+
+@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
+def test_the_tutorial_s_config_is_keras_s(keras):
+    configs = {}
+    for lib in (tinynet, keras):
+        lib.utils.clear_session()
+        configs[lib] = as_json(tutorial(lib).get_config())
+    assert configs[tinynet] == configs[keras]
+
+
+def test_input_shape_of_a_layer_builds_like_an_input():
+    flatten = layers.Flatten(input_shape=(2, 3))
+    model = Sequential([flatten, layers.Dense(4, input_shape=(99,))])  # only the first one counts
+    assert (model.input_shape, model.output_shape) == ((None, 2, 3), (None, 4))
+    assert model.layers[0] is flatten
+    assert Sequential([layers.Dense(2, input_dim=7)]).input_shape == (None, 7)
+
+
+def test_an_unbuilt_config_is_keras_s(keras):
+    configs = {}
+    for lib in (tinynet, keras):
+        lib.utils.clear_session()
+        dense = lib.layers.Dense(3, "relu", kernel_initializer="he_normal", trainable=False)
+        configs[lib] = as_json(lib.Sequential([lib.layers.Flatten(), dense]).get_config())
+    assert configs[tinynet] == configs[keras]
+
+
+@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
+@pytest.mark.parametrize(
+    "make",
+    [
+        tutorial,
+        lambda lib: lib.Sequential([lib.layers.Flatten(), lib.layers.Dense(3, "tanh")], name="m"),
+        lambda lib: lib.Sequential(
+            [lib.Input((4,), 8), lib.layers.Dense(5, use_bias=False, trainable=False)]
+        ),
+    ],
+    ids=["tutorial", "unbuilt", "batch size and frozen"],
+)
+def test_from_config_makes_the_same_architecture_also_from_keras_s_own(keras, make):
+    for config in (make(tinynet).get_config(), make(keras).get_config()):
+        model = Sequential.from_config(as_json(config))
+        assert as_json(model.get_config()) == as_json(config)
+        assert model.built == ("build_input_shape" in config)
+        assert Sequential.from_config(config).get_config() == model.get_config()
+
+
+def test_from_config_takes_a_configuration_without_its_defaults():
+    dense = {"class_name": "Dense", "config": {"units": 3, "activation": "relu", "name": "d"}}
+    model = Sequential.from_config({"layers": [dense], "build_input_shape": [None, 4]})
+    assert model.output_shape == (None, 3)
+    assert model.get_layer("d").activation is tinynet.activations.relu
+
+
+def test_a_config_of_a_layer_that_tinynet_lacks_is_refused():
+    config = {"layers": [{"class_name": "Conv2D", "config": {"filters": 3}}]}
+    with pytest.raises(ValueError, match=r"Could not interpret layer identifier: Conv2D.*Dense"):
+        Sequential.from_config(config)
+
+
+def test_automatic_names_are_keras_s(keras):
+    names = {}
+    for lib in (tinynet, keras):
+        lib.utils.clear_session()
+        dense, flatten, adam = lib.layers.Dense, lib.layers.Flatten, lib.optimizers.Adam
+        made = [dense(1), dense(1), dense(1, name="mine"), dense(1), flatten(), flatten(), adam()]
+        made += [adam(), lib.optimizers.SGD(), lib.Sequential(), lib.Sequential(name="me")]
+        made += [lib.Sequential(), dense(1, name="dense_3"), dense(1)]
+        names[lib] = [thing.name for thing in made]
+    assert names[tinynet] == names[keras]
+
+
+def test_layers_and_get_layer_find_what_keras_finds(keras):
+    for lib in (tinynet, keras):
+        first, second = lib.layers.Dense(5, name="first"), lib.layers.Dense(3, name="second")
+        model = lib.Sequential([lib.Input((4,)), first, second])
+        assert model.layers == [first, second]
+        model.layers.clear()  # a copy
+        assert model.layers == [first, second]
+        assert model.get_layer("second") is second
+        assert model.get_layer(index=0) is first
+        assert model.get_layer(index=-1) is second
+        with pytest.raises(ValueError, match=r"No such layer: third\. Existing layers are: "):
+            model.get_layer("third")
+        with pytest.raises(ValueError, match=r"retrieve layer at index 2 .* only has 2 layers"):
+            model.get_layer(index=2)
+        with pytest.raises(ValueError, match="Provide either a layer name or layer index"):
+            model.get_layer()
+        with pytest.raises(ValueError, match="Provide only a layer name or a layer index"):
+            model.get_layer("first", 0)
+
+
+def test_add_and_pop_leave_what_keras_leaves(keras):
+    seen = {}
+    for lib in (tinynet, keras):
+        dense = lib.layers.Dense
+        model = lib.Sequential([lib.Input((4,)), dense(5, name="a"), dense(3, name="b")])
+        kept, popped = model.layers[0].get_weights(), model.pop()
+        log = [popped.name, popped.built, model.built, model.output_shape, model.count_params()]
+        model.add(dense(3, name="c", use_bias=False))
+        log += [model.built, model.output_shape, model.count_params(), len(model.weights)]
+        assert np.array_equal(model.layers[0].get_weights()[0], kept[0])
+        model.pop(), model.pop()
+        log += [model.built, model.layers, model.weights]
+        model.add(dense(5, name="d"))
+        log += [model.built, model.input_shape, model.output_shape]
+        with pytest.raises(IndexError):
+            lib.Sequential().pop()
+        seen[lib] = log
+    assert seen[tinynet] == seen[keras]
+
+
+def test_an_added_layer_that_does_not_fit_changes_nothing():
+    model = stack(tinynet)
+    layer = layers.Dense(2, name=model.layers[0].name)
+    for bad in (layer, Input((4,)), 3, layers.Dense):
+        with pytest.raises(ValueError, match=r"unique names|already been configured|instances of"):
+            model.add(bad)
+    reached = Sequential([Input((4,))])
+    with pytest.raises(ValueError, match="min_ndim=2"):
+        Sequential([Input(batch_shape=(4,)), layers.Dense(2)])
+    other = layers.Dense(3)
+    other.build((None, 9))
+    other.built = True
+    with pytest.raises(ValueError, match="expected axis -1 of input shape to have value 9"):
+        reached.add(other)
+    assert (reached.layers, reached.built) == ([], False)
+    assert len(model.layers) == 2
+    assert_one_vector(model)
+
+
+def test_an_unbuilt_model_says_so_as_keras_does(keras):
+    for lib in (tinynet, keras):
+        model = lib.Sequential([lib.layers.Dense(3)], name="m")
+        assert (model.weights, model.get_weights(), model.trainable_weights) == ([], [], [])
+        message = r"You tried to call `count_params` on layer 'm', but the layer isn't built"
+        with pytest.raises(ValueError, match=message):
+            model.count_params()
+        with pytest.raises(AttributeError, match="'m' has no defined output shape yet"):
+            _ = model.output_shape
+        with pytest.raises(ValueError, match=r"weight list of length 1.* was expecting 0 weights"):
+            model.set_weights([np.zeros(3)])
+        with pytest.raises(ValueError, match="cannot be built because it has no layers"):
+            lib.Sequential().build((None, 4))
+
+
+@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
+def test_count_params_counts_each_layer(keras):
+    ours, theirs = tutorial(tinynet), tutorial(keras)
+    counts = [layer.count_params() for layer in ours.layers]
+    assert counts == [0, 78_500, 14_544, 1_450]
+    assert counts == [layer.count_params() for layer in theirs.layers]
+    assert ours.count_params() == theirs.count_params() == 94_494
+
+
+def trains(model):
+    """What of a model trains: its own flag, its layers', what it lists, and what it writes down."""
+    lists = model.trainable_weights, model.non_trainable_weights, model.weights
+    flags = [model.trainable, model.get_config()["trainable"]]
+    return [*flags, *(layer.trainable for layer in model.layers), *map(len, lists)]
+
+
+FREEZES = {
+    "the whole": [lambda model: setattr(model, "trainable", False)],
+    "the whole, and back": [
+        lambda model: setattr(model, "trainable", False),
+        lambda model: setattr(model, "trainable", True),
+    ],
+    "one layer": [lambda model: setattr(model.layers[0], "trainable", False)],
+    "layer by layer": [
+        lambda model: setattr(model.layers[0], "trainable", False),
+        lambda model: setattr(model.layers[1], "trainable", False),
+    ],
+    "all but one": [
+        lambda model: setattr(model, "trainable", False),
+        lambda model: setattr(model.layers[1], "trainable", True),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", FREEZES)
+def test_trainable_means_what_it_means_in_keras(keras, name):
+    ours, theirs = stack(tinynet), stack(keras)
+    assert trains(ours) == trains(theirs)
+    for change in FREEZES[name]:
+        change(ours), change(theirs)
+        assert trains(ours) == trains(theirs)
+
+
+def test_a_model_made_untrainable_is_so_as_in_keras(keras):
+    seen = [
+        trains(lib.Sequential([lib.Input((4,)), lib.layers.Dense(5)], trainable=False))
+        for lib in (tinynet, keras)
+    ]
+    assert seen[0] == seen[1]
+
+
+def test_repr_is_keras_s(keras):
+    for model in (lambda lib: lib.Sequential(name="m"), lambda lib: lib.layers.Dense(3, name="d")):
+        assert repr(model(tinynet)) == repr(model(keras))
+
+
+# Weights, and the one vector that they lie in
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def assert_one_vector(model):
+    """Every kernel and bias is a view into `flat`, in `get_weights` order; gradients likewise."""
+    names = [
+        (layer, name)
+        for layer in model.layers
+        for name in ("kernel", "bias")
+        if getattr(layer, name, None) is not None
+    ]
+    weights = [getattr(layer, name) for layer, name in names]
+    assert [id(weight) for weight in weights] == [id(weight) for weight in model.weights]
+    for vector, suffix in ((model.flat, ""), (model.flat_gradient, "_gradient")):
+        assert vector.ndim == 1
+        start = address(vector)
+        for layer, name in names:
+            part = getattr(layer, name + suffix)
+            assert address(part) == start
+            assert part.flags.c_contiguous
+            start += part.nbytes
+        assert start == address(vector) + vector.nbytes
+    assert np.array_equal(model.flat, np.concatenate([w.ravel() for w in model.get_weights()]))
+
+
+def fitted(model):
+    model.fit(X, Y, batch_size=4, epochs=2, verbose=0)
+    return model
+
+
+def changed(model, *calls):
+    for method, *arguments in calls:
+        getattr(model, method)(*arguments)
+    return model
+
+
+def with_frozen_layer(model):
+    model.layers[0].trainable = False
+    model.compile("adam", "categorical_crossentropy")
+    return fitted(model)
+
+
+STATES = {
+    "built": lambda model: model,
+    "built from data": lambda _: fitted(unbuilt_copy()),
+    "after fit": fitted,
+    "after set_weights": lambda model: changed(fitted(model), ("set_weights", START)),
+    "after add": lambda model: changed(fitted(model), ("add", layers.Dense(2))),
+    "after pop": lambda model: changed(fitted(model), ("pop",)),
+    "after pop and add": lambda model: changed(fitted(model), ("pop",), ("add", layers.Dense(3))),
+    "after compile": lambda model: changed(
+        fitted(model), ("compile", "sgd", "categorical_crossentropy")
+    ),
+    "with a frozen layer": with_frozen_layer,
+    "from its config": lambda model: Sequential.from_config(model.get_config()),
+    "deepcopy": copy.deepcopy,
+    "deepcopy after fit": lambda model: copy.deepcopy(fitted(model)),
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "pickle after fit": lambda model: pickle.loads(pickle.dumps(fitted(model))),
+}
+
+
+def unbuilt_copy():
+    model = Sequential([layers.Dense(5, "sigmoid"), layers.Dense(3, "softmax")])
+    model.compile("adam", "categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_weights_are_views_into_one_vector(state):
+    model = STATES[state](compiled(tinynet))
+    assert_one_vector(model)
+    before = model.get_weights()
+    model.flat += 1
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.array_equal(old + np.float32(1), new)
+
+
+def test_get_weights_copies_and_weights_are_live():
+    model = compiled(tinynet)
+    copies, live = model.get_weights(), model.weights
+    for ours, start in zip(copies, START, strict=True):
+        assert np.array_equal(ours, start)
+        assert type(ours) is np.ndarray
+        assert ours.base is None
+    copies[0][:] = 99
+    assert np.array_equal(model.get_weights()[0], START[0])
+    fitted(model)
+    for weight, now in zip(live, model.get_weights(), strict=True):
+        assert np.array_equal(weight, now)
+    assert not np.array_equal(live[0], START[0])
+    model.set_weights(START)
+    assert np.array_equal(live[0], START[0])
+    given = [weight.copy() for weight in START]
+    model.set_weights(given)
+    given[0][:] = 99  # is not the model's afterwards
+    assert np.array_equal(live[0], START[0])
+
+
+def test_set_weights_takes_lists_and_other_types():
+    model = stack(tinynet)
+    model.set_weights([weight.astype("float64").tolist() for weight in START])
+    assert [weight.dtype for weight in model.weights] == [np.float32] * 4
+    assert np.array_equal(model.get_weights()[2], START[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda new: new[:3], r"weight list of length 3, but the layer was expecting 4 weights"),
+        (lambda new: [*new, new[0]], r"weight list of length 5.*expecting 4 weights"),
+        (lambda new: new[::-1], r"weight shape \(4, 5\) is not compatible.*\(3,\)"),
+        (lambda new: [*new[:3], new[1]], r"weight shape \(3,\) is not compatible.*shape \(5,\)"),
+    ],
+)
+def test_set_weights_changes_all_or_nothing_with_keras_s_words(pair, change, message):
+    new = [weight + 1 for weight in START]
+    for model in pair:
+        with pytest.raises(ValueError, match=message):
+            model.set_weights(change(new))
+    assert all(map(np.array_equal, pair[1].get_weights(), START))
+
+
+def test_set_weights_refuses_what_is_no_number_before_it_changes_anything():
+    model = stack(tinynet)
+    words = np.full(START[3].shape, "a")
+    with pytest.raises(ValueError, match=r"expects numeric weights.*dtype <U1"):
+        model.set_weights([weight + 1 for weight in START[:3]] + [words])
+    assert all(map(np.array_equal, model.get_weights(), START))
+
+
+@pytest.mark.parametrize(
+    "clone",
+    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+    ids=["deepcopy", "pickle"],
+)
+@pytest.mark.parametrize("state", ["compiled", "fitted", "unbuilt"])
+def test_a_copy_goes_on_as_the_original_would_and_leaves_it_alone(clone, state):
+    model = unbuilt_copy() if state == "unbuilt" else compiled(tinynet)
+    if state == "fitted":
+        fitted(model)
+    twin = clone(model)
+    before = training_bits(model, epochs=0)
+    goes_on = training_bits(twin, shuffle=False)
+    assert training_bits(model, epochs=0)[1] == before[1]
+    assert training_bits(model, shuffle=False) == goes_on
+    assert_one_vector(twin)
+    assert_one_vector(model)
+    assert not np.shares_memory(model.flat, twin.flat)
+
+
+def test_an_array_put_in_a_weight_s_place_is_refused_with_what_to_write():
+    model = fitted(compiled(tinynet))
+    own = model.layers[0].kernel
+    model.layers[0].kernel = own.copy()
+    for train in (partial(model.fit, verbose=0), model.train_on_batch):
+        with pytest.raises(ValueError, match=r"kernel to be the array .* layer\.kernel\[\.\.\.\]"):
+            train(X, Y)
+    model.layers[0].kernel = own
+    assert_one_vector(fitted(model))
+
+
+# Two models, one layer
+
+
+def test_a_second_model_of_the_same_layers_predicts_with_live_weights():
+    owner = compiled(tinynet)
+    borrower = Sequential([Input((4,)), *owner.layers])
+    head = Sequential([Input((4,)), owner.layers[0]])
+    longer = Sequential([Input((4,)), *owner.layers, layers.Dense(2)])
+    for _ in range(2):
+        fitted(owner)
+        assert np.array_equal(borrower.predict(X, verbose=0), owner.predict(X, verbose=0))
+        hidden = owner.layers[0](X)
+        assert np.array_equal(head.predict(X, verbose=0), hidden)
+        assert longer.predict(X, verbose=0).shape == (10, 2)
+    assert_one_vector(owner)
+
+
+def test_a_borrower_can_evaluate_but_its_fit_raises_and_says_why():
+    owner = compiled(tinynet)
+    borrower = Sequential([Input((4,)), *owner.layers], name="guest")
+    borrower.compile("adam", "categorical_crossentropy", metrics=["acc"])
+    assert borrower.evaluate(X, Y, verbose=0) == owner.evaluate(X, Y, verbose=0)
+    for train in (partial(borrower.fit, verbose=0), borrower.train_on_batch):
+        with pytest.raises(ValueError, match=rf"'guest' live in model '{owner.name}'.*train that"):
+            train(X, Y)
+    assert all(map(np.array_equal, owner.get_weights(), START))
+    assert borrower.optimizer.iterations == 0
+    assert_one_vector(fitted(owner))
+
+
+def test_a_borrower_inherits_when_the_owner_is_gone():
+    owner = compiled(tinynet)
+    borrower = Sequential([Input((4,)), *owner.layers])
+    borrower.compile("adam", "categorical_crossentropy")
+    expected = training_bits(owner, shuffle=False)
+    borrower.set_weights(START)
+    del owner
+    gc.collect()
+    assert training_bits(borrower, shuffle=False)[1] == expected[1]
+    assert_one_vector(borrower)
+
+
+def test_a_borrower_that_pops_a_layer_leaves_it_to_its_owner():
+    owner = compiled(tinynet)
+    borrower = Sequential([Input((4,)), *owner.layers])
+    layer = borrower.pop()
+    third = Sequential([Input((5,)), layer])
+    third.compile("adam", "categorical_crossentropy")
+    assert_one_vector(fitted(owner))
+    assert third.lender is owner
+
+
+def test_a_popped_layer_is_free_for_another_model():
+    first = fitted(compiled(tinynet))
+    layer = first.pop()
+    weights = layer.get_weights()
+    second = Sequential([Input((5,)), layer])
+    second.compile("adam", "categorical_crossentropy")
+    assert_one_vector(first)
+    assert_one_vector(second)
+    assert np.array_equal(second.get_weights()[0], weights[0])
+    second.fit(X.repeat(2, axis=1)[:, :5], Y, verbose=0)
+    assert_one_vector(second)
+
+
+# Frozen layers
+
+
+def deep(lib, frozen=()):
+    """4-6-5-3, so that freezing the middle leaves two separate runs of weights to train."""
+    rng = np.random.default_rng(3)
+    dense = lib.layers.Dense
+    stacked = [dense(6, "tanh"), dense(5, "sigmoid"), dense(3, "softmax")]
+    model = lib.Sequential([lib.Input((4,)), *stacked])
+    model.set_weights([rng.normal(size=w.shape).astype("float32") for w in model.get_weights()])
+    for number in frozen:
+        stacked[number].trainable = False
+    model.compile("adam", "categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("frozen", [(0,), (1,)], ids=["lowest", "middle"])
+def test_frozen_layers_train_as_in_keras(keras, frozen):
+    ours, theirs = deep(tinynet, frozen), deep(keras, frozen)
+    start = ours.get_weights()
+    arguments = {"batch_size": 5, "epochs": 3, "shuffle": False, "verbose": 0}
+    assert_agree(
+        ours.fit(X, Y, **arguments).history["loss"], theirs.fit(X, Y, **arguments).history["loss"]
+    )
+    assert_same_state(ours, theirs)
+    stood_still = [np.array_equal(a, b) for a, b in zip(ours.get_weights(), start, strict=True)]
+    assert stood_still == [layer in frozen for layer in (0, 0, 1, 1, 2, 2)]
+    assert len(ours.trainable_weights) == 4
+    assert len(ours.non_trainable_weights) == 2
+    assert_one_vector(ours)
+
+
+def test_a_model_frozen_as_a_whole_only_reports():
+    model = deep(tinynet, (0, 1, 2))
+    before = model.get_weights()
+    loss = model.fit(X, Y, epochs=2, verbose=0).history["loss"]
+    assert loss[0] == loss[1]
+    assert all(map(np.array_equal, model.get_weights(), before))
+
+
+@pytest.mark.parametrize("change", ["freeze", "unfreeze", "add", "pop"])
+def test_other_weights_than_the_optimizer_began_with_are_refused(change):
+    model = deep(tinynet, (1,))
+    model.fit(X, Y, verbose=0)
+    if change == "add":
+        model.add(layers.Dense(3, "softmax"))
+    elif change == "pop":
+        model.pop()
+    else:
+        model.layers[0 if change == "freeze" else 1].trainable = change == "unfreeze"
+    before, iterations = model.get_weights(), model.optimizer.iterations
+    targets = np.eye(model.output_shape[-1])[LABELS]
+    for train in (partial(model.fit, verbose=0), model.train_on_batch):
+        with pytest.raises(
+            ValueError, match=r"begun with other weights.*model\.compile\(…\) again"
+        ):
+            train(X, targets)
+    assert all(map(np.array_equal, model.get_weights(), before))
+    assert model.optimizer.iterations == iterations
+    model.compile("adam", "categorical_crossentropy")
+    model.fit(X, targets, verbose=0)
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    model = fitted(compiled(tinynet))
+    other = compiled(tinynet, optimizer=model.optimizer)
+    with pytest.raises(ValueError, match="it belongs to another model"):
+        other.fit(X, Y, verbose=0)
+    assert all(map(np.array_equal, other.get_weights(), START))
+
+
+# Training: history and state beside Keras's
+
+
+HELD_OUT = (X[:6] * 0.5, Y[:6])
+FITS = {
+    "uneven batches": {"epochs": 3},
+    "no epoch": {"epochs": 0},
+    "initial epoch": {"epochs": 4, "initial_epoch": 2},
+    "initial epoch too late": {"epochs": 2, "initial_epoch": 3},
+    "validation data": {"epochs": 2, "validation_data": HELD_OUT},
+    "validation split": {"epochs": 2, "validation_split": 0.4},
+    "split that is not whole": {"epochs": 2, "validation_split": 0.35},
+    "validation data before split": {"validation_data": HELD_OUT, "validation_split": 0.4},
+    "validation every second epoch": {
+        "epochs": 5, "validation_data": HELD_OUT, "validation_freq": 2
+    },
+    "validation after some epochs": {
+        "epochs": 4, "validation_data": HELD_OUT, "validation_freq": [1, 3]
+    },
+    "validation batch size": {
+        "epochs": 2, "validation_data": HELD_OUT, "validation_batch_size": 2
+    },
+    "validation steps": {"epochs": 3, "validation_data": (X, Y), "validation_steps": 2},
+    "half a pass an epoch": {"epochs": 5, "batch_size": 2, "steps_per_epoch": 2},
+    "a pass an epoch": {"epochs": 2, "steps_per_epoch": 3},
+    "most of a pass an epoch": {"epochs": 4, "steps_per_epoch": 2},
+    "steps that run out": {"epochs": 3, "steps_per_epoch": 5},
+    "weighted samples": {"epochs": 2, "sample_weight": WEIGHTS},
+    "weighted classes": {"epochs": 2, "class_weight": {0: 0.5, 2: 3.0}},
+    "weighted validation": {"epochs": 2, "validation_data": (*HELD_OUT, WEIGHTS[:6])},
+    "weights and split": {"epochs": 2, "sample_weight": WEIGHTS, "validation_split": 0.4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_fit_reports_and_learns_what_keras_s_does(pair, name):
+    given = {"batch_size": 4, **FITS[name]}
+    results = []
+    for model in pair:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            history = model.fit(X, Y, shuffle=False, verbose=0, **given)
+        ran_out = sum("Your input ran out of data" in str(one.message) for one in caught)
+        results.append((history, ran_out))
+    (theirs, their_warnings), (ours, our_warnings) = results
+    assert_agree(ours.history, theirs.history)
+    assert ours.epoch == theirs.epoch
+    assert ours.params == theirs.params
+    assert our_warnings == their_warnings
+    if given.get("epochs") != 0:
+        assert_same_state(pair[1], pair[0])
+
+
+@pytest.mark.parametrize("verbose", [0, 1, 2, "auto"])
+def test_params_are_keras_s_and_32_samples_a_batch_the_default(pair, verbose):
+    x, y = X.repeat(7, axis=0), Y.repeat(7, axis=0)
+    theirs, ours = (model.fit(x, y, epochs=0, verbose=verbose).params for model in pair)
+    assert ours == theirs
+    assert ours["steps"] == 3
+    default, explicit = (
+        training_bits(compiled(tinynet), x, y, shuffle=False, batch_size=size)
+        for size in (None, 32)
+    )
+    assert default == explicit
+
+
+def test_weights_of_samples_may_come_as_a_column():
+    row, column = (
+        training_bits(compiled(tinynet), sample_weight=weights, shuffle=False)
+        for weights in (WEIGHTS, WEIGHTS[:, None])
+    )
+    assert row == column
+
+
+def test_a_second_fit_goes_on_with_the_optimizer_s_state_as_in_keras(pair):
+    theirs, ours = pair
+    for _ in range(2):
+        histories = [
+            model.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+            for model in pair
+        ]
+        assert_agree(histories[1], histories[0])
+    assert_same_state(ours, theirs)
+    assert ours.optimizer.iterations == 12
+
+
+def test_compiling_again_starts_the_optimizer_anew():
+    model = compiled(tinynet)
+    first = training_bits(model, shuffle=False)
+    model.set_weights(START)
+    assert training_bits(model, shuffle=False) != first  # Adam remembers
+    model.set_weights(START)
+    model.compile("adam", "categorical_crossentropy", metrics=["acc"])
+    assert model.optimizer.iterations == 0
+    assert training_bits(model, shuffle=False) == first
+
+
+def test_fit_returns_a_history_that_the_model_keeps():
+    model = compiled(tinynet)
+    history = model.fit(X, Y, epochs=2, verbose=0)
+    assert model.history is history
+    assert history.model is model
+    assert list(history.history) == ["acc", "loss"]
+    assert model.fit(X, Y, verbose=0) is not history
+
+
+def stop_at(lib, moment, number):
+    """A callback that asks to stop at one moment, and writes down what still happens."""
+    log = []
+
+    class Stop(lib.callbacks.Callback):
+        def note(self, name, count):
+            log.append((name, count))
+            if (name, count) == (moment, number):
+                self.model.stop_training = True
+
+        def on_train_begin(self, logs=None):
+            self.note("train", None)
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.note("epoch begin", epoch)
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.note("epoch end", epoch)
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.note("batch", batch)
+
+    return Stop(), log
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"), [("batch", 1), ("epoch begin", 1), ("epoch end", 1), ("train", None)]
+)
+def test_stop_training_ends_where_keras_ends(keras, pair, moment, number):
+    seen = []
+    for model, lib in zip(pair, (keras, tinynet), strict=True):
+        callback, log = stop_at(lib, moment, number)
+        history = model.fit(
+            X, Y, batch_size=4, epochs=3, shuffle=False, verbose=0,
+            callbacks=[callback], validation_data=HELD_OUT,
+        )  # fmt: skip
+        seen.append((log, history.epoch, model.stop_training))
+        assert len(history.history["val_loss"]) == len(history.epoch)
+    assert seen[1] == seen[0]
+    ours = pair[1]
+    assert len(ours.fit(X, Y, epochs=2, verbose=0).epoch) == 2  # and does not stick
+    assert not ours.stop_training
+
+
+# Looking and asking, beside Keras
+
+
+CALLS = {
+    "evaluate": lambda model: model.evaluate(X, Y, batch_size=4, verbose=0),
+    "evaluate as a dictionary": lambda model: model.evaluate(
+        X, Y, batch_size=4, verbose=0, return_dict=True
+    ),
+    "evaluate some steps": lambda model: model.evaluate(X, Y, batch_size=4, steps=2, verbose=0),
+    "evaluate weighted": lambda model: model.evaluate(
+        X, Y, batch_size=4, sample_weight=WEIGHTS, verbose=0
+    ),
+    "test_on_batch": lambda model: model.test_on_batch(X[:4], Y[:4]),
+    "test_on_batch as a dictionary": lambda model: model.test_on_batch(
+        X[:4], Y[:4], return_dict=True
+    ),
+    "train_on_batch": lambda model: [model.train_on_batch(X[i : i + 4], Y[i : i + 4])
+                                     for i in (0, 4)],
+    "train_on_batch as a dictionary": lambda model: model.train_on_batch(
+        X[:4], Y[:4], return_dict=True
+    ),
+    "train_on_batch weighted": lambda model: model.train_on_batch(X[:4], Y[:4], WEIGHTS[:4]),
+    "train_on_batch, weighted classes": lambda model: model.train_on_batch(
+        X[:4], Y[:4], class_weight={0: 0.5, 1: 2.0}
+    ),
+    "predict": lambda model: model.predict(X, batch_size=4, verbose=0),
+    "predict some steps": lambda model: model.predict(X, batch_size=4, steps=2, verbose=0),
+    "call": lambda model: np.asarray(model(X[:4])),
+    "call in training": lambda model: np.asarray(model(X[:4], training=True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_returns_keras_s_numbers_keys_and_types(pair, name):
+    theirs, ours = map(CALLS[name], pair)
+    assert_agree(ours, theirs)
+    assert_agree(pair[1].get_weights(), pair[0].get_weights())
+
+
+@pytest.mark.parametrize("steps", [4, 9])
+def test_steps_that_the_data_do_not_fill_warn_as_in_keras(pair, steps):
+    for model in pair:
+        with pytest.warns(UserWarning, match="Your input ran out of data"):
+            outputs = model.predict(X, batch_size=4, steps=steps, verbose=0)
+        assert outputs.shape == (10, 3)
+        with pytest.warns(UserWarning, match="Your input ran out of data"):
+            model.evaluate(X, Y, batch_size=4, steps=steps, verbose=0)
+
+
+def test_without_metrics_a_single_float_comes_back(keras):
+    ours, theirs = compiled(tinynet, ()), compiled(keras, ())
+    for name in ("test_on_batch", "test_on_batch as a dictionary"):
+        assert_agree(CALLS[name](ours), CALLS[name](theirs))
+    assert type(ours.evaluate(X, Y, verbose=0)) is float
+    assert type(ours.train_on_batch(X, Y)) is float
+
+
+def squared(y_true, y_pred):
+    return (y_true - y_pred) ** 2
+
+
+def mean_squared(y_true, y_pred):
+    return ((y_true - y_pred) ** 2).mean()
+
+
+def metrics_of(lib):
+    return [
+        "acc", "accuracy", lib.metrics.CategoricalAccuracy(name="hit"), squared, mean_squared,
+        "CategoricalAccuracy", "categorical_accuracy", "categorical_crossentropy",
+    ]  # fmt: skip
+
+
+def test_metrics_are_named_ordered_and_averaged_as_in_keras(keras):
+    ours, theirs = (compiled(lib, metrics_of(lib)) for lib in (tinynet, keras))
+    for return_dict in (False, True):
+        looks = (
+            model.evaluate(X, Y, batch_size=4, verbose=0, return_dict=return_dict)
+            for model in (ours, theirs)
+        )
+        assert_agree(*looks)
+
+
+def test_metrics_of_one_name_are_numbered_as_in_keras(keras):
+    ours, theirs = (
+        compiled(lib, ["acc", "acc", lib.metrics.CategoricalAccuracy(name="acc"), "accuracy"])
+        for lib in (tinynet, keras)
+    )
+    numbered = CALLS["test_on_batch as a dictionary"](ours)
+    assert list(numbered) == ["acc", "acc_1", "acc_2", "accuracy", "loss"]
+    assert_agree(numbered, CALLS["test_on_batch as a dictionary"](theirs))
+
+
+def test_predict_works_uncompiled_and_returns_an_array_of_its_own():
+    model = stack(tinynet)
+    outputs = model.predict(X, batch_size=3, verbose=0)
+    assert (outputs.dtype, outputs.shape) == (np.float32, (10, 3))
+    assert outputs.flags.owndata
+    assert outputs.flags.writeable
+    kept = outputs.copy()
+    called = model(X)
+    layer = model.layers[0](X)
+    again = [array.copy() for array in (called, layer)]
+    model.predict(-X, batch_size=3, verbose=0)
+    model(-X), model.layers[0](-X)
+    assert np.array_equal(outputs, kept)
+    assert np.array_equal(called, again[0])
+    assert np.array_equal(layer, again[1])
+    outputs[:] = called[:] = 0  # writes to nothing that the model uses
+    close(model(X), kept)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10, 32])
+def test_results_do_not_depend_on_the_batch_size(batch_size):
+    model = compiled(tinynet)
+    outputs = model.predict(X, batch_size=batch_size, verbose=0)
+    close(outputs, model(X))
+    of_each = -np.log((outputs.astype("float64") * Y).sum(axis=1))
+    loss, accuracy = model.evaluate(X, Y, batch_size=batch_size, verbose=0)
+    close(loss, of_each.mean())
+    assert accuracy == np.float32((outputs.argmax(axis=1) == LABELS).mean())
+
+
+def test_predicting_a_flattened_image_returns_a_copy_of_it():
+    images = np.ones((3, 2, 2), "float32")
+    model = Sequential([Input((2, 2)), layers.Flatten()])
+    for outputs in (model.predict(images, verbose=0), model(images)):
+        outputs[:] = 7
+    assert (images == 1).all()
+
+
+def test_reported_numbers_are_floats_of_float32():
+    model = compiled(tinynet)
+    history = model.fit(X, Y, epochs=2, validation_data=HELD_OUT, batch_size=3, verbose=0).history
+    values = [value for series in history.values() for value in series]
+    values += model.evaluate(X, Y, verbose=0)
+    values += model.train_on_batch(X, Y)
+    values += model.test_on_batch(X, Y, return_dict=True).values()
+    assert all(type(value) is float and value == float(np.float32(value)) for value in values)
+    assert model.evaluate(X[:10], Y, verbose=0)[1] in [float(np.float32(n / 10)) for n in range(11)]
+
+
+@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
+def test_the_tutorial_s_summary_is_keras_s_before_and_after_fit(keras, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    texts = {}
+    for lib in (tinynet, keras):
+        lib.utils.clear_session()
+        model, texts[lib] = tutorial(lib), []
+        model.compile(
+            loss="categorical_crossentropy", optimizer=lib.optimizers.Adam(), metrics=["acc"]
+        )
+        model.summary(print_fn=texts[lib].append)
+        if lib is tinynet:
+            model.fit(np.zeros((4, 28, 28)), np.eye(10)[:4], verbose=0)
+        else:
+            model.optimizer.build(model.trainable_variables)  # what its fit would do, in no time
+        model.summary(print_fn=texts[lib].append)
+    assert texts[tinynet] == texts[keras]
+    assert "Total params: 94,494" in texts[tinynet][0]
+    assert "Optimizer params: 188,990 (738.24 KB)" in texts[tinynet][1]
+
+
+# float32 in, float32 through
+
+
+IMAGES = RNG.integers(0, 2, (12, 2, 2))
+ANSWERS = np.eye(3)[RNG.integers(0, 3, 12)]
+
+
+def image_model(loss="categorical_crossentropy"):
+    model = Sequential([Input((2, 2)), layers.Flatten(), layers.Dense(4, "tanh")])
+    model.add(layers.Dense(3, "softmax"))
+    model.set_weights([np.full(w.shape, 0.1) + np.arange(w.shape[-1]) for w in model.weights])
+    model.compile("adam", loss, metrics=["acc"])
+    return model
+
+
+def dtypes_in_a_step(model, x, y):
+    """The types of all arrays that go up and down through the layers, and of what is left."""
+    seen = set()
+
+    def spy(function):
+        def spied(*arrays, **others):
+            result = function(*arrays, **others)
+            seen.update(a.dtype.name for a in (*arrays, result) if isinstance(a, np.ndarray))
+            return result
+
+        return spied
+
+    for layer in model.layers:
+        for method in ("forward", "backward", "backward_from_z"):
+            if hasattr(layer, method):
+                setattr(layer, method, spy(getattr(layer, method)))
+    model.train_on_batch(x, y, sample_weight=np.ones(len(x)))
+    model.fit(x, y, batch_size=5, verbose=0, class_weight={0: 2})
+    seen.update(a.dtype.name for a in (model.flat, model.flat_gradient, *model.weights))
+    seen.update(a.dtype.name for a in model.optimizer.variables[1:])
+    for array_list in model.optimizer.get_state()["state"]:
+        seen.update(a.dtype.name for a in array_list)
+    seen.add(model.predict(x, verbose=0).dtype.name)
+    seen.add(model(x).dtype.name)
+    return seen
+
+
+@pytest.mark.parametrize("x_type", ["float64", "float16", "uint8", "int64", "bool", "float32"])
+@pytest.mark.parametrize("y_type", ["float64", "float32", "uint8", "bool"])
+def test_whatever_comes_in_everything_is_float32(x_type, y_type):
+    x, y = IMAGES.astype(x_type), ANSWERS.astype(y_type)
+    assert dtypes_in_a_step(image_model(), x, y) == {"float32"}
+    plain = training_bits(image_model(), IMAGES.astype("float32"), ANSWERS, shuffle=False)
+    assert training_bits(image_model(), x, y, shuffle=False) == plain
+
+
+@pytest.mark.parametrize("y_type", ["int64", "uint8", "float32", "float64"])
+def test_class_numbers_of_any_type_train_alike(y_type):
+    labels = ANSWERS.argmax(axis=1)
+    x = IMAGES.astype("float64")
+    model = image_model("sparse_categorical_crossentropy")
+    assert dtypes_in_a_step(model, x, labels.astype(y_type)) == {"float32"}
+    plain = training_bits(image_model(), x, ANSWERS, shuffle=False)
+    model = image_model("sparse_categorical_crossentropy")
+    assert training_bits(model, x, labels.astype(y_type), shuffle=False) == plain
+
+
+def test_float64_is_to_be_had_on_request_and_then_goes_through():
+    single = training_bits(image_model(), IMAGES, ANSWERS, shuffle=False)[0]["loss"]
+    tinynet.config.set_floatx("float64")
+    model = image_model()
+    assert dtypes_in_a_step(model, IMAGES.astype("float32"), ANSWERS) - {"float32"} == {"float64"}
+    double = training_bits(image_model(), IMAGES, ANSWERS, shuffle=False)[0]["loss"]
+    assert any(value != float(np.float32(value)) for value in double)
+    close(double, single)
+    tinynet.config.set_floatx("float32")
+    assert model.predict(IMAGES, verbose=0).dtype == "float64"  # keeps what it was built with
+    assert model.get_config()["dtype"]["config"] == {"name": "float64"}
+
+
+# Randomness
+
+
+def test_nothing_draws_from_the_global_generators():
+    before = np.random.get_state()  # noqa: NPY002
+    before_python = random.getstate()
+    model = Sequential([layers.Dense(5, "sigmoid", kernel_initializer="he_normal")])
+    model.add(layers.Dense(3, "softmax"))
+    model.compile("adam", "categorical_crossentropy")
+    model.fit(X, Y, batch_size=4, epochs=2, validation_split=0.2, verbose=0)
+    model.train_on_batch(X, Y)
+    model.evaluate(X, Y, verbose=0), model.predict(X, verbose=0), model(X)
+    Sequential.from_config(model.get_config())
+    for old, new in zip(before, np.random.get_state(), strict=True):  # noqa: NPY002
+        assert np.array_equal(old, new)
+    assert random.getstate() == before_python
+
+
+def test_the_seed_decides_everything():
+    def run(seed):
+        tinynet.utils.set_random_seed(seed)
+        return training_bits(unbuilt_copy())
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+
+
+def test_shuffling_is_the_default_and_draws_a_new_order_each_epoch():
+    orders = []
+    model = compiled(tinynet)
+    layer = model.layers[0]
+    forward = layer.forward
+
+    def spy(x, training=False):
+        orders.append([int(np.flatnonzero((row == X).all(axis=1))[0]) for row in x])
+        return forward(x, training)
+
+    layer.forward = spy
+    model.fit(X, Y, batch_size=10, epochs=3, verbose=0)
+    assert len({tuple(order) for order in orders}) == 3
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    orders.clear()
+    model.fit(X, Y, batch_size=10, epochs=2, verbose=0, shuffle=False)
+    assert orders == [list(range(10))] * 2
+
+
+# The caller's arrays
+
+
+def memory_mapped(array, directory):
+    path = directory / f"{len(list(directory.iterdir()))}.npy"
+    np.save(path, array)
+    return np.load(path, mmap_mode="r")
+
+
+def read_only(array, _):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+FORMS = {
+    "writeable": lambda a, _: a.copy(),
+    "read-only": read_only,
+    "memory-mapped": memory_mapped,
+    "every second row": lambda a, _: np.repeat(a, 2, axis=0)[::2],
+    "backwards": lambda a, _: a[::-1].copy()[::-1],
+    "Fortran order": lambda a, _: np.asfortranarray(a),
+    "axes swapped": lambda a, _: np.ascontiguousarray(a.T).T,
+    "a window": lambda a, _: np.pad(a, 2)[tuple(slice(2, -2) for _ in a.shape)],
+    "other byte order": lambda a, _: a.astype(a.dtype.newbyteorder()),
+    "an array of a subclass": lambda a, _: a.view(type("Mine", (np.ndarray,), {})),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("x_type", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["one-hot", "class numbers"])
+def test_arrays_of_any_layout_train_alike_and_are_left_alone(form, x_type, sparse, tmp_path):
+    loss = "sparse_categorical_crossentropy" if sparse else "categorical_crossentropy"
+    targets = ANSWERS.argmax(axis=1) if sparse else ANSWERS
+    x = (IMAGES * 3 + np.arange(12)[:, None, None]).astype(x_type)
+    plain = [x, targets, WEIGHTS[:1].repeat(12) + np.arange(12)]
+    given = [FORMS[form](array, tmp_path) for array in plain]
+    results = []
+    for x, y, weights in (plain, given):
+        tinynet.utils.set_random_seed(3)
+        model = image_model(loss)
+        bits = training_bits(
+            model, x, y, sample_weight=weights, batch_size=5,
+            validation_data=(x, y, weights),
+        )  # fmt: skip
+        bits += training_bits(model, x, y, batch_size=5, validation_split=0.3, class_weight={0: 2})
+        looked = model.evaluate(x, y, batch_size=5, sample_weight=weights, verbose=0)
+        on_batch = model.train_on_batch(x, y, weights), model.test_on_batch(x, y, weights)
+        outputs = model.predict(x, batch_size=5, verbose=0)
+        assert type(outputs) is np.ndarray
+        results.append((bits, looked, on_batch, outputs.tobytes(), model(x).tobytes()))
+    assert results[0] == results[1]
+    for array, original in zip(given, plain, strict=True):
+        assert np.array_equal(array, original)
+
+
+def test_single_numbers_for_samples_are_taken_as_a_column():
+    model = Sequential([Input((1,)), layers.Dense(3, "softmax")])
+    column = X[:, :1]
+    for x in (column[:, 0], column):
+        close(model.predict(x, verbose=0), model(column))
+    flat = Sequential([Input(()), layers.Flatten(), layers.Dense(3)])
+    close(flat.predict(column[:, 0], verbose=0), flat.predict(column, verbose=0))
+
+
+# Memory
+
+
+class AllocationWatch(Callback):
+    """Notes how many bytes each single instruction of the second epoch took, and where.
+
+    Between two of Python's instructions nothing of NumPy's can come and go unseen: the peak since
+    the last one is what this one took, and temporary arrays inside of a call are in it.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+        self._before, self._place = 0, ("", 0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            gc.collect()
+            self._others = sys.gettrace()
+            tracemalloc.start()
+            sys.settrace(self.look)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            self.stop()
+
+    def stop(self):
+        if tracemalloc.is_tracing():
+            sys.settrace(self._others)
+            tracemalloc.stop()
+
+    def look(self, frame, event, _):
+        frame.f_trace_opcodes = True
+        _, peak = tracemalloc.get_traced_memory()
+        self.seen.append((peak - self._before, *self._place))
+        self._place = frame.f_code.co_filename, frame.f_lineno
+        tracemalloc.reset_peak()
+        self._before, _ = tracemalloc.get_traced_memory()
+        return self.look
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("batch_size", [32, 1024])
+def test_a_step_allocates_nothing_once_training_is_under_way(batch_size, shuffle):
+    n = 2 * batch_size + 7  # the last batch is shorter, and must not make new buffers either
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (n, 28, 28)).astype("uint8")
+    targets = np.eye(10)[rng.integers(0, 10, n)]
+    model = Sequential([Input((28, 28)), layers.Flatten()])
+    for units, activation in ((100, "sigmoid"), (144, "sigmoid"), (10, "softmax")):
+        model.add(layers.Dense(units, activation))
+    model.compile("adam", "categorical_crossentropy", metrics=["acc"])
+    watch = AllocationWatch()
+    # NumPy's loops take up to 8,192 numbers of scratch space, whatever they compute: make it 16.
+    old = np.setbufsize(16)
+    try:
+        model.fit(
+            pixels, targets, batch_size=batch_size, epochs=2, verbose=0, shuffle=shuffle,
+            callbacks=[watch],
+        )  # fmt: skip
+    finally:
+        watch.stop()
+        np.setbufsize(old)
+    assert len(watch.seen) > 3000
+    size, file, line = max(watch.seen)
+    small_things = 1536  # Python's own, and what a NumPy loop needs to keep its place
+    assert size < batch_size * 64 + small_things, f"{size} bytes in {file}:{line}"

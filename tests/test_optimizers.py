@@ -1,0 +1,339 @@
+"""SGD and Adam beside Keras's own, used alone, step by step: twenty steps on gradients from 1e-6
+(where ε shows) to 1e3, of mixed signs and sometimes 0, with the learning rate changed on the way.
+The bounds are some three times what rounding was seen to do, and far below what the smallest
+mistake does: β off by 0.001, ε inside the root or bias-corrected, t off by one, the bias
+corrections in float64.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinynet
+from tinynet import optimizers
+from tinynet.optimizers import SGD, Adam
+
+SHAPES = [(40, 5), (5,), (3, 1, 2), ()]
+COUNT = sum(math.prod(shape) for shape in SHAPES)
+STEPS = 20
+
+RULES = [
+    ("Adam", {}),
+    ("Adam", {"learning_rate": 0.01, "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3}),
+    ("SGD", {}),
+    ("SGD", {"momentum": 0.9}),
+    ("SGD", {"momentum": 0.9, "nesterov": True}),
+    ("SGD", {"learning_rate": 0.1, "nesterov": True}),
+]
+
+
+def cut(vector):
+    """`vector` as arrays of SHAPES."""
+    starts = np.cumsum([math.prod(shape) for shape in SHAPES])[:-1]
+    parts = np.split(vector, starts)
+    return [part.reshape(shape).copy() for part, shape in zip(parts, SHAPES, strict=True)]
+
+
+def join(arrays):
+    """The arrays, end to end, as one vector."""
+    return np.concatenate([np.asarray(array).ravel() for array in arrays])
+
+
+@pytest.fixture
+def sizes(rng):
+    """How large each weight's gradients are, from 1e-6 to 1e3."""
+    return 10 ** rng.uniform(-6, 3, COUNT)
+
+
+@pytest.fixture
+def gradients(rng, sizes):
+    """A gradient for each step: mostly of one sign, which is momentum, but by no means always."""
+    factors = rng.choice([-1, 0, 1], (STEPS, COUNT), p=[0.3, 0.05, 0.65])
+    factors = factors * rng.uniform(0.2, 2, (STEPS, COUNT))
+    return (sizes * factors).astype("float32")
+
+
+def start(rng):
+    """Weights so small that a step of Adam's is not lost in their rounding."""
+    return (0.01 * rng.normal(size=COUNT)).astype("float32")
+
+
+class Twins:
+    """Keras's optimizer and ours, each with arrays of its own that start alike."""
+
+    def __init__(self, keras, name, arguments, weights):
+        self.their_arrays = [keras.Variable(array) for array in cut(weights)]
+        self.our_arrays = cut(weights)
+        self.theirs = getattr(keras.optimizers, name)(**arguments)
+        self.ours = getattr(optimizers, name)(**arguments)
+        self.theirs.build(self.their_arrays)
+        self.ours.build(self.our_arrays)
+
+    def step(self, gradient):
+        for optimizer, arrays in (
+            (self.theirs, self.their_arrays),
+            (self.ours, self.our_arrays),
+        ):
+            optimizer.apply_gradients(list(zip(cut(gradient), arrays, strict=True)))
+
+    def difference(self):
+        return np.abs(join(self.our_arrays) - join(self.their_arrays))
+
+
+# Steps
+
+
+@pytest.mark.parametrize(("name", "arguments"), RULES)
+def test_every_step_is_keras_s(keras, rng, sizes, gradients, name, arguments):
+    # Adam's steps are of one size for all weights; SGD's are as large as the gradients.
+    twins = Twins(keras, name, arguments, start(rng) if name == "Adam" else np.zeros(COUNT, "f4"))
+    bound = 3e-8 if name == "Adam" else 1e-6 * sizes
+    for number, gradient in enumerate(gradients):
+        if number == STEPS // 2:
+            twins.theirs.learning_rate = twins.ours.learning_rate = 0.003
+        twins.step(gradient)
+        assert (twins.difference() <= bound).all(), f"step {number + 1}"
+    assert np.abs(join(twins.our_arrays)).max() > 1e-2
+
+
+@pytest.mark.parametrize(("name", "arguments"), RULES)
+def test_the_variables_are_keras_s(keras, rng, sizes, gradients, name, arguments):
+    twins = Twins(keras, name, arguments, start(rng))
+    for number, gradient in enumerate([None, *gradients]):
+        if number:
+            twins.step(gradient)
+        if number not in (0, 1, STEPS):
+            continue
+        theirs, ours = twins.theirs.variables, twins.ours.variables
+        assert [v.shape for v in ours] == [tuple(v.shape) for v in theirs]
+        assert [v.dtype.name for v in ours] == [v.dtype for v in theirs]
+        assert (ours[0], ours[1]) == (int(theirs[0].value), float(theirs[1].value))
+        slots = len(twins.ours.slots)
+        for slot in range(slots):  # the first is of the gradient's size, Adam's second its square
+            scale = sizes ** (slot + 1)
+            difference = join(ours[2 + slot :: slots]) - join(theirs[2 + slot :: slots])
+            assert (np.abs(difference) <= 1e-6 * scale).all(), f"slot {slot}, step {number}"
+
+
+def test_adam_s_two_rearrangements_change_nothing(rng):
+    """In float64 against the formulas as the docstring has them, with ε̂ = ε / √(1 − β₂ᵗ)."""
+    tinynet.config.set_floatx("float64")
+    sizes = 10 ** rng.uniform(-6, 3, 50)
+    weights, m, v = np.zeros(50), np.zeros(50), np.zeros(50)
+    ours = weights.copy()
+    optimizer = Adam(learning_rate=0.01, beta_1=0.8, beta_2=0.99, epsilon=1e-5)
+    for t in range(1, STEPS + 1):
+        g = sizes * rng.normal(size=50)
+        m, v = 0.8 * m + 0.2 * g, 0.99 * v + 0.01 * g**2
+        m_hat, v_hat = m / (1 - 0.8**t), v / (1 - 0.99**t)
+        weights -= 0.01 * m_hat / (np.sqrt(v_hat) + 1e-5 / math.sqrt(1 - 0.99**t))
+        optimizer.apply_gradients([(g, ours)])
+        np.testing.assert_allclose(ours, weights, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("name", "arguments"), RULES)
+def test_one_long_vector_is_updated_like_its_parts(rng, gradients, name, arguments):
+    parts, whole = (getattr(optimizers, name)(**arguments) for _ in range(2))
+    weights = start(rng)
+    arrays = cut(weights)
+    whole.build([weights], parts=[SHAPES])
+    for gradient in gradients[:5]:
+        parts.apply_gradients(zip(cut(gradient), arrays, strict=True))
+        whole.apply_gradients([(gradient, weights)])
+    np.testing.assert_array_equal(weights, join(arrays))
+    for expected, received in zip(parts.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(received, expected, strict=True)
+
+
+@pytest.mark.parametrize(("name", "arguments"), RULES)
+def test_weights_change_in_place_and_gradients_stay(rng, gradients, name, arguments):
+    optimizer = getattr(optimizers, name)(**arguments)
+    weights, gradient = start(rng), gradients[0]
+    view, before, kept = weights[:], weights.copy(), gradient.copy()
+    optimizer.apply_gradients([(gradient, weights)])
+    np.testing.assert_array_equal(view[gradient == 0], before[gradient == 0])
+    against = np.sign(view - before) * np.sign(gradient)
+    assert set(against[np.abs(gradient) > 0.1]) == {-1}
+    np.testing.assert_array_equal(gradient, kept)
+
+
+@pytest.mark.parametrize(("name", "arguments"), RULES)
+def test_float64_weights_keep_their_type_and_have_slots_of_it(name, arguments):
+    optimizer = getattr(optimizers, name)(**arguments)
+    weights = np.ones(3)
+    optimizer.apply_gradients([(np.full(3, 1e-3), weights)])
+    assert weights.dtype == np.float64
+    assert {v.dtype.name for v in optimizer.variables[2:]} <= {"float64"}
+
+
+# State
+
+
+@pytest.mark.parametrize(("name", "arguments"), RULES)
+def test_variables_and_saved_states_are_copies(rng, gradients, name, arguments):
+    optimizer, weights = getattr(optimizers, name)(**arguments), start(rng)
+    optimizer.build([weights])
+    optimizer.apply_gradients([(gradients[0], weights)])
+    kept = [v.copy() for v in optimizer.variables]
+    for variable in optimizer.variables:
+        variable[...] = 7
+    state = optimizer.get_state()
+    optimizer.learning_rate = 0.5
+    optimizer.apply_gradients([(gradients[1], weights)])
+    assert optimizer.iterations == 2
+    optimizer.set_state(state)
+    for expected, received in zip(kept, optimizer.variables, strict=True):
+        np.testing.assert_array_equal(received, expected, strict=True)
+
+
+def test_the_state_can_be_restored_more_than_once(rng, gradients):
+    optimizer, weights = Adam(), start(rng)
+    optimizer.build([weights])
+    optimizer.apply_gradients([(gradients[0], weights)])
+    state, before, results = optimizer.get_state(), weights.copy(), []
+    for _ in range(2):
+        weights[...] = before
+        optimizer.set_state(state)
+        optimizer.apply_gradients([(gradients[1], weights)])
+        results.append(weights.copy())
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.1, 1 / 3, 1e-30])
+def test_the_learning_rate_is_rounded_as_keras_rounds_it(keras, rate):
+    for name in ("Adam", "SGD"):
+        ours, theirs = getattr(optimizers, name)(rate), getattr(keras.optimizers, name)(rate)
+        assert ours.learning_rate == float(theirs.learning_rate) == np.float32(rate)
+        ours.learning_rate = theirs.learning_rate = rate / 7
+        assert ours.learning_rate == float(theirs.learning_rate)
+    tinynet.config.set_floatx("float64")
+    assert Adam(rate).learning_rate == rate
+
+
+# Names and configurations
+
+
+@pytest.mark.parametrize(("name", "arguments"), RULES)
+def test_the_configuration_is_keras_s_and_makes_the_same_optimizer(keras, name, arguments):
+    arguments = {"name": "mine", **arguments}
+    ours, theirs = getattr(optimizers, name)(**arguments), getattr(keras.optimizers, name)
+    assert ours.get_config() == theirs(**arguments).get_config()
+    assert optimizers.serialize(ours) == keras.optimizers.serialize(theirs(**arguments))
+    again = optimizers.get(keras.optimizers.serialize(theirs(**arguments)))
+    assert type(again) is type(ours)
+    assert again.get_config() == ours.get_config()
+
+
+def test_names_are_counted_by_class_as_keras_counts_them(keras):
+    def names(library):
+        makers = library.Adam, library.Adam, library.SGD, library.Adam
+        return [*(make().name for make in makers), library.Adam(name="mine").name]
+
+    keras.utils.clear_session()
+    assert names(optimizers) == names(keras.optimizers)
+
+
+@pytest.mark.parametrize(("name", "cls"), [("adam", Adam), ("sgd", SGD)])
+def test_an_optimizer_can_be_given_in_several_ways(keras, name, cls):
+    for identifier in (name, cls.__name__, cls, {"class_name": cls.__name__, "config": {}}):
+        found = optimizers.get(identifier)
+        assert type(found) is cls
+        expected = keras.optimizers.get(name).get_config()
+        assert {**found.get_config(), "name": 0} == {**expected, "name": 0}
+    given = cls()
+    assert optimizers.get(given) is given
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("Adam", {"learning_rate": -0.1}, "Argument `learning_rate` should be float"),
+        ("Adam", {"learning_rate": "fast"}, "Argument `learning_rate` should be float"),
+        ("Adam", {"learning_rate": True}, "Argument `learning_rate` should be float"),
+        ("Adam", {"lr": 0.1}, r"Argument\(s\) not recognized: {'lr': 0.1}"),
+        ("SGD", {"decay": 0.1}, r"Argument\(s\) not recognized: {'decay': 0.1}"),
+        ("SGD", {"momentum": 1.1}, r"`momentum` must be a float between \[0, 1\]"),
+        ("SGD", {"momentum": -0.1}, r"`momentum` must be a float between \[0, 1\]"),
+        ("Adam", {"beta_1": 1.0}, "beta_1 to be at least 0 and below 1"),
+        ("Adam", {"beta_2": -0.1}, "beta_2 to be at least 0 and below 1"),
+        ("Adam", {"amsgrad": True}, "amsgrad=True, which Keras has and tinynet has not"),
+        ("SGD", {"clipnorm": 1.0}, "clipnorm=1.0, which Keras has and tinynet has not"),
+        ("Adam", {"name": "a/b"}, "cannot contain character `/`"),
+    ],
+)
+def test_wrong_arguments_are_refused(name, arguments, said):
+    with pytest.raises(ValueError, match=said):
+        getattr(optimizers, name)(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"learning_rate": "fast"}, {"lr": 0.1}, {"name": "a/b"}])
+def test_what_keras_refuses_too_is_refused_in_its_words(keras, arguments):
+    with pytest.raises(ValueError, match="Arg") as theirs:
+        keras.optimizers.Adam(**arguments)
+    with pytest.raises(ValueError, match="Arg") as ours:
+        Adam(**arguments)
+    assert str(theirs.value)[:40] in str(ours.value)
+
+
+@pytest.mark.parametrize("wrong", ["adm", "rmsprop", 3, None])
+def test_an_unknown_optimizer_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"Could not interpret optimizer identifier: {wrong}"):
+        optimizers.get(wrong)
+
+
+def test_a_refused_learning_rate_leaves_the_old_one():
+    optimizer = Adam(0.5)
+    for wrong in (-1, "fast", None):
+        with pytest.raises(ValueError, match="`learning_rate` should be float"):
+            optimizer.learning_rate = wrong
+    assert optimizer.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        (lambda g, w, b: [(g[:2], w), (g, b)], "gradient of the weights' shape"),
+        (lambda g, w, b: [(g, w), (g[:2], b)], "gradient of the weights' shape"),
+        (lambda g, w, b: [(g, w), (g, b.copy())], "arrays that this optimizer was built for"),
+        (lambda g, w, b: [(g, b), (g, w)], "arrays that this optimizer was built for"),
+        (lambda g, w, b: [(g, w)], "arrays that this optimizer was built for"),
+        (lambda g, w, b: [(g, w), (g, b), (g, g)], "arrays that this optimizer was built for"),
+        (lambda g, w, b: [], "arrays that this optimizer was built for"),
+    ],
+)
+@pytest.mark.parametrize(("name", "arguments"), RULES)
+def test_a_refused_step_changes_nothing(name, arguments, pairs, said):
+    optimizer = getattr(optimizers, name)(**arguments)
+    gradient, w, b = (np.full(3, number, "float32") for number in (0.1, 1, 2))
+    optimizer.apply_gradients([(gradient, w), (gradient, b)])
+    before = [array.copy() for array in (w, b, *optimizer.variables)]
+    with pytest.raises(ValueError, match=said):
+        optimizer.apply_gradients(pairs(gradient, w, b))
+    for kept, now in zip(before, (w, b, *optimizer.variables), strict=True):
+        np.testing.assert_array_equal(now, kept, strict=True)
+
+
+def test_integers_cannot_be_trained():
+    optimizer, weights = Adam(), np.ones(3, int)
+    with pytest.raises(ValueError, match="weights of a float type, received dtype int64"):
+        optimizer.apply_gradients([(np.ones(3), weights)])
+    assert not optimizer.built
+    assert optimizer.iterations == 0
+    np.testing.assert_array_equal(weights, 1)
+
+
+def test_an_optimizer_of_one_s_own_needs_only_its_rule():
+    class Signs(tinynet.Optimizer):
+        def update(self, weights, gradient, *state, scratch):
+            weights -= self.learning_rate * np.sign(gradient, out=scratch)
+
+    optimizer, weights = Signs(0.25), np.zeros(3, "float32")
+    optimizer.apply_gradients([(np.array([5.0, 0, -3], "float32"), weights)])
+    np.testing.assert_array_equal(weights, [-0.25, 0, 0.25])
+    assert optimizer.name == "signs"
+    with pytest.raises(NotImplementedError, match="Optimizer has to define update"):
+        tinynet.Optimizer().apply_gradients([(weights, weights)])

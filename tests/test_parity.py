@@ -1,0 +1,239 @@
+"""The main promise: from the same weights and the same batches, Keras's numbers.
+
+The bounds are what the issue of agreement comes to in float32: Keras's own backends are 1.5e-7
+apart after 100 steps and 1.5e-6 after an epoch. Each bound was chosen by breaking the library:
+β₁ = 0.9001, ε inside the root, t starting at 0, a bias left out, a sum for a mean, Adam's
+corrections in float64: every one of them goes past it.
+"""
+
+import warnings
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+import tinynet
+
+
+def tutorial_model(library):
+    model = library.Sequential(
+        [
+            library.layers.Input((28, 28)),
+            library.layers.Flatten(),
+            library.layers.Dense(100, activation="sigmoid"),
+            library.layers.Dense(144, activation="sigmoid"),
+            library.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["acc"])
+    return model
+
+
+def small_model(library, loss="categorical_crossentropy", optimizer="adam", metrics=("acc",)):
+    model = library.Sequential(
+        [
+            library.layers.Input((6,)),
+            library.layers.Dense(7, activation="tanh"),
+            library.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile(optimizer=optimizer, loss=loss, metrics=list(metrics))
+    return model
+
+
+def pair(keras, make, *arguments):
+    """The same model twice, Keras's and tinynet's, with the same weights."""
+    theirs, ours = make(keras, *arguments), make(tinynet, *arguments)
+    theirs.set_weights(ours.get_weights())
+    return theirs, ours
+
+
+def distance(theirs, ours):
+    """The largest difference between two models' weights."""
+    return max(
+        np.abs(a - b).max() for a, b in zip(theirs.get_weights(), ours.get_weights(), strict=True)
+    )
+
+
+def agree(theirs, ours, tolerance=1e-6):
+    """Two histories: the same names in the same order, and values within `tolerance`."""
+    assert list(theirs.history) == list(ours.history)
+    assert theirs.epoch == ours.epoch
+    for name, values in theirs.history.items():
+        np.testing.assert_allclose(ours.history[name], values, rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.fixture
+def data(rng):
+    """83 samples: batches of 16 leave an uneven last one of 3."""
+    x = rng.normal(size=(83, 6)).astype("float32")
+    return x, np.eye(3)[rng.integers(0, 3, 83)]
+
+
+@pytest.mark.parametrize(("steps", "bound"), [(1, 3e-7), (10, 3e-7), (100, 3e-7), (1875, 3e-6)])
+def test_the_tutorial_s_model_on_mnist(keras, mnist, steps, bound):
+    images, labels = mnist
+    n = 32 * steps
+    x = images[:n].astype("float32") / 255
+    y = tinynet.utils.to_categorical(labels[:n], num_classes=10)
+    theirs, ours = pair(keras, tutorial_model)
+    how = {"batch_size": 32, "shuffle": False, "verbose": 0}
+    expected, received = theirs.fit(x, y, **how).history, ours.fit(x, y, **how).history
+    difference = abs(expected["loss"][0] - received["loss"][0])
+    print(f"{steps:5} steps: weights {distance(theirs, ours):.1e}, loss {difference:.1e}")
+    assert distance(theirs, ours) <= bound
+    assert difference <= 1e-6
+    assert expected["acc"] == received["acc"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+def test_three_epochs_with_an_uneven_last_batch(keras, data, loss, optimizer):
+    x, y = data
+    if loss.startswith("sparse"):
+        y = y.argmax(axis=1)
+    theirs, ours = pair(keras, small_model, loss, optimizer)
+    how = {"batch_size": 16, "epochs": 3, "shuffle": False, "verbose": 0}
+    agree(theirs.fit(x, y, **how), ours.fit(x, y, **how))
+    assert distance(theirs, ours) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"validation_data": "all"},
+        {"validation_data": "weighted"},
+        {"validation_split": 0.25},
+        {"validation_split": 0.25, "validation_batch_size": 7, "validation_freq": 2},
+        {"validation_data": "all", "validation_steps": 2},
+        {"class_weight": {0: 1.0, 1: 3.0, 2: 0.5}},
+        {"class_weight": {1: 4}},
+        {"sample_weight": "ramp"},
+        {"sample_weight": "ramp", "validation_split": 0.5},
+        {"initial_epoch": 1},
+        {"steps_per_epoch": 3},
+        {"batch_size": None},
+        {"batch_size": 1000},
+    ],
+    ids=str,
+)
+def test_fit_s_arguments_mean_the_same(keras, data, extra):
+    x, y = data
+    ramp = np.linspace(0, 2, len(x))
+    words = {"all": (x[:50], y[:50]), "weighted": (x[:50], y[:50], ramp[:50]), "ramp": ramp}
+    extra = {k: words.get(v, v) if isinstance(v, str) else v for k, v in extra.items()}
+    how = {"batch_size": 16, "epochs": 4, "shuffle": False, "verbose": 0} | extra
+    theirs, ours = pair(keras, small_model)
+    with warnings.catch_warnings():  # both warn where steps_per_epoch cuts a pass short
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        expected, received = theirs.fit(x, y, **how), ours.fit(x, y, **how)
+    agree(expected, received)
+    assert expected.params == received.params
+    assert distance(theirs, ours) <= 1e-6
+
+
+def test_a_second_fit_goes_on_where_the_first_ended(keras, data):
+    theirs, ours = pair(keras, small_model)
+    for _ in range(2):
+        how = {"batch_size": 16, "shuffle": False, "verbose": 0}
+        agree(theirs.fit(*data, **how), ours.fit(*data, **how))
+    assert ours.optimizer.iterations == int(theirs.optimizer.iterations) == 12
+    for expected, received in zip(
+        theirs.optimizer.variables, ours.optimizer.variables, strict=True
+    ):
+        np.testing.assert_allclose(received, np.asarray(expected), rtol=2e-5, atol=1e-9)
+
+
+def test_evaluate_and_predict_after_training(keras, data):
+    x, y = data
+    theirs, ours = pair(keras, small_model)
+    for model in (theirs, ours):
+        model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    np.testing.assert_allclose(
+        ours.evaluate(x, y, verbose=0), theirs.evaluate(x, y, verbose=0), rtol=0, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        ours.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=0, atol=1e-6
+    )
+
+
+def test_every_gradient_of_the_tutorial_s_model(keras, mnist):
+    """Backpropagation against JAX's automatic differentiation of Keras's own forward pass."""
+    import jax
+
+    images, labels = mnist
+    x = images[:32].astype("float32") / 255
+    y = tinynet.utils.to_categorical(labels[:32], 10).astype("float32")
+    theirs, ours = pair(keras, tutorial_model)
+
+    def loss(weights):
+        output, _ = theirs.stateless_call(weights, [], x)
+        return keras.losses.CategoricalCrossentropy()(y, output)
+
+    expected = jax.grad(loss)([v.value for v in theirs.trainable_variables])
+    ours.start_training((32, 28, 28))
+    ours.objective.forward(y, ours.forward(x, training=True))
+    ours.backward(ours.objective.backward())
+    received = [
+        gradient
+        for layer in ours.layers[1:]
+        for gradient in (layer.kernel_gradient, layer.bias_gradient)
+    ]
+    for theirs_g, ours_g in zip(expected, received, strict=True):
+        np.testing.assert_allclose(ours_g, np.asarray(theirs_g), rtol=1e-5, atol=3e-8)
+
+
+ACTIVATIONS = st.sampled_from(["sigmoid", "tanh", "relu", "linear"])
+
+
+@hypothesis.settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],  # shrinking would take an hour
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(
+    widths=st.lists(st.integers(1, 9), max_size=3),
+    activations=st.lists(ACTIVATIONS, min_size=3, max_size=3),
+    inputs=st.integers(1, 8),
+    classes=st.integers(2, 5),
+    samples=st.integers(1, 40),
+    batch_size=st.integers(1, 17),
+    use_bias=st.booleans(),
+    sparse=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_any_small_network_three_epochs(
+    keras, widths, activations, inputs, classes, samples, batch_size, use_bias, sparse, seed
+):
+    rng = np.random.default_rng(seed)
+    # Scaled so that no probability of a true class comes near 1e-7, where Keras on JAX cuts its
+    # gradient off and tinynet, like Keras on TensorFlow, does not.
+    x = rng.uniform(-1, 1, (samples, inputs)).astype("float32")
+    y = rng.integers(0, classes, samples)
+    if not sparse:
+        y = np.eye(classes)[y]
+
+    def make(library):
+        dense = library.layers.Dense
+        hidden = [
+            dense(units, activation=name, use_bias=use_bias)
+            for units, name in zip(widths, activations, strict=False)
+        ]
+        model = library.Sequential(
+            [library.layers.Input((inputs,)), *hidden, dense(classes, activation="softmax")]
+        )
+        loss = "sparse_categorical_crossentropy" if sparse else "categorical_crossentropy"
+        model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
+        return model
+
+    theirs, ours = pair(keras, make)
+    how = {"batch_size": batch_size, "epochs": 3, "shuffle": False, "verbose": 0}
+    expected, received = theirs.fit(x, y, **how), ours.fit(x, y, **how)
+    assert ours.predict(x, verbose=0).min() > 1e-6
+    assert distance(theirs, ours) <= 3e-5  # a gradient near Adam's ε magnifies rounding
+    np.testing.assert_allclose(
+        received.history["loss"], expected.history["loss"], rtol=0, atol=2e-6
+    )

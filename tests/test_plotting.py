@@ -1,0 +1,653 @@
+"""The pictures, read back from what was drawn: which pixels, words, marks and lines, and where."""
+
+import itertools
+import pathlib
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import tinynet
+from tinynet import plotting
+from tinynet.plotting import plot_digits, plot_history, plot_network, plot_predictions
+
+matplotlib = pytest.importorskip("matplotlib", reason='python -m pip install -e ".[examples]"')
+matplotlib.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+@pytest.fixture(autouse=True)
+def _considerate(monkeypatch):
+    """No picture may show itself or change matplotlib's settings."""
+    monkeypatch.setattr(plt, "show", lambda *_, **__: pytest.fail("plt.show() is the caller's"))
+    plt.close("all")  # also those of the docstrings' examples
+    before = dict(matplotlib.rcParams)
+    yield
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == before
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def curves(ax):
+    """The lines of an Axes by their labels: {"training": (x, y)}."""
+    return {
+        line.get_label(): (list(line.get_xdata()), list(line.get_ydata()))
+        for line in ax.get_lines()
+    }
+
+
+def sigmoid(): ...
+
+
+def softmax(): ...
+
+
+def make_layer(kind, name, before, after, count=0, **attributes):
+    own = type(kind, (SimpleNamespace,), {"count_params": lambda self: count})
+    return own(name=name, input_shape=(None, *before), output_shape=(None, *after), **attributes)
+
+
+def dense(name, inputs, units, activation=sigmoid):
+    count = (inputs + 1) * units
+    return make_layer("Dense", name, (inputs,), (units,), count, units=units, activation=activation)
+
+
+def network(*layers, built=True):
+    return SimpleNamespace(name="tutorial", built=built, layers=list(layers))
+
+
+def tutorial(*front):
+    return network(*front, dense("a", 784, 100), dense("b", 100, 144), dense("c", 144, 10, softmax))
+
+
+def drawn_units(ax):
+    """The circles of each column, and the dots that stand for the rest: two lists of (x, y)."""
+    lines = [line.get_xydata() for line in ax.get_lines()]
+    sizes = [line.get_markersize() for line in ax.get_lines()]
+    circles = [xy for xy, size in zip(lines, sizes, strict=True) if size == max(sizes)]
+    return circles, [xy for xy, size in zip(lines, sizes, strict=True) if size < max(sizes)]
+
+
+IMAGES = np.arange(5 * 6 * 6).reshape(5, 6, 6)
+PROBABILITIES = np.array(
+    [[0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [0.0, 0.004, 0.996], [0.2, 0.2, 0.6], [0.5, 0.1, 0.4]]
+)
+LABELS = [1, 2, 2, 0, 0]  # the second and the fourth are predicted wrongly: 0, is 2; 2, is 0
+HISTORY = {
+    "acc": [0.5, 0.7, 0.8, 0.9],
+    "loss": [1.0, 0.7, 0.4, 0.2],
+    "val_acc": [0.4, 0.6, 0.8, 0.7],
+    "val_loss": [1.1, 0.5, 0.6, 0.8],
+}
+
+PICTURES = {
+    "digits": lambda **ax: plot_digits(IMAGES, LABELS, columns=3, **ax),
+    "one digit": lambda **ax: plot_digits(IMAGES[:1], **ax),
+    "predictions": lambda **ax: plot_predictions(IMAGES, PROBABILITIES, LABELS, 5, 1, **ax),
+    "one prediction": lambda **ax: plot_predictions(IMAGES[:1], [[0, 0, 1]], [0], **ax),
+    "network": lambda **ax: plot_network(tutorial(), **ax),
+    "one layer": lambda **ax: plot_network(network(dense("dense", 2, 1)), **ax),
+    "ten layers": lambda **ax: plot_network(
+        network(*[dense(f"a_dense_layer_of_some_depth_{k}", 4096, 4096) for k in range(10)]), **ax
+    ),
+    "layers without units": lambda **ax: plot_network(
+        tutorial(*[make_layer("Noise", f"noise_{k}", (784,), (784,)) for k in range(9)]), **ax
+    ),
+}
+
+
+def test_importing_the_module_does_not_import_matplotlib():
+    code = "import sys, tinynet.plotting; sys.exit('matplotlib' in sys.modules)"
+    root = pathlib.Path(tinynet.__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
+
+
+@pytest.mark.parametrize("picture", [*PICTURES.values(), lambda: plot_history(HISTORY)])
+def test_without_matplotlib_the_error_says_how_to_install_it(picture, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r'python -m pip install "tinynet\[examples\]"'):
+        picture()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nothing_is_cut_off_and_no_two_texts_overlap(name):
+    ax = PICTURES[name]()
+    ax.figure.canvas.draw()
+    written = [text.get_window_extent() for text in [*ax.texts, ax.title] if text.get_text()]
+    for k, box in enumerate(written):
+        assert ax.figure.bbox.x0 <= box.x0 < box.x1 <= ax.figure.bbox.x1
+        assert ax.figure.bbox.y0 <= box.y0 < box.y1 <= ax.figure.bbox.y1
+        for other in written[:k]:
+            assert not box.overlaps(other)
+        for image in ax.images:
+            assert not box.overlaps(image.get_window_extent())
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_draws_where_it_is_told(name):
+    figure, given = plt.subplots(1, 2)
+    assert PICTURES[name](ax=given[1]) is given[1]
+    assert plt.get_fignums() == [figure.number]
+    assert not given[0].has_data()
+    assert given[1].has_data()
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda **ax: plot_digits(IMAGES, LABELS, **ax), PICTURES["network"]]
+)
+def test_in_a_small_place_text_is_small_and_in_a_large_one_it_does_not_grow(draw):
+    sizes = [
+        draw(ax=plt.figure(figsize=(width, 3 * width)).add_subplot()).texts[0].get_fontsize()
+        for width in (3, 6, 12, 24)
+    ]
+    assert sizes == pytest.approx(sorted(sizes))
+    assert sizes[1] == pytest.approx(2 * sizes[0])
+    assert sizes[-1] == pytest.approx(9)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_of_its_own_is_one_figure(name):
+    ax = PICTURES[name]()
+    assert plt.get_fignums() == [ax.figure.number]
+    assert ax.get_title()
+
+
+# Digits
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 6), (5, 36), (5, 6, 6, 1), (5, 4, 9)])
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float16"])
+def test_digits_are_the_pixels_of_the_images(shape, dtype):
+    images = IMAGES.astype(dtype).reshape(shape)
+    ax = plot_digits(images, rows=2, columns=3)
+    expected = IMAGES.reshape(5, 4, 9) if shape == (5, 4, 9) else IMAGES
+    assert len(ax.images) == 5
+    for drawn, image in zip(ax.images, expected, strict=True):
+        np.testing.assert_array_equal(drawn.get_array(), image)
+        assert drawn.get_clim() == (0, 179)  # one scale of greys for all
+        left, right, bottom, top = drawn.get_extent()
+        assert (bottom - top) / (right - left) == pytest.approx(image.shape[0] / image.shape[1])
+
+
+def test_black_ink_on_white_paper():
+    ax = plot_digits(np.array([[[0, 9]]]))
+    assert ax.images[0].to_rgba(9)[:3] == (0, 0, 0)
+    assert ax.images[0].to_rgba(0)[:3] == (1, 1, 1)
+
+
+def test_digits_stand_in_rows_upright_with_the_label_below():
+    ax = plot_digits(IMAGES, list("abcde"), rows=2, columns=3)
+    assert texts(ax) == list("abcde")
+    ax.figure.canvas.draw()
+    boxes = [image.get_window_extent() for image in ax.images]
+    assert boxes[0].x0 < boxes[1].x0 < boxes[2].x0
+    assert [box.x0 for box in boxes[3:]] == [box.x0 for box in boxes[:2]]
+    assert boxes[3].y1 < boxes[0].y0
+    for box, text in zip(boxes, ax.texts, strict=True):
+        label = text.get_window_extent()
+        assert (label.x0 + label.x1) / 2 == pytest.approx((box.x0 + box.x1) / 2, abs=1)
+        assert 0 < box.y0 - label.y1 < 10
+    picture = np.asarray(ax.figure.canvas.buffer_rgba())[..., 0]
+    middle = int((boxes[4].x0 + boxes[4].x1) / 2)
+    row = [picture[-1 - int(y), middle] for y in (boxes[4].y1 - 5, boxes[4].y0 + 5)]
+    assert row[0] > row[1]  # pixels count up from the top left corner: the top is lighter
+
+
+def test_digits_take_no_more_than_the_grid_holds():
+    ax = plot_digits(np.zeros((50, 8, 8)), np.arange(50), rows=3, columns=4)
+    assert len(ax.images) == 12
+    assert texts(ax) == [str(k) for k in range(12)]
+
+
+@pytest.mark.parametrize(
+    "labels", [[1, 0, 1], [1.0, 0.0, 1.0], np.eye(2)[[1, 0, 1]], [[1], [0], [1]]]
+)
+def test_labels_are_numbers_or_one_hot(labels):
+    assert texts(plot_digits(np.zeros((3, 4, 4)), labels)) == ["1", "0", "1"]
+    ax = plot_predictions(np.zeros((3, 4, 4)), np.eye(2)[[1, 1, 1]], labels)
+    assert [text.split("\n")[0] for text in texts(ax)] == ["1", "1, is 0", "1"]
+
+
+def test_missing_pixels_are_no_reason_to_draw_nothing():
+    ax = plot_digits(np.array([[[np.nan, 1.0], [3.0, np.inf]]]))
+    assert ax.images[0].get_clim() == (1, 3)
+    ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros(784), np.zeros((28, 28)), np.zeros((2, 8, 8, 3)), np.zeros((0, 8, 8)), [["a"]]],
+)
+def test_other_shapes_are_refused(images):
+    expected = (
+        r"Expected numbers of shape \(n, height, width\).*Write: images.reshape\(-1, 28, 28\)"
+    )
+    for draw in (plot_digits, lambda x: plot_predictions(x, [[1.0]])):
+        with pytest.raises(ValueError, match=expected) as error:
+            draw(images)
+        assert str(np.shape(images)) in str(error.value)
+
+
+def test_labels_of_another_length_are_refused():
+    with pytest.raises(ValueError, match=r"Expected 5 labels\. Received: shape \(3,\)\. Write"):
+        plot_digits(IMAGES, [1, 2, 3])
+    with pytest.raises(ValueError, match=r"Expected 5 labels\. Received: shape \(3,\)\. Write"):
+        plot_predictions(IMAGES, PROBABILITIES, [1, 2, 3])
+
+
+@pytest.mark.parametrize("grid", [(0, 3), (3, 0), (-1, -1)])
+def test_an_empty_grid_is_refused(grid):
+    with pytest.raises(ValueError, match="Expected rows and columns of 1 or more"):
+        plot_digits(IMAGES, None, *grid)
+    with pytest.raises(ValueError, match="Expected rows and columns of 1 or more"):
+        plot_predictions(IMAGES, PROBABILITIES, LABELS, *grid)
+
+
+# Predictions
+
+
+def marked(ax):
+    """The images (by number) that have each of the four marks of a wrong prediction."""
+
+    def where(x, y):
+        return next(
+            k
+            for k, image in enumerate(ax.images)
+            if image.get_extent()[0] - 0.01 <= x <= image.get_extent()[1] + 0.01
+            and image.get_extent()[3] - 0.01 <= y <= image.get_extent()[2] + 0.01
+        )
+
+    lines = ax.get_lines()
+    frames = [
+        where(*line.get_xydata().mean(axis=0))
+        for line in lines
+        if line.get_linewidth() > 2 and len(line.get_xdata()) == 5
+    ]
+    crosses = [where(*line.get_xydata()[0]) for line in lines if line.get_marker() == "X"]
+    words = [k for k, text in enumerate(texts(ax)) if ", is " in text]
+    bold = [k for k, text in enumerate(ax.texts) if text.get_fontweight() == "bold"]
+    coloured = [k for k, text in enumerate(ax.texts) if text.get_color() == plotting.VERMILLION]
+    return frames, crosses, words, bold, coloured
+
+
+def test_wrong_predictions_are_marked_five_times_over():
+    ax = plot_predictions(IMAGES, PROBABILITIES, LABELS)
+    assert marked(ax) == ([1, 3],) * 5
+    assert texts(ax) == ["1\n70 %", "0, is 2\n60 %", "2\n>99 %", "2, is 0\n60 %", "0\n50 %"]
+    assert ax.get_title().startswith("Predictions: 3 of 5 right (60.0 %)\ncrossed: wrong")
+
+
+def test_each_image_keeps_its_frame_around_it():
+    ax = plot_predictions(IMAGES, PROBABILITIES, LABELS)
+    frames = [line.get_xydata() for line in ax.get_lines() if len(line.get_xdata()) == 5]
+    for frame, image in zip(frames, ax.images, strict=True):
+        left, right, bottom, top = image.get_extent()
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+        np.testing.assert_allclose(frame, corners)
+
+
+def test_right_predictions_are_not_explained():
+    ax = plot_predictions(IMAGES, PROBABILITIES, PROBABILITIES.argmax(axis=1))
+    assert marked(ax) == ([],) * 5
+    assert ax.get_title() == "Predictions: 5 of 5 right (100.0 %)"
+    ax = plot_predictions(IMAGES, PROBABILITIES, LABELS, 1, 1)  # the wrong ones are not drawn
+    assert ax.get_title() == "Predictions: 3 of 5 right (60.0 %)"
+
+
+def test_without_labels_nothing_is_marked():
+    ax = plot_predictions(IMAGES, PROBABILITIES)
+    assert marked(ax) == ([],) * 5
+    assert ax.get_title() == "Predictions"
+
+
+def test_one_sigmoid_unit_is_two_classes():
+    ax = plot_predictions(IMAGES[:3], [[0.9], [0.2], [0.6]], [1, 0, 0])
+    assert texts(ax) == ["1\n90 %", "0\n80 %", "1, is 0\n60 %"]
+
+
+def test_only_certainty_that_is_99_percent_or_less_is_a_number():
+    p = np.array([0.994, 0.996, 1.0])
+    ax = plot_predictions(IMAGES[:3], np.stack([1 - p, p], axis=1))
+    assert texts(ax) == ["1\n99 %", "1\n>99 %", "1\n>99 %"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "order"),
+    [(0, [0, 1, 2, 3]), (1, [1, 0, 2, 3]), (2, [1, 3, 0, 2]), (9, [1, 3, 0, 2])],
+)
+def test_wrong_predictions_can_come_first(wrong, order):
+    ax = plot_predictions(IMAGES, PROBABILITIES, LABELS, 2, 2, wrong=wrong)
+    for drawn, k in zip(ax.images, order, strict=True):
+        np.testing.assert_array_equal(drawn.get_array(), IMAGES[k])
+    assert ax.get_title().startswith("Predictions: 3 of 5 right")  # of all, not of those drawn
+    assert marked(ax)[0] == [order.index(k) for k in sorted({1, 3} & set(order), key=order.index)]
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [
+        PROBABILITIES[:4],
+        PROBABILITIES[:, 0],
+        PROBABILITIES[None],
+        PROBABILITIES * 2,
+        PROBABILITIES - 0.1,
+        PROBABILITIES * np.nan,
+    ],
+)
+def test_what_are_not_probabilities_is_refused(probabilities):
+    expected = r"Expected a row of probabilities, from 0 to 1, for each of 5 images.*model.predict"
+    with pytest.raises(ValueError, match=expected) as error:
+        plot_predictions(IMAGES, probabilities, LABELS)
+    assert f"shape {probabilities.shape}" in str(error.value)
+
+
+def test_wrong_ones_first_needs_labels():
+    with pytest.raises(ValueError, match=r"labels, wrong=8\)"):
+        plot_predictions(IMAGES, PROBABILITIES, wrong=3)
+
+
+# History
+
+
+def test_history_draws_every_value_at_its_epoch():
+    loss, acc = plot_history(HISTORY)
+    assert curves(loss)["training"] == ([1, 2, 3, 4], HISTORY["loss"])
+    assert curves(loss)["validation"] == ([1, 2, 3, 4], HISTORY["val_loss"])
+    assert curves(acc)["training"] == ([1, 2, 3, 4], HISTORY["acc"])
+    assert curves(acc)["validation"] == ([1, 2, 3, 4], HISTORY["val_acc"])
+    assert [ax.get_xlabel() for ax in (loss, acc)] == ["epoch", "epoch"]
+    assert loss.get_ylabel() == "loss (mean over samples)"
+    assert acc.get_ylabel() == "acc (share of samples)"
+    assert [ax.get_title() for ax in (loss, acc)] == ["Loss", "Metrics"]
+
+
+def test_the_best_validation_epoch_is_starred_lowest_loss_and_highest_accuracy():
+    loss, acc = plot_history(HISTORY)
+    assert curves(loss)["best validation: epoch 2, 0.5"] == ([2], [0.5])
+    assert curves(acc)["best validation: epoch 3, 0.8"] == ([3], [0.8])
+    for ax in (loss, acc):
+        stars = [line for line in ax.get_lines() if line.get_marker() == "*"]
+        assert len(stars) == 1
+        assert not stars[0].get_clip_on()  # whole, also at the edge
+        legend = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert legend == ["training", "validation", stars[0].get_label()]
+
+
+@pytest.mark.parametrize(("name", "best"), [("mse", 2), ("mean_absolute_error", 2), ("auc", 3)])
+def test_of_errors_the_lowest_is_best(name, best):
+    axes = plot_history({"loss": [1, 1, 1, 1], name: [0] * 4, f"val_{name}": [0.4, 0.2, 0.5, 0.3]})
+    assert f"epoch {best}," in axes[1].get_legend().get_texts()[-1].get_text()
+    assert axes[1].get_ylabel() == name
+
+
+def test_training_and_validation_differ_without_colour():
+    for ax in plot_history(HISTORY):
+        training, validation, star = ax.get_lines()
+        assert training.get_linestyle() != validation.get_linestyle()
+        assert len({line.get_marker() for line in (training, validation, star)}) == 3
+
+
+def test_a_history_object_gives_the_epochs():
+    history = SimpleNamespace(history=HISTORY, epoch=[4, 5, 6, 7])  # initial_epoch=4
+    loss, _ = plot_history(history)
+    assert curves(loss)["training"][0] == [5, 6, 7, 8]
+    assert "best validation: epoch 6, 0.5" in curves(loss)
+    again = SimpleNamespace(history=HISTORY, epoch=[0, 1])  # a History that fit was given twice
+    assert curves(plot_history(again)[0])["training"][0] == [1, 2, 3, 4]
+
+
+def test_a_single_epoch_is_seen():
+    loss, acc = plot_history({name: values[:1] for name, values in HISTORY.items()})
+    for ax in (loss, acc):
+        assert all(line.get_marker() not in ("", "None") for line in ax.get_lines())
+        ax.figure.canvas.draw()
+        low, high = ax.get_xlim()
+        assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 7, 10, 100])
+def test_ticks_are_whole_epochs(epochs):
+    (loss,) = plot_history({"loss": np.linspace(1, 0.1, epochs)})
+    loss.figure.canvas.draw()
+    assert all(tick == int(tick) for tick in loss.get_xticks())
+    assert loss.get_xlim() == (0.5, epochs + 0.5)
+
+
+def test_a_loss_alone_is_one_panel():
+    axes = plot_history({"loss": [1.0, 0.5], "learning_rate": [0.1, 0.01]})
+    assert axes.shape == (1,)
+    assert len(axes[0].figure.axes) == 1
+    assert list(curves(axes[0])) == ["training"]
+    (loss,) = plot_history({"loss": [1.0, 0.5], "val_loss": []})
+    assert list(curves(loss)) == ["training"]
+
+
+def test_several_metrics_share_a_panel_and_are_named():
+    logs = {**HISTORY, "top5": [0.8, 0.9, 0.9, 0.9], "val_top5": [0.7, 0.8, 0.9, 0.8]}
+    _, metrics = plot_history(logs)
+    assert list(curves(metrics)) == [
+        "acc, training",
+        "acc, validation",
+        "acc, best validation: epoch 3, 0.8",
+        "top5, training",
+        "top5, validation",
+        "top5, best validation: epoch 3, 0.9",
+    ]
+    colours = [line.get_color() for line in metrics.get_lines() if line.get_marker() != "*"]
+    assert len(set(colours)) == 4
+
+
+@pytest.mark.parametrize(
+    ("epochs", "values", "frequency", "expected"),
+    [
+        (6, 3, None, [2, 4, 6]),
+        (10, 3, None, [3, 6, 9]),
+        (10, 2, 4, [4, 8]),
+        (10, 2, 5, [5, 10]),
+        (10, 2, [1, 7], [1, 7]),
+        (6, 2, (3, 5, 8), [3, 5]),
+    ],
+)
+def test_validation_stands_at_the_epochs_it_ran_after(epochs, values, frequency, expected):
+    logs = {"loss": [1.0] * epochs, "val_loss": list(range(values))}
+    (loss,) = plot_history(logs, validation_freq=frequency)
+    assert curves(loss)["validation"] == (expected, list(range(values)))
+    assert f"best validation: epoch {expected[0]}, 0" in curves(loss)
+
+
+def test_validation_after_a_later_start():
+    history = SimpleNamespace(history={"loss": [1] * 5, "val_loss": [2, 1]}, epoch=range(5, 10))
+    (loss,) = plot_history(history)  # of every second, third … epoch, only every third fits
+    assert curves(loss)["training"][0] == [6, 7, 8, 9, 10]
+    assert curves(loss)["validation"] == ([6, 9], [2, 1])
+
+
+@pytest.mark.parametrize(("values", "frequency"), [(2, None), (2, 3), (11, None), (3, [1, 7])])
+def test_validation_that_could_stand_anywhere_is_not_guessed(values, frequency):
+    logs = {"loss": [1.0] * 10, "val_loss": [1.0] * values}  # 2: after every 4th or every 5th
+    with pytest.raises(
+        ValueError, match=f"Received: {values} values for 10 epochs.*Write"
+    ) as error:
+        plot_history(logs, validation_freq=frequency)
+    assert str(error.value).endswith("plot_history(h, validation_freq=n)")
+
+
+def test_numbers_that_are_none_are_never_best():
+    nan, inf = np.nan, np.inf
+    logs = {"loss": [1, nan, inf], "val_loss": [nan, 3, -inf], "acc": [0] * 3, "val_acc": [nan] * 3}
+    loss, acc = plot_history(logs)
+    assert "best validation: epoch 2, 3" in curves(loss)
+    assert list(curves(acc)) == ["training", "validation"]
+    loss.figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("history", "received"),
+    [
+        ({}, "dict, lengths {}"),
+        ({"loss": []}, "dict, lengths {'loss': 0}"),
+        ({"acc": [1, 2]}, "dict, lengths {'acc': 2}"),
+        ({"loss": [1], "acc": [1, 2]}, "dict, lengths {'loss': 1, 'acc': 2}"),
+        ([1, 2], "list, lengths {}"),
+        (None, "NoneType, lengths {}"),
+    ],
+)
+def test_what_is_no_history_is_refused(history, received):
+    with pytest.raises(
+        ValueError, match="Expected lists of one length, 'loss' among them"
+    ) as error:
+        plot_history(history)
+    assert f"Received: {received}. Write: plot_history(model.fit(x, y))" in str(error.value)
+    assert plt.get_fignums() == []
+
+
+# Network
+
+
+def test_the_tutorials_network_reads_as_it_is_built():
+    ax = plot_network(tutorial())
+    assert texts(ax) == [
+        "input\n784 values",
+        "a (Dense)\n100 units · sigmoid\n78,500 parameters",
+        "b (Dense)\n144 units · sigmoid\n14,544 parameters",
+        "c (Dense)\n10 units · softmax\n1,450 parameters",
+    ]
+    assert ax.get_title().startswith("tutorial: 94,494 parameters\n")
+
+
+@pytest.mark.parametrize(
+    ("layers", "shown", "dotted"),
+    [
+        ([(784, 100), (100, 144), (144, 10)], [12, 12, 12, 10], 3),
+        ([(2, 1)], [2, 1], 0),
+        ([(12, 13)], [12, 12], 1),
+        ([(4096, 4096)] * 10, [12] * 11, 11),
+    ],
+)
+def test_a_wide_layer_is_elided_and_its_lines_are_bounded(layers, shown, dotted):
+    ax = plot_network(network(*[dense(f"d{k}", *sizes) for k, sizes in enumerate(layers)]))
+    circles, dots = drawn_units(ax)
+    assert [len(column) for column in circles] == shown
+    assert len(dots) == dotted
+    segments = [len(lines.get_segments()) for lines in ax.collections]
+    assert sum(segments) == sum(a * b for a, b in zip(shown[1:], shown[:-1], strict=True))
+    assert len(ax.collections) + len(ax.get_lines()) + len(ax.patches) <= 3 * len(shown)
+
+
+def test_every_circle_is_joined_to_every_circle_of_the_next_column():
+    ax = plot_network(network(dense("a", 3, 20), dense("b", 20, 2)))
+    circles, _ = drawn_units(ax)
+    segments = [s for lines in ax.collections for s in lines.get_segments()]
+    drawn = {tuple(np.round(np.ravel(segment), 6)) for segment in segments}
+    expected = {
+        tuple(np.round([*start, *end], 6))
+        for left, right in itertools.pairwise(circles)
+        for start in left
+        for end in right
+    }
+    assert drawn == expected
+    lines_over = max(lines.get_zorder() for lines in ax.collections)
+    assert all(line.get_zorder() > lines_over for line in ax.get_lines())
+
+
+def test_columns_stand_side_by_side_about_one_middle_with_dots_in_the_gap():
+    ax = plot_network(network(dense("a", 5, 13), dense("b", 13, 2)))
+    circles, (dots,) = drawn_units(ax)
+    assert all(np.ptp(column[:, 0]) == 0 for column in circles)
+    xs = [column[0, 0] for column in circles]
+    assert xs == sorted(xs)
+    assert [text.get_position()[0] for text in ax.texts] == pytest.approx(xs)
+    lowest = max(column[:, 1].max() for column in circles)  # y counts downwards
+    assert all(text.get_position()[1] > lowest + 0.1 for text in ax.texts)
+    middles = [column[:, 1].mean() for column in [*circles, dots]]
+    assert middles == pytest.approx([middles[0]] * 4)
+    assert dots[0, 0] == xs[1]
+    wide = circles[1][:, 1]
+    assert wide[5] < dots[:, 1].min() < dots[:, 1].max() < wide[6]
+    gaps = np.diff(wide)
+    np.testing.assert_allclose(np.delete(gaps, 5), gaps[0])
+    np.testing.assert_allclose(np.diff(circles[0][:, 1]), gaps[0])
+    diameter = max(line.get_markersize() for line in ax.get_lines()) / 72  # points to inches
+    assert diameter < gaps[0]  # circles do not touch
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((28, 28), "28 × 28 = 784 pixels"),
+        ((28, 28, 1), "28 × 28 × 1 = 784 pixels"),
+        ((16, 7, 7), "16 × 7 × 7 = 784 values"),
+    ],
+)
+def test_a_flatten_in_front_is_the_inputs_label(shape, text):
+    ax = plot_network(tutorial(make_layer("Flatten", "flatten", shape, (784,))))
+    assert len(drawn_units(ax)[0]) == 4
+    assert texts(ax)[0] == f"input\n{text}"
+    assert not any("flatten" in words for words in texts(ax))
+
+
+def test_a_layer_without_units_is_named_after_the_one_before():
+    ax = plot_network(
+        network(
+            make_layer("InputLayer", "never_seen", (6,), (6,)),
+            make_layer("Dropout", "early", (6,), (6,)),
+            dense("a", 6, 4),
+            make_layer("Activation", "bend", (4,), (4,), activation=softmax),
+            make_layer("Scale", "scale", (4,), (4,), 1),
+            make_layer("Flatten", "late", (2, 2), (4,)),
+            make_layer("Pairs", "pairs", (4,), (2,)),
+        )
+    )
+    assert texts(ax) == [
+        "input\n6 values\nthen early (Dropout)",
+        "a (Dense)\n4 units · sigmoid\n28 parameters\nthen bend (Activation) ·\nsoftmax\n"
+        "then scale (Scale)\n1 parameter\nthen late (Flatten)",
+        "pairs (Pairs)\n2 units",
+    ]
+
+
+def test_an_activation_may_be_an_object_or_missing():
+    class Bend:
+        def __call__(self, z): ...
+
+    ax = plot_network(network(dense("a", 3, 1, Bend()), dense("b", 1, 1, None)))
+    assert texts(ax)[1:] == [
+        "a (Dense)\n1 unit · Bend\n4 parameters",
+        "b (Dense)\n1 unit\n2 parameters",
+    ]
+
+
+def test_tinynets_own_model_can_be_drawn():
+    layers = tinynet.layers
+    model = tinynet.Sequential(
+        [layers.Input((28, 28)), layers.Flatten(), layers.Dense(10, activation="softmax")]
+    )
+    ax = plot_network(model)
+    assert texts(ax) == [
+        "input\n28 × 28 = 784 pixels",
+        f"{model.layers[-1].name} (Dense)\n10 units · softmax\n7,850 parameters",
+    ]
+    with pytest.raises(ValueError, match=r"Expected a model with layers, built\. .*model.build"):
+        plot_network(tinynet.Sequential([layers.Dense(10)]))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        network(),
+        network(dense("a", 3, 2), built=False),
+        network(SimpleNamespace(name="a", input_shape=None, output_shape=None)),
+        network(make_layer("Dense", "a", (None, 3), (None, 2), 8)),
+        784,
+    ],
+)
+def test_a_model_without_shapes_cannot_be_drawn(model):
+    with pytest.raises(ValueError, match="Expected a model with layers, built") as error:
+        plot_network(model)
+    assert str(error.value).endswith("Write: model.build((None, 784))")

@@ -1,0 +1,109 @@
+"""A call that works in Keras means the same here: same parameters, same order, same defaults."""
+
+import inspect
+
+import pytest
+
+import tinynet
+
+PAIRS = [
+    "activations.linear",
+    "activations.relu",
+    "activations.sigmoid",
+    "activations.softmax",
+    "activations.tanh",
+    "initializers.Constant",
+    "initializers.GlorotNormal",
+    "initializers.GlorotUniform",
+    "initializers.HeNormal",
+    "initializers.HeUniform",
+    "initializers.Ones",
+    "initializers.RandomNormal",
+    "initializers.RandomUniform",
+    "initializers.TruncatedNormal",
+    "initializers.VarianceScaling",
+    "initializers.Zeros",
+    "layers.Dense",
+    "layers.Flatten",
+    "layers.Input",
+    "losses.CategoricalCrossentropy",
+    "losses.SparseCategoricalCrossentropy",
+    "losses.categorical_crossentropy",
+    "losses.sparse_categorical_crossentropy",
+    "metrics.BinaryAccuracy",
+    "metrics.CategoricalAccuracy",
+    "metrics.SparseCategoricalAccuracy",
+    "metrics.binary_accuracy",
+    "metrics.categorical_accuracy",
+    "metrics.sparse_categorical_accuracy",
+    "optimizers.Adam",
+    "optimizers.Adam.apply_gradients",
+    "optimizers.Adam.build",
+    "optimizers.SGD",
+    "Sequential.__init__",
+    "Sequential.add",
+    "Sequential.build",
+    "Sequential.compile",
+    "Sequential.count_params",
+    "Sequential.evaluate",
+    "Sequential.fit",
+    "Sequential.get_layer",
+    "Sequential.predict",
+    "Sequential.set_weights",
+    "Sequential.summary",
+    "Sequential.test_on_batch",
+    "Sequential.train_on_batch",
+    "utils.set_random_seed",
+    "utils.to_categorical",
+]
+
+# What tinynet adds, or Keras computes in a way that has no meaning here.
+OWN = {
+    "out": "an array to write to",
+    "parts": "shapes of the variables in one vector",
+}
+
+
+def find(library, path):
+    for name in path.split("."):
+        library = getattr(library, name)
+    return library
+
+
+def parameters(thing):
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {
+        name: p
+        for name, p in inspect.signature(thing).parameters.items()
+        if p.kind not in kinds and name not in ("self", "model")
+    }
+
+
+@pytest.mark.parametrize("path", PAIRS)
+def test_parameters_are_keras_s_in_keras_s_order(keras, path):
+    ours, theirs = parameters(find(tinynet, path)), parameters(find(keras, path))
+    positional = [
+        name
+        for name, p in ours.items()
+        if p.kind is not inspect.Parameter.KEYWORD_ONLY and name not in OWN
+    ]
+    assert positional == list(theirs)[: len(positional)]
+
+
+@pytest.mark.parametrize("path", PAIRS)
+def test_defaults_are_keras_s(keras, path):
+    ours, theirs = parameters(find(tinynet, path)), parameters(find(keras, path))
+    different = {
+        name: (p.default, theirs[name].default)
+        for name, p in ours.items()
+        if name in theirs and p.default != theirs[name].default
+    }
+    # `compile` without an optimizer raises; `fit` without data does; names are given by class.
+    allowed = {
+        "Sequential.compile": {"optimizer"},
+        "Sequential.fit": {"x", "y"},
+        "Sequential.evaluate": {"x", "y"},
+        "Sequential.train_on_batch": {"y"},
+        "Sequential.test_on_batch": {"y"},
+    }.get(path, set())
+    assert {k: v for k, v in different.items() if k not in {"name", *allowed}} == {}

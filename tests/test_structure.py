@@ -1,0 +1,109 @@
+"""The house: imports point one way, files stay readable, and `import tinynet` stays light."""
+
+import ast
+import io
+import pathlib
+import subprocess
+import sys
+import tokenize
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "tinynet"
+
+# Each file may import those before it. Files about the same thing stand together.
+ORDER = [
+    name
+    for group in """
+    config backend naming validation
+    initializers activations
+    layer layers
+    losses objective metrics
+    optimizer optimizers
+    data progress callbacks
+    evaluation training
+    network summary models
+    utils __init__
+    plotting datasets
+""".splitlines()
+    for name in group.split()
+]
+
+# The core is what a reader reads to understand training.
+NOT_CORE = {"plotting", "datasets"}
+
+
+def modules():
+    return sorted(PACKAGE.glob("*.py"))
+
+
+def imported(path):
+    """The names of tinynet's modules that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tinynet":
+            parts = node.module.split(".")
+            yield from parts[1:2] or (alias.name for alias in node.names)
+        if isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("tinynet."))
+
+
+def statements(path):
+    """How many statements a file has, docstrings not counted; a wrapped line counts once."""
+    source = path.read_text("utf-8")
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    count = sum(token.type == tokenize.NEWLINE for token in tokens)
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            count -= 1
+    return count
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
+def test_imports_point_one_way(path):
+    assert path.stem in ORDER, f"say in ORDER where {path.name} belongs"
+    allowed = set(ORDER[: ORDER.index(path.stem)])
+    assert set(imported(path)) - allowed <= set()
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
+def test_a_file_tells_one_story_and_says_which(path):
+    source = path.read_text("utf-8")
+    assert len(source.splitlines()) <= 350
+    assert ast.get_docstring(ast.parse(source)), f"{path.name} opens without saying what it is"
+
+
+def test_the_core_can_be_read_in_an_evening():
+    core = [path for path in modules() if path.stem not in NOT_CORE]
+    total = sum(map(statements, core))
+    print(f"{total} statements in {len(core)} files")
+    assert total <= 2100
+
+
+def test_importing_tinynet_loads_numpy_and_little_else():
+    program = "import sys, tinynet; print(*{name.split('.')[0] for name in sys.modules})"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(run.stdout.split())
+    assert "numpy" in loaded
+    lazy = {"rich", "matplotlib", "h5py", "cupy", "tensorflow_datasets", "keras", "jax", "PIL"}
+    assert not loaded & lazy
+
+
+def test_lazy_modules_can_be_reached_from_the_package():
+    program = "import tinynet; tinynet.datasets.digits.load_data(); tinynet.plotting.plot_network"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_unknown_attribute_is_an_attribute_error():
+    import tinynet
+
+    with pytest.raises(AttributeError, match="no attribute 'sequentail'"):
+        tinynet.sequentail  # noqa: B018

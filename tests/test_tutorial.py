@@ -1,0 +1,121 @@
+"""The tutorial's program, word for word, with nothing changed but `keras` in its imports."""
+
+import io
+import re
+from contextlib import redirect_stdout
+
+import matplotlib
+import numpy as np
+import pytest
+
+import tinynet
+
+# Written here anew in the words that such tutorials share: what matters is that each of these
+# calls works.
+PROGRAM = """
+import numpy as np
+import matplotlib.pyplot as plt
+from keras.datasets import mnist
+from keras.utils import to_categorical
+from keras.models import Sequential
+from keras.layers import Dense, Flatten
+
+(X_train, y_train), (X_test, y_test) = mnist.load_data()
+print(X_train.shape, y_train.shape, X_test.shape, y_test.shape)
+
+sample = 250
+plt.imshow(X_train[sample], cmap='gray')
+plt.title(f'Label: {y_train[sample]}')
+plt.show()
+
+X_train = X_train.reshape(X_train.shape[0], 28, 28).astype('float32') / 255
+X_test = X_test.reshape(X_test.shape[0], 28, 28).astype('float32') / 255
+y_train = to_categorical(y_train, num_classes=10)
+y_test = to_categorical(y_test, num_classes=10)
+print(X_train.dtype, X_train.max(), y_train.shape, y_train.dtype)
+
+model = Sequential()
+model.add(Flatten(input_shape=(28, 28)))
+model.add(Dense(100, activation='sigmoid'))
+model.add(Dense(144, activation='sigmoid'))
+model.add(Dense(10, activation='softmax'))
+model.summary()
+model.compile(loss='categorical_crossentropy', optimizer='adam', metrics=['acc'])
+history = model.fit(X_train, y_train, epochs=EPOCHS, validation_data=(X_test, y_test))
+
+for name in ('acc', 'loss'):
+    plt.plot(history.history[name], label=name)
+    plt.plot(history.history['val_' + name], label='val_' + name)
+plt.legend()
+plt.show()
+
+predictions = model.predict(X_test)
+classes = np.argmax(predictions, axis=1)
+print(predictions.shape, predictions.dtype, classes.shape)
+figure, axes = plt.subplots(2, 5)
+for i, ax in enumerate(axes.flat):
+    ax.imshow(X_test[i].reshape(28, 28), cmap='gray')
+    ax.set_title(f'{classes[i]} ({np.argmax(y_test[i])})')
+plt.show()
+
+figure, ax = plt.subplots()
+for depth, layer in enumerate(model.layers):
+    units = min(layer.units if hasattr(layer, 'units') else 28, 28)
+    ax.scatter([depth] * units, range(units))
+    ax.text(depth, -2, layer.name)
+plt.show()
+"""
+
+
+def run(program):
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names, output = {}, io.StringIO()
+    with redirect_stdout(output):
+        exec(compile(program, "tutorial", "exec"), names)
+    plt.close("all")
+    return names, output.getvalue()
+
+
+@pytest.fixture
+def small(mnist):
+    """Two thousand real images in place of 70,000, so that Keras is quick as well."""
+    images, labels = mnist
+    return lambda: ((images[:1600], labels[:1600]), (images[1600:2000], labels[1600:2000]))
+
+
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
+def test_it_prints_what_keras_prints(keras, small, monkeypatch):
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", small)
+    monkeypatch.setattr(tinynet.datasets.mnist, "load_data", small)
+    keras.utils.clear_session()
+    program = PROGRAM.replace("EPOCHS", "2")
+    theirs, expected = run(program)
+    ours, received = run(program.replace("keras", "tinynet"))
+    assert plain(received) == plain(expected)
+    assert list(theirs["history"].history) == list(ours["history"].history)
+    assert "94,494" in received
+
+
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+def test_it_learns_mnist(mnist_directory, monkeypatch):
+    """One epoch of the tutorial on all of MNIST, through the real loader."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
+    names, printed = run(PROGRAM.replace("keras", "tinynet").replace("EPOCHS", "1"))
+    assert "1875/1875" in printed
+    assert names["history"].history["val_acc"][0] > 0.93
+    assert np.array_equal(names["classes"], names["predictions"].argmax(axis=1))
+
+
+def plain(text):
+    """Without control codes, redraws and the digits of what is measured or random."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    lines = []
+    for line in text.splitlines():
+        if "━━━━" in line and "step" in line:  # a progress line: how it looks when it is done
+            line = re.sub(r"[\d.e-]+(us|ms|s)\b", "TIME", line.split("\r")[-1].split("\b")[-1])
+            line = re.sub(r": [\d.e-]+", ": NUMBER", line)
+        lines.append(line.strip())
+    return [line for line in lines if line]

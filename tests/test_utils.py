@@ -1,0 +1,166 @@
+"""One-hot rows for all that Keras makes one-hot rows of, and one seed for everything random."""
+
+import random
+
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+import tinynet
+from tinynet.utils import set_random_seed, to_categorical
+
+# to_categorical
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([0, 2, 1], None),
+        ([0, 2, 1], 5),
+        ((1, 2), None),
+        (range(3), None),
+        ([0, 1], 0),
+        ([0, 1], np.int64(3)),
+        ([[0], [1]], None),
+        ([[1]], None),
+        ([[0, 1], [2, 3]], None),
+        ([[[0], [1]]], 3),
+        (np.zeros((2, 1, 1), int), 2),
+        ([3], None),
+        (5, None),
+        (np.array(2), 4),
+        (-1, 3),
+        ([-1, 2], None),
+        ([-3, 2], 3),
+        ([1.9, 0.2], None),
+        ([-0.5], 3),
+        ([True, False], None),
+        (np.array([0, 7], "uint8"), None),
+        (np.array([0, 7], "float32"), 9),
+    ],
+)
+def test_rows_are_keras_s(keras, labels, classes):
+    expected = keras.utils.to_categorical(labels, classes)
+    np.testing.assert_array_equal(to_categorical(labels, classes), expected, strict=True)
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(
+    labels=hnp.arrays(
+        st.sampled_from(["int64", "uint8", "float32"]),
+        hnp.array_shapes(),
+        elements=st.integers(0, 30),
+    ),
+    classes=st.none() | st.integers(31, 40),
+)
+def test_rows_are_keras_s_whatever_the_shape(keras, labels, classes):
+    expected = keras.utils.to_categorical(labels, classes)
+    np.testing.assert_array_equal(to_categorical(labels, classes), expected, strict=True)
+
+
+def test_labels_are_left_as_they_are():
+    labels = np.array([[2], [0]])
+    to_categorical(labels)
+    np.testing.assert_array_equal(labels, [[2], [0]], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "error"),
+    [
+        ([3], 3, IndexError),
+        ([-4, 2], 3, IndexError),
+        ([-1], None, IndexError),
+        ([], None, ValueError),
+        (["a"], None, ValueError),
+        ([0], 2.5, TypeError),
+    ],
+)
+def test_what_keras_cannot_convert_raises_the_same_error(keras, labels, classes, error):
+    for library in (keras, tinynet):
+        with pytest.raises(error):
+            library.utils.to_categorical(labels, classes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "hint"),
+    [
+        ([0, 3], 3, "num_classes=4"),
+        ([], None, "at least one class number"),
+        (["a"], None, "astype"),
+    ],
+)
+def test_the_error_says_what_to_write(labels, classes, hint):
+    with pytest.raises((IndexError, ValueError), match=hint):
+        to_categorical(labels, classes)
+
+
+# set_random_seed
+
+
+def model_weights():
+    layers = [tinynet.Input((5,)), tinynet.layers.Dense(4), tinynet.layers.Dense(3)]
+    return tinynet.Sequential(layers).get_weights()
+
+
+def test_the_seed_decides_the_weights_of_models_made_afterwards():
+    set_random_seed(3)
+    first, second = model_weights(), model_weights()
+    set_random_seed(3)
+    again, further = model_weights(), model_weights()
+    for kernel in (0, 2):
+        np.testing.assert_array_equal(first[kernel], again[kernel])
+        np.testing.assert_array_equal(second[kernel], further[kernel])
+        assert not np.any(first[kernel] == second[kernel])
+    set_random_seed(4)
+    assert not np.any(model_weights()[0] == first[0])
+
+
+def test_the_seed_decides_the_order_of_the_samples():
+    def losses():
+        set_random_seed(5)
+        model = tinynet.Sequential([tinynet.Input((2,)), tinynet.layers.Dense(2, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        x, y = np.arange(40, dtype="float32").reshape(20, 2) / 40, np.arange(20) % 2
+        return model.fit(x, y, batch_size=3, epochs=2, verbose=0).history["loss"]
+
+    assert losses() == losses()
+
+
+def test_the_seed_also_sets_python_s_and_numpy_s_generators_as_keras_does(keras):
+    drawn = []
+    for library in (keras, tinynet):
+        library.utils.set_random_seed(6)
+        drawn.append((random.random(), np.random.random()))  # noqa: NPY002
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "a", None])
+def test_what_is_no_seed_is_refused_as_keras_refuses_it(keras, seed):
+    for library in (keras, tinynet):
+        with pytest.raises(ValueError, match=r"[sS]eed"):
+            library.utils.set_random_seed(seed)
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(7)])
+def test_every_number_of_32_bits_is_a_seed(seed):
+    set_random_seed(seed)
+    first = model_weights()[0]
+    set_random_seed(int(seed))
+    np.testing.assert_array_equal(model_weights()[0], first)
+
+
+def test_a_refused_seed_changes_nothing():
+    set_random_seed(8)
+    expected = random.random(), model_weights()[0][0, 0]
+    set_random_seed(8)
+    with pytest.raises(ValueError, match="seed"):
+        set_random_seed(-1)
+    assert (random.random(), model_weights()[0][0, 0]) == expected
+
+
+def test_clear_session_starts_the_names_anew():
+    assert [tinynet.layers.Dense(1).name for _ in range(2)] == ["dense", "dense_1"]
+    tinynet.utils.clear_session()
+    assert tinynet.layers.Dense(1).name == "dense"
