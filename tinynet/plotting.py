@@ -147,8 +147,10 @@ def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
     Raises:
         ValueError: if the model has no layers, or is not built.
 
-    >>> plot_network(model).get_title().splitlines()[0]  # doctest: +SKIP
-    'sequential: 94,494 parameters'
+    >>> from tinynet import Input, Sequential, layers
+    >>> model = Sequential([Input((4,)), layers.Dense(3)], name="small")
+    >>> plot_network(model).get_title().splitlines()[0]
+    'small: 15 parameters'
     """
     columns = _read_layers(model)
     ys = [0.26 * (np.arange(n) - (n - 1) / 2) for n in (min(size, SHOWN) for size, _ in columns)]
@@ -175,7 +177,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError('To draw, write: python -m pip install "tinynet[examples]"') from error
+        raise ImportError("To draw, write: python -m pip install matplotlib") from error
     return plt
 
 

@@ -214,7 +214,8 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
         except ImportError as error:
             raise ImportError(
                 f"MNIST is not on this machine, and cannot be downloaded: {error}. To install what "
-                f'is missing:  python -m pip install "tinynet[examples]"\n{ways_out}'
+                "is missing:  python -m pip install tensorflow-datasets importlib_resources\n"
+                + ways_out
             ) from error
 
         urls = {url.rpartition("/")[2]: url for url in catalogue}
