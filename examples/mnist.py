@@ -111,11 +111,9 @@ def draw(model, history, train, test, probabilities, out) -> None:  # type: igno
     out.mkdir(parents=True, exist_ok=True)
     for name, axes in pictures.items():
         axes.figure.savefig(out / f"{name}.png", dpi=150)
-    print(f"Pictures: {', '.join(str(out / f'{name}.png') for name in pictures)}")
-    if plt.get_backend().lower() in plt.matplotlib.backends.backend_registry.list_builtin(
-        plt.matplotlib.backends.BackendFilter.INTERACTIVE
-    ):
-        plt.show()  # where there is a display
+    print(f"Pictures in {out}: {', '.join(f'{name}.png' for name in pictures)}")
+    if plt.get_backend().lower() != "agg":  # that is, where there is a display
+        plt.show()
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -126,7 +124,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
     parser.add_argument("--raw", action="store_true", help="leave the pixels at 0…255")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("mnist-pictures"))
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.epochs < 1 or arguments.batch_size < 1:
+        parser.error("--epochs and --batch-size have to be at least 1")
+    return arguments
 
 
 if __name__ == "__main__":

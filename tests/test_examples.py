@@ -68,3 +68,6 @@ def test_bad_arguments_are_refused(tmp_path, option):
     result = run("--data", "digits", option, "x", cwd=tmp_path)
     assert result.returncode == 2
     assert "invalid int value" in result.stderr
+    result = run("--data", "digits", option, 0, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "at least 1" in result.stderr

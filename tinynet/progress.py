@@ -26,7 +26,7 @@ class ProgressBar:
     The time before the step's is what remains, `3s`, `2:05` or `1:02:05`; in the last line, what
     has passed. A step's time is the mean without the first step, which pays for compilers, caches.
 
-    Args:
+    Arguments:
         steps: steps in the epoch; None when only its end will tell (`     32/Unknown`).
         verbose: 0 silent; 1 a bar; 2 one line when done, `1875/1875 - 4s - 2ms/step - acc: 0.901`.
         stream: where to write; None means what `sys.stdout` is now. If missing or closed: silence.

@@ -41,7 +41,7 @@ def summary(
     A layer that is not built shows `?` and `0 (unbuilt)`. Totals are in parameters and in bytes;
     an optimizer that has its slots (after `fit`) counts too: Adam has two for each weight.
 
-    Args:
+    Arguments:
         model: has `name`, `layers` and `optimizer`.
         line_length: characters in a line of the table. None: the terminal's columns less 4, but at
             most 88 (100 with `show_trainable`).
