@@ -364,11 +364,12 @@ def test_a_loss_that_changes_cross_entropy_is_not_taken_for_it(precise):
     assert objective.forward(precise.one_hot, p) == pytest.approx(2 * value, rel=1e-12)
 
 
-def test_what_a_loss_returned_is_not_changed(rng):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_a_loss_returned_is_not_changed(rng, weighted):
     y, outputs, weights = (rng.normal(size=shape) for shape in ((4, 5), (4, 5), 4))
     loss = SquaredError()
     objective = Objective(loss, Flatten())
-    objective.forward(y, outputs, weights)
+    objective.forward(y, outputs, weights if weighted else None)
     objective.backward()
     np.testing.assert_array_equal(loss.returned, 2 * (outputs - y))
 

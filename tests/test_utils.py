@@ -151,12 +151,13 @@ def test_every_number_of_32_bits_is_a_seed(seed):
     np.testing.assert_array_equal(model_weights()[0], first)
 
 
-def test_a_refused_seed_changes_nothing():
+@pytest.mark.parametrize("wrong", [-1, 2**32])
+def test_a_refused_seed_changes_nothing(wrong):
     set_random_seed(8)
     expected = random.random(), model_weights()[0][0, 0]
     set_random_seed(8)
     with pytest.raises(ValueError, match="seed"):
-        set_random_seed(-1)
+        set_random_seed(wrong)
     assert (random.random(), model_weights()[0][0, 0]) == expected
 
 
