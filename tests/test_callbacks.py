@@ -325,6 +325,14 @@ def test_history_is_sorted_by_name_over_everything(keras, pairs):
     assert keys[0] == keys[1] == (["acc", "loss", "val_acc", "val_loss"], [2, 2, 1, 1])
 
 
+def test_history_is_sorted_beyond_val_too():
+    model = compiled(tinynet)
+    hits = [tinynet.metrics.CategoricalAccuracy(name=name) for name in ("zeal", "hit")]
+    model.compile("adam", "categorical_crossentropy", metrics=hits)
+    history = model.fit(X, Y, validation_data=HELD_OUT, **QUIET).history
+    assert list(history) == ["hit", "loss", "val_hit", "val_loss", "val_zeal", "zeal"]
+
+
 # What nobody listens to costs nothing
 
 

@@ -190,6 +190,32 @@ def test_sample_weights_that_do_not_fit_are_refused(weights, fragments, method):
     refused(model, lambda: getattr(model, method)(X, Y, sample_weight=weights), *fragments)
 
 
+@pytest.mark.parametrize(
+    ("loss", "metric", "wants"),
+    [
+        (ONE_HOT, "sparse_categorical_accuracy", "class numbers of shape (10,)"),
+        (SPARSE, "categorical_accuracy", "one-hot targets in the shape of the outputs (10, 3)"),
+    ],
+)
+def test_a_metric_for_other_targets_than_the_loss_s_is_refused(loss, metric, wants):
+    model = compiled(loss=loss, metrics=[metric])
+    targets = LABELS if loss == SPARSE else Y
+    for method in ("fit", "evaluate", "train_on_batch", "test_on_batch"):
+        call = getattr(model, method)
+        refused(model, lambda call=call: call(X, targets), metric, wants, "metrics=['acc']")
+
+
+@pytest.mark.parametrize("loss", [ONE_HOT, SPARSE])
+def test_class_weights_for_several_labels_a_sample_are_refused_as_in_keras(keras, loss):
+    rows, labels = X[:, None].repeat(2, axis=1), LABELS[:, None].repeat(2, axis=1)
+    targets = labels if loss == SPARSE else np.eye(3)[labels]
+    for lib, errors in ((keras, (TypeError, ValueError)), (tinynet, ValueError)):
+        model = lib.Sequential([lib.Input((2, 4)), lib.layers.Dense(3, "softmax")])
+        model.compile("adam", loss)
+        with pytest.raises(errors):
+            model.fit(rows, targets, class_weight={0: 2.0}, verbose=0)
+
+
 # Keras's own words, where Keras has some
 
 
@@ -632,6 +658,7 @@ class Raise(Callback):
             self._times -= 1
             if not self._times:
                 self.model.layers[0].kernel[...] = 99  # and does damage before
+                self.model.optimizer.learning_rate = 99
                 raise self._error("on purpose")
 
     def on_train_begin(self, logs=None):

@@ -546,6 +546,20 @@ def test_an_array_put_in_a_weight_s_place_is_refused_with_what_to_write():
     assert_one_vector(fitted(model))
 
 
+def test_a_copy_made_in_the_middle_of_fit_disturbs_nothing():
+    copies = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            copies.append(copy.deepcopy(self.model))
+
+    plain = training_bits(compiled(tinynet), shuffle=False)
+    watched = compiled(tinynet)
+    assert training_bits(watched, shuffle=False, callbacks=[Keep()]) == plain
+    assert all(map(np.array_equal, copies[-1].get_weights(), watched.get_weights()))
+    assert not np.array_equal(copies[0].get_weights()[0], copies[1].get_weights()[0])
+
+
 # Two models, one layer
 
 
@@ -712,6 +726,9 @@ FITS = {
     "weighted samples": {"epochs": 2, "sample_weight": WEIGHTS},
     "weighted classes": {"epochs": 2, "class_weight": {0: 0.5, 2: 3.0}},
     "weighted validation": {"epochs": 2, "validation_data": (*HELD_OUT, WEIGHTS[:6])},
+    "weighted classes and split": {
+        "epochs": 2, "class_weight": {0: 0.5, 2: 3.0}, "validation_split": 0.4
+    },
     "weights and split": {"epochs": 2, "sample_weight": WEIGHTS, "validation_split": 0.4},
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 from tinynet import backend, validation
 from tinynet.backend import Array, HostArray
 from tinynet.callbacks import CallbackList
-from tinynet.data import Batch, Batches, Samples, weights_of_classes
+from tinynet.data import Batch, Batches, Samples
 from tinynet.metrics import Metric
 from tinynet.progress import ProgressBar, resolve_verbose
 
@@ -181,13 +181,7 @@ def predict(
     return outputs
 
 
-def prepare(
-    model: Any,
-    x: Any,
-    y: Any,
-    sample_weight: Any = None,
-    class_weight: Mapping[int, float] | None = None,
-) -> Samples:
+def prepare(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Samples:
     """The caller's arrays, checked against each other, the model and its loss."""
     x, y, sample_weight = validation.triple(x, y, sample_weight)
     if y is None:
@@ -196,13 +190,6 @@ def prepare(
         )
     x = model.adapt(x)
     model.check_targets(y.shape, model.compute_output_shape(x.shape))
-    if class_weight is not None:
-        if sample_weight is not None:
-            raise ValueError(
-                "You cannot `class_weight` and `sample_weight` at the same time. "
-                "Write: sample_weight = sample_weight * weight_of_each_samples_class"
-            )
-        sample_weight = weights_of_classes(y, validation.class_weight(class_weight))
     return x, y, sample_weight
 
 

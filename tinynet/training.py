@@ -13,7 +13,7 @@ from typing import Any
 from tinynet import backend, validation
 from tinynet.backend import Array, HostArray
 from tinynet.callbacks import CallbackList, History
-from tinynet.data import Batch, Batches, Passes, split_tail
+from tinynet.data import Batch, Batches, Passes, Samples, split_tail, weights_of_classes
 from tinynet.evaluation import (
     BATCH_SIZE,
     Logs,
@@ -127,12 +127,15 @@ def fit(
     shuffle = validation.flag(shuffle, "shuffle")
     validates_after = validation.schedule(validation_freq)
     model.check_can_train()
-    samples = prepare(model, x, y, sample_weight, class_weight)
+    samples = prepare(model, x, y, sample_weight)
     held_out_samples = None
     if validation_data is not None:
         held_out_samples = prepare(model, *validation.validation_data(validation_data))
     elif validation.share(validation_split, "validation_split"):
         samples, held_out_samples = split_tail(samples, validation_split)
+    samples = weigh_classes(
+        model, samples, class_weight
+    )  # after the split: validation is not weighted
     batches = Batches(*samples, batch_size, model.dtype)
     steps = validation.count(steps_per_epoch, "steps_per_epoch", len(batches))
     if held_out_samples is not None:
@@ -184,12 +187,36 @@ def train_on_batch(
         ValueError: as `fit`; then nothing has changed.
     """
     model.check_can_train()
-    samples = prepare(model, x, y, sample_weight, class_weight)
+    samples = weigh_classes(model, prepare(model, x, y, sample_weight), class_weight)
     with unchanged_on_error(model):
         model.start_training(samples[0].shape)
         results = on_batch(model, samples, train_step, "in train_on_batch", return_dict)
         check_weights(model, Batches(*samples), "in train_on_batch")
     return results
+
+
+def weigh_classes(
+    model: Any, samples: Samples, class_weight: Mapping[int, float] | None
+) -> Samples:
+    """`samples`, each weighted by its class.
+
+    Raises:
+        ValueError: if they are weighted already, or a sample has several labels.
+    """
+    x, y, sample_weight = samples
+    if class_weight is None:
+        return samples
+    if sample_weight is not None:
+        raise ValueError(
+            "You cannot `class_weight` and `sample_weight` at the same time. "
+            "Write: sample_weight = sample_weight * weight_of_each_samples_class"
+        )
+    if len(model.compute_output_shape(x.shape)) > 2:
+        raise ValueError(
+            "Expected one label for each sample to weigh classes, received targets of shape "
+            f"{y.shape}, several for each. Write: sample_weight=… in place of class_weight"
+        )
+    return x, y, weights_of_classes(y, validation.class_weight(class_weight))
 
 
 @contextmanager
