@@ -86,6 +86,9 @@ USES = {
         X, Y, epochs=3, initial_epoch=1, validation_split=0.4, validation_freq=2,
         callbacks=[watch], **QUIET,
     ),
+    "fit with smaller validation batches": lambda model, watch: model.fit(
+        X, Y, validation_data=HELD_OUT, validation_batch_size=2, callbacks=[watch], **QUIET
+    ),
     "fit of no epoch": lambda model, watch: model.fit(
         X, Y, epochs=0, validation_data=HELD_OUT, callbacks=[watch], **QUIET
     ),
