@@ -94,6 +94,16 @@ def test_weights_may_be_a_column_or_a_list(keras, rng, reduction):
         assert value == pytest.approx(float(expected), rel=1e-6)
 
 
+@pytest.mark.parametrize("reduction", [*MEANS, "sum", None])
+def test_one_weight_may_count_for_all_samples(keras, rng, reduction):
+    data = Data(rng, (6,))
+    theirs = keras.losses.CategoricalCrossentropy(reduction=reduction)
+    ours = CategoricalCrossentropy(reduction=reduction)
+    expected = np.asarray(theirs(data.one_hot, data.rows, sample_weight=2.5))
+    value = ours(data.one_hot, data.rows, sample_weight=2.5)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
 def test_one_weight_counts_for_all_times_of_a_sample(rng):
     data = Data(rng, (4, 3))
     loss = CategoricalCrossentropy()

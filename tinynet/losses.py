@@ -53,12 +53,16 @@ class Loss:
     def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
         """Raise a ValueError if targets and outputs of these shapes do not belong together."""
 
-    def scale(self, size: int, sample_weight: Array | None) -> float | Array:
-        """The factor 1/n by which the weighted sum of `size` values becomes the batch's loss."""
-        if self.reduction == "mean_with_sample_weight" and sample_weight is not None:
-            total = sample_weight.sum()
-            return (total != 0) / (total + (total == 0))  # 0 where all weights are 0, as in Keras
-        return 1 / size if self.reduction in _MEANS else 1.0
+    def factor(self, values: Array, sample_weight: Any = None) -> float | Array:
+        """What each of `values` counts in the loss of the batch: wᵢ/n, or 1/n without weights."""
+        n = values.size if self.reduction in _MEANS else 1
+        if sample_weight is None:
+            return 1 / n
+        weights = as_weights(sample_weight, values)
+        if self.reduction == "mean_with_sample_weight":
+            total = weights.sum()
+            return weights / (total + (total == 0))  # weights of 0 give 0, as in Keras
+        return weights / n
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """The loss of a batch: L = (1/n) Σᵢ wᵢ ℓᵢ.
@@ -71,14 +75,9 @@ class Loss:
         y_pred = backend.as_float(y_pred)
         y_true = backend.xp.asarray(y_true)
         self.check_shapes(y_true.shape, y_pred.shape)
-        values = self.call(y_true, y_pred)
-        if sample_weight is not None:
-            weights = as_weights(sample_weight, values)
-            values = values * weights
-            sample_weight = weights
-        if self.reduction in ("none", None):
-            return values
-        return values.sum() * self.scale(values.size, sample_weight)
+        values = self.call(match_rank(y_true, y_pred), y_pred)
+        values = values * self.factor(values, sample_weight)
+        return values if self.reduction in ("none", None) else values.sum()
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "reduction": self.reduction}
@@ -268,10 +267,11 @@ def match_rank(y_true: Array, y_pred: Array) -> Array:
 
 
 def as_weights(sample_weight: Any, values: Array) -> Array:
-    """Weights (n,) or (n, 1), as floats that multiply `values`, (n, …)."""
+    """Weights (n,), (n, 1) or a single number, as floats that multiply `values`, (n, …)."""
     weights = backend.xp.asarray(sample_weight).astype(values.dtype, copy=False)
-    shape = (len(weights), *(1,) * (values.ndim - 1))
-    return weights.reshape(shape) if weights.size == len(weights) else weights
+    if weights.ndim and weights.size == len(weights):
+        return weights.reshape(len(weights), *(1,) * (values.ndim - 1))
+    return weights
 
 
 def categorical_crossentropy(

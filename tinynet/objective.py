@@ -13,7 +13,6 @@ from tinynet.losses import (
     CategoricalCrossentropy,
     Loss,
     SparseCategoricalCrossentropy,
-    as_weights,
     crossentropy_of_logits,
     crossentropy_of_logits_backward,
     match_rank,
@@ -48,11 +47,8 @@ class Objective:
         else:
             self._y_true = match_rank(y_true, y_pred)
             values = self.loss.call(self._y_true, y_pred)
-        self._weights = None if sample_weight is None else as_weights(sample_weight, values)
-        self._scale = self.loss.scale(values.size, self._weights)
-        if self._weights is not None:
-            values = values * self._weights
-        return values.sum() * self._scale
+        self._factor = self.loss.factor(values, sample_weight)
+        return (values * self._factor).sum()
 
     def backward(self) -> Array:
         """∂L/∂z or ∂L/∂y_pred for each sample: that of ℓᵢ, times wᵢ/n."""
@@ -60,7 +56,7 @@ class Objective:
             gradient = crossentropy_of_logits_backward(self._y_true, self._y_pred)
         else:
             gradient = self.loss.backward(self._y_true, self._y_pred)
-        if self._weights is None:
-            return gradient * self._scale
-        factor = self._weights * self._scale
-        return gradient * factor.reshape(factor.shape + (1,) * (gradient.ndim - factor.ndim))
+        factor: Any = self._factor
+        if not isinstance(factor, float):  # (n,) or (n, 1): the same for all outputs of a sample
+            factor = factor.reshape(factor.shape + (1,) * (gradient.ndim - factor.ndim))
+        return gradient * factor
