@@ -144,7 +144,7 @@ class Sequential(Network):
         """
         assert self.optimizer is not None
         self.start_evaluation(input_shape)
-        self.check_views()
+        self.ensure_flat()
         self._find_lowest()
         runs = self.trained_runs()
         vectors = [weights.base for _, weights in self.gradients_and_weights]

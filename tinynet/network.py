@@ -136,14 +136,15 @@ class Network(HasWeights):
             ValueError: if there is no layer, or a layer cannot take what it would get; then no
                 layer is built.
         """
+        self._check_not_empty()
         shape = self.input_shape if input_shape is None else tuple(input_shape)
-        if shape is None and self._layers:
+        if shape is None:
             raise ValueError(
                 f"Expected an input shape to build model '{self.name}' for, received none. "
                 "Write: model.build((None, 784))"
             )
-        self.compute_output_shape(shape or ())
-        if not self.built and shape:
+        self.compute_output_shape(shape)
+        if not self.built:
             self._make_weights(shape)
             self.input_layer = self.input_layer or InputLayer(batch_shape=shape)
 
@@ -207,10 +208,11 @@ class Network(HasWeights):
         for layer in self._layers:
             layer.home = weakref.ref(self)
 
-    def check_views(self) -> None:
-        """Raise a ValueError if a weight is no longer a part of `flat`: training would miss it.
+    def ensure_flat(self) -> None:
+        """Have all weights in `flat`; layers whose former home is gone get one here.
 
-        Layers whose former home is gone get one here.
+        Raises:
+            ValueError: if another array took a weight's place: training would miss it.
         """
         if any(layer.home is None or layer.home() is not self for layer in self._layers):
             self._gather_weights()
@@ -255,17 +257,20 @@ class Network(HasWeights):
         Raises:
             ValueError: if a layer cannot take what it would get.
         """
-        if not self._layers:
-            raise ValueError(
-                f"Sequential model {self.name} cannot be built because it has no layers. "
-                "Call `model.add(layer)`."
-            )
+        self._check_not_empty()
         shape = tuple(input_shape)
         for layer in self._layers:
             if layer.built:
                 layer.check_input(shape)
             shape = tuple(layer.compute_output_shape(shape))
         return shape
+
+    def _check_not_empty(self) -> None:
+        if not self._layers:
+            raise ValueError(
+                f"Sequential model {self.name} cannot be built because it has no layers. "
+                "Call `model.add(layer)`."
+            )
 
     def adapt(self, x: HostArray) -> HostArray:
         """`x` in the shape that this model takes: as it is, or with a last axis of 1 added or
