@@ -92,13 +92,21 @@ def test_batches_of_changing_size_share_buffers_but_no_numbers(rng, activation):
         np.testing.assert_array_equal(layer.kernel_gradient, fresh.kernel_gradient)
 
 
-def test_a_batch_of_another_type_gets_arrays_of_that_type(rng):
+def test_a_batch_of_another_type_gets_buffers_of_that_type(rng):
     layer, x = Dense(3, "softmax"), rng.normal(size=(6, 4))
     layer(x.astype("float32"))
     expected = activations.softmax(x @ layer.kernel.astype("float64"))
-    assert layer(x).dtype == np.float64
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-14)
-    assert layer(x.astype("float32")).dtype == np.float32
+    assert layer.forward(x).dtype == np.float64
+    np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-14)
+    assert layer.forward(x.astype("float32")).dtype == np.float32
+
+
+@pytest.mark.parametrize("given", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("dtype", [None, "float32", "float64"])
+def test_a_layer_computes_in_its_own_type(keras, dtype, given):
+    x = np.ones((2, 4), given)
+    theirs = keras.layers.Dense(3, dtype="float32")(x).dtype if dtype != "float64" else dtype
+    assert Dense(3, dtype=dtype)(x).dtype == theirs
 
 
 def test_a_step_reuses_its_arrays():
@@ -274,6 +282,12 @@ def test_flatten_s_output_shape_is_keras_s(keras, shape, data_format):
 def test_an_input_has_the_shape_it_was_given(keras, arguments, expected):
     assert Input(**arguments).batch_shape == expected
     assert keras.layers.Input(**arguments).shape == expected
+
+
+def test_an_input_has_one_shape(keras):
+    for lib in (keras.layers, tinynet.layers):
+        with pytest.raises(ValueError, match="cannot pass both `shape` and `batch_shape` at the"):
+            lib.Input((3,), batch_shape=(None, 4))
 
 
 # Configurations and names

@@ -203,7 +203,8 @@ class Layer(HasWeights):
 
     def __call__(self, x: Any, training: bool = False) -> HostArray:
         """The output for a batch `x`, as a NumPy array; the first call builds the layer."""
-        batch = backend.xp.asarray(x) if self.any_dtype else backend.as_float(x)
+        dtype = None if self.any_dtype else self.dtype or config.floatx()
+        batch = backend.xp.asarray(x, dtype)
         self.ensure_built(batch.shape)
         return backend.to_numpy(self.forward(batch, training))
 

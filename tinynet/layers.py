@@ -81,7 +81,12 @@ def Input(  # noqa: N802, a function with the name of a class, as in Keras
 
     Source: https://keras.io/api/layers/core_layers/input/
     """
-    if batch_shape is None and shape is not None:
+    if shape is not None and batch_shape is not None:
+        raise ValueError(
+            "You cannot pass both `shape` and `batch_shape` at the same time. "
+            f"Received: shape={shape}, batch_shape={batch_shape}. Write: Input(shape=(784,))"
+        )
+    if shape is not None:
         batch_shape = (batch_size, *_as_shape(shape))
     return InputLayer(batch_shape=batch_shape, dtype=dtype, name=name, **unsupported)
 

@@ -93,20 +93,23 @@ def serialize(instance: Any, module: str) -> dict[str, Any]:
     }
 
 
-def refuse(where: str, arguments: Mapping[str, Any], keras_has: Mapping[str, Any]) -> None:
+def refuse(
+    where: str,
+    arguments: Mapping[str, Any],
+    keras_has: Mapping[str, Any],
+    unknown_are: str = "Unrecognized keyword arguments passed to {}",
+) -> None:
     """Raise for each argument that tinynet does not support; Keras's defaults may be spelled out.
 
     Arguments:
         where: the class or call that was given the arguments.
         arguments: what came beyond the parameters that tinynet has.
         keras_has: Keras's further parameters, with their defaults.
+        unknown_are: what Keras says, there, of arguments that it does not know either.
     """
     unknown = {name: value for name, value in arguments.items() if name not in keras_has}
     if unknown:
-        raise ValueError(
-            f"Unrecognized keyword arguments passed to {where}: {unknown}. "
-            f"Argument(s) not recognized: {unknown}"
-        )
+        raise ValueError(f"{unknown_are.format(where)}: {unknown}. Leave {', '.join(unknown)} out.")
     for name, value in arguments.items():
         default = keras_has[name]
         nothing = (value is None or value is False) and not default

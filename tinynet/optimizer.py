@@ -50,7 +50,9 @@ class Optimizer:
     def __init__(
         self, learning_rate: float = 0.001, name: str | None = None, **unsupported: Any
     ) -> None:
-        naming.refuse(type(self).__name__, unsupported, _KERAS_OPTIMIZER)
+        naming.refuse(
+            type(self).__name__, unsupported, _KERAS_OPTIMIZER, "Argument(s) not recognized"
+        )
         self.name = naming.unique(self) if name is None else naming.check(name)
         self.learning_rate = learning_rate
         self.iterations = 0
