@@ -6,29 +6,30 @@ Start reading at `models.Sequential.fit`, follow a batch through `training.train
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tinynet import (
-    activations,
-    backend,
-    callbacks,
-    config,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    models,
-    optimizers,
-    utils,
-)
-from tinynet.callbacks import Callback
-from tinynet.initializers import Initializer
-from tinynet.layer import Layer
-from tinynet.layers import Input
-from tinynet.losses import Loss
-from tinynet.metrics import Metric
-from tinynet.models import Sequential
-from tinynet.optimizer import Optimizer
+if TYPE_CHECKING:
+    from tinynet import (
+        activations,
+        backend,
+        callbacks,
+        config,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        optimizers,
+        utils,
+    )
+    from tinynet.callbacks import Callback
+    from tinynet.initializers import Initializer
+    from tinynet.layer import Layer
+    from tinynet.layers import Input
+    from tinynet.losses import Loss
+    from tinynet.metrics import Metric
+    from tinynet.models import Sequential
+    from tinynet.optimizer import Optimizer
 
 __version__ = "0.1.0"
 
@@ -56,11 +57,28 @@ __all__ = [
     "utils",
 ]
 
-_LAZY = ("datasets", "plotting")
+# Where the names are that are no modules.
+_HOME = {
+    "Callback": "callbacks",
+    "Initializer": "initializers",
+    "Input": "layers",
+    "Layer": "layer",
+    "Loss": "losses",
+    "Metric": "metrics",
+    "Optimizer": "optimizer",
+    "Sequential": "models",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Pictures and data are loaded when they are first asked for, so that the import stays quick.
-    if name in _LAZY:
+    # A part is loaded when it is first asked for, so that `import tinynet` costs next to nothing.
+    if name not in __all__:
+        raise AttributeError(f"module 'tinynet' has no attribute {name!r}")
+    if name not in _HOME:
         return importlib.import_module(f"tinynet.{name}")
-    raise AttributeError(f"module 'tinynet' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"tinynet.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,7 +21,7 @@ Shape = tuple[int | None, ...]  # None where a length is not known or does not m
 host = numpy  # for what never leaves the host: scalars, indices, the caller's own arrays
 
 _BACKENDS = {"numpy": numpy}
-_random = numpy.random.default_rng()
+_random: "numpy.random.Generator | None" = None  # made at its first use: its import takes a while
 
 
 def _active() -> ModuleType:
@@ -72,7 +72,7 @@ def take_rows(array: Array, rows: Array, out: Array) -> Array:
     index needs checking; it would also copy the *whole* of an array that is not contiguous.
     """
     if array.flags.c_contiguous:
-        return numpy.take(array, rows, axis=0, out=out, mode="clip")
+        return array.take(rows, axis=0, out=out, mode="clip")
     out[...] = array[rows]
     return out
 
@@ -87,13 +87,16 @@ def ignore_overflow() -> Any:
     return numpy.errstate(over="ignore")
 
 
-def generator() -> numpy.random.Generator:
+def generator() -> "numpy.random.Generator":
     """The generator behind every random number of tinynet; NumPy's global one is never touched."""
+    if _random is None:
+        seed(None)
+    assert _random is not None
     return _random
 
 
-def seed(value: int) -> None:
-    """Start the generator anew, so that what follows can be repeated."""
+def seed(value: int | None) -> None:
+    """Start the generator anew, so that what follows can be repeated; None is another each time."""
     global _random
     _random = numpy.random.default_rng(value)
 

@@ -75,7 +75,7 @@ class RandomInitializer(Initializer):
         self.seed = seed
         self._drawn = int(backend.generator().integers(2**31)) if seed is None else seed
 
-    def generator(self) -> np.random.Generator:
+    def generator(self) -> "np.random.Generator":
         return np.random.default_rng(self._drawn)
 
     def get_config(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def fan(shape: tuple[int, ...], mode: str) -> float:
     return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
 
 
-def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def truncated_normal(generator: "np.random.Generator", shape: tuple[int, ...]) -> np.ndarray:
     """Standard normal values, those beyond ±2 drawn again until none is left."""
     values = generator.standard_normal(shape)
     while (beyond := np.abs(values) > 2).any():

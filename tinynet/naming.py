@@ -5,7 +5,6 @@ an optimizer is wanted, and the same for losses, metrics, activations and initia
 those have in common is here; each module's `get` says what it knows.
 """
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -53,6 +52,8 @@ def lookup(kind: str, identifier: Any, known: Mapping[str, Any]) -> Any:
     if isinstance(identifier, str):
         if identifier in known:
             return known[identifier]
+        import difflib  # for this sentence alone
+
         near = difflib.get_close_matches(identifier.lower(), known, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
         names = ", ".join(sorted(name for name in known if name.islower()) or sorted(known))

@@ -8,7 +8,6 @@ A terminal gets colours, a notebook what rich makes of it; a pipe, a file, a `pr
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,6 +80,8 @@ def _table(line_length: int | None, show_trainable: bool) -> Table:
         columns.append(("Trainable", "center", 1.0))
     narrowest = 31 if show_trainable else 16  # four cells for each column
     if line_length is None:
+        import shutil  # loads the decompressors of all archives, too
+
         screen = shutil.get_terminal_size().columns - 4
         line_length = max(min(screen, 100 if show_trainable else 88), narrowest)
     if line_length < narrowest:
