@@ -59,11 +59,11 @@ def test_an_empty_batch_gives_an_empty_output(keras):
     assert ours(x).shape == theirs(x).shape == (0, 5)
 
 
-def test_the_logits_are_what_softmax_was_made_from(rng):
+def test_the_logarithm_of_softmax_stays_beside_it(rng):
     layer = Dense(5, activation="softmax")
     output = layer(rng.normal(size=(2, 3, 4)).astype("float32"))
-    assert layer.logits.shape == (2, 3, 5)
-    np.testing.assert_array_equal(activations.softmax(layer.logits), output)
+    assert layer.log_probabilities.shape == (2, 3, 5)
+    np.testing.assert_allclose(np.exp(layer.log_probabilities), output, rtol=1e-6)
 
 
 def test_a_caller_gets_an_array_of_its_own(rng):

@@ -251,12 +251,13 @@ def test_beyond_the_clipping_the_gradient_is_exactly_zero(keras, true_p):
 
 
 def head(data, activation="softmax", seed=0):
-    """A last layer that has seen a batch, its outputs, and the sums z that it made them from."""
+    """A last layer that has seen a batch, its outputs, and sums z that give them."""
     x = np.random.default_rng(seed).normal(size=(*data.labels.shape, 7)).astype(data.p.dtype)
     layer = Dense(CLASSES, activation=activation, kernel_initializer="random_normal")
     layer.kernel_initializer.stddev = 0.5
     layer(x)
-    return layer, layer.forward(x), layer.logits
+    outputs = layer.forward(x)
+    return layer, outputs, layer.log_probabilities.copy()
 
 
 def targets_of(kind, data):
@@ -308,7 +309,8 @@ def test_the_fused_gradient_is_that_of_the_reported_loss(precise, loss, kind, we
     gradient = objective.backward()
 
     def value():
-        return objective.forward(y, activations.softmax(z), weights)
+        p = activations.softmax(z, log=layer.log_probabilities)
+        return objective.forward(y, p, weights)
 
     np.testing.assert_allclose(gradient, central_differences(value, z), rtol=1e-7, atol=1e-9)
 

@@ -154,6 +154,8 @@ class Layer(HasWeights):
         It is as long as the longest batch so far; a shorter batch gets the front of it.
         """
         array: Array = self._buffers.get(name)
+        if array is not None and array.shape == shape and array.dtype == dtype:
+            return array
         if (
             array is None
             or len(array) < shape[0]
@@ -161,7 +163,7 @@ class Layer(HasWeights):
             or array.dtype != dtype
         ):
             array = self._buffers[name] = backend.xp.empty(shape, dtype)
-        return array if len(array) == shape[0] else array[: shape[0]]
+        return array[: shape[0]]
 
     # What every layer can do
 

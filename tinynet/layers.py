@@ -215,13 +215,12 @@ class Dense(Layer):
         backend.xp.matmul(rows, self.kernel, out=z)  # (batch, in) @ (in, units)
         if self.use_bias:
             z += self.bias  # to every row
-        # The loss wants softmax's logits z beside its output; other sums are overwritten.
         a = z
-        if self.activation is activations.softmax:
-            a = self.buffer("a", z.shape, z.dtype)
-        if self.activation is not activations.linear:
-            a = self.activation(z, out=a)
-        self._logits, self._a = z, a
+        if self.activation is activations.softmax:  # cross-entropy wants the logarithm beside it
+            a = activations.softmax(z, out=self.buffer("a", z.shape, z.dtype), log=z)
+        elif self.activation is not activations.linear:
+            a = self.activation(z, out=z)
+        self._log_a, self._a = z, a
         return a.reshape(self._shape)
 
     def backward(self, gradient: Array) -> Array | None:
@@ -257,9 +256,9 @@ class Dense(Layer):
         return dx.reshape(*self._shape[:-1], -1)
 
     @property
-    def logits(self) -> Array:
-        """The sums z of the last forward pass, where softmax has left them; else the outputs."""
-        return self._logits.reshape(self._shape)
+    def log_probabilities(self) -> Array:
+        """ln a of the last forward pass, if f is softmax."""
+        return self._log_a.reshape(self._shape)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

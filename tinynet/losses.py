@@ -4,9 +4,9 @@ A `Loss` has `call`, one value for each sample, and `backward`, the gradient of 
 values with respect to the outputs. What happens between samples and number, weighting and
 averaging, is the same for all and stands in the base class.
 
-Cross-entropy comes with two routes back. The general one goes through the probabilities: loss
-gradient, then softmax's backward. The fused one goes from the loss to softmax's inputs in one
-step, (p − y), which is exact, shorter, and still right where a probability has become 0.
+Cross-entropy has two ways back. The general one goes through the probabilities: loss gradient, then
+softmax's backward. The fused one goes to softmax's inputs in one step, (p − y), which is exact,
+shorter, and still right where a probability has become 0.
 """
 
 from collections.abc import Callable
@@ -31,6 +31,8 @@ class Loss:
 
     Source: https://keras.io/api/losses/
     """
+
+    adds_up = False  # whether a sample's loss does not depend on the others in its batch
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size"):
         if reduction not in (*_MEANS, "sum", "none", None):
@@ -101,6 +103,8 @@ class CategoricalCrossentropy(Loss):
     Source: https://keras.io/api/losses/probabilistic_losses/#categoricalcrossentropy-class
     """
 
+    adds_up = True
+
     def __init__(
         self,
         from_logits: bool = False,
@@ -131,7 +135,9 @@ class CategoricalCrossentropy(Loss):
     def call(self, y_true: Array, y_pred: Array) -> Array:
         target = self.targets(y_true, y_pred)
         if self.from_logits:
-            return crossentropy_of_logits(target, y_pred, activations.softmax(y_pred))
+            log_p = backend.xp.empty_like(y_pred)
+            activations.softmax(y_pred, log=log_p)
+            return crossentropy(target, log_p)
         q = y_pred / y_pred.sum(axis=-1, keepdims=True)
         return -(target * backend.xp.log(q.clip(EPSILON, 1 - EPSILON))).sum(axis=-1)
 
@@ -141,7 +147,7 @@ class CategoricalCrossentropy(Loss):
         """
         target = self.targets(y_true, y_pred)
         if self.from_logits:
-            return crossentropy_of_logits_backward(target, activations.softmax(y_pred))
+            return crossentropy_backward(target, activations.softmax(y_pred))
         total = y_pred.sum(axis=-1, keepdims=True)
         q = y_pred / total
         inside = (q >= EPSILON) & (q <= 1 - EPSILON)
@@ -234,19 +240,13 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
         }
 
 
-def crossentropy_of_logits(target: Array, z: Array, p: Array) -> Array:
-    """ℓ = −Σₖ yₖ ln pₖ for p = softmax(z), without the logarithm of a small number.
-
-    The largest p is never below 1/K, so its logarithm is safe, and it leads to all others:
-    pₖ / p_max = e^(zₖ − z_max), hence ln pₖ = zₖ − z_max + ln p_max.
-    """
-    log_p = z - z.max(axis=-1, keepdims=True)  # first, while the true class's may be exactly 0
-    log_p += backend.xp.log(p.max(axis=-1, keepdims=True))
+def crossentropy(target: Array, log_p: Array) -> Array:
+    """ℓ = −Σₖ yₖ ln pₖ, from the logarithms that softmax leaves: none of a p that became 0."""
     return -(target * log_p).sum(axis=-1)
 
 
-def crossentropy_of_logits_backward(target: Array, p: Array) -> Array:
-    """∂ℓ/∂zⱼ = pⱼ Σₖ yₖ − yⱼ: p − y, where the targets sum to 1.
+def crossentropy_backward(target: Array, p: Array) -> Array:
+    """∂ℓ/∂zⱼ = pⱼ Σₖ yₖ − yⱼ for p = softmax(z): p − y, where the targets sum to 1.
 
     By softmax's Jacobian ∂pₖ/∂zⱼ = pₖ (δₖⱼ − pⱼ) we have ∂(ln pₖ)/∂zⱼ = δₖⱼ − pⱼ, the 1/pₖ of the
     logarithm having cancelled; and −Σₖ yₖ (δₖⱼ − pⱼ) = pⱼ Σₖ yₖ − yⱼ.

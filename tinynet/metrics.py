@@ -21,6 +21,8 @@ class Metric:
     Source: https://keras.io/api/metrics/base_metric/
     """
 
+    adds_up = False  # whether a sample's value does not depend on the others in its batch
+
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         config.float_type(dtype)  # sums are float64 or integers whatever it says
         self.name = name or naming.snake_case(type(self).__name__)
@@ -42,7 +44,8 @@ class Metric:
         if sample_weight is None:
             # Counting what is true is exact; other values are summed in float64.
             exact = values.dtype.kind == "b"
-            self.total = self.total + values.sum(dtype="int64" if exact else "float64")
+            total = backend.xp.count_nonzero(values) if exact else values.sum(dtype="float64")
+            self.total = self.total + total
             self.count += values.size
         else:
             weights = losses.as_weights(sample_weight, values.astype("float64"))
@@ -73,6 +76,8 @@ class CategoricalAccuracy(Metric):
     Source: https://keras.io/api/metrics/accuracy_metrics/#categoricalaccuracy-class
     """
 
+    adds_up = True
+
     def call(self, y_true: Array, y_pred: Array) -> Array:
         if y_true.shape != y_pred.shape:
             raise ValueError(
@@ -87,6 +92,8 @@ class SparseCategoricalAccuracy(Metric):
 
     Source: https://keras.io/api/metrics/accuracy_metrics/#sparsecategoricalaccuracy-class
     """
+
+    adds_up = True
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         best = y_pred.argmax(axis=-1)
@@ -103,6 +110,8 @@ class BinaryAccuracy(Metric):
 
     Source: https://keras.io/api/metrics/accuracy_metrics/#binaryaccuracy-class
     """
+
+    adds_up = True
 
     def __init__(self, name: str | None = None, dtype: Any = None, threshold: float = 0.5) -> None:
         super().__init__(name, dtype)

@@ -13,8 +13,8 @@ from tinynet.losses import (
     CategoricalCrossentropy,
     Loss,
     SparseCategoricalCrossentropy,
-    crossentropy_of_logits,
-    crossentropy_of_logits_backward,
+    crossentropy,
+    crossentropy_backward,
     match_rank,
 )
 
@@ -43,7 +43,7 @@ class Objective:
         if self.fused:
             assert isinstance(self.loss, CategoricalCrossentropy)
             self._y_true = self.loss.targets(y_true, y_pred)
-            values = crossentropy_of_logits(self._y_true, self.layer.logits, y_pred)
+            values = crossentropy(self._y_true, self.layer.log_probabilities)
         else:
             self._y_true = match_rank(y_true, y_pred)
             values = self.loss.call(self._y_true, y_pred)
@@ -53,7 +53,7 @@ class Objective:
     def backward(self) -> Array:
         """∂L/∂z or ∂L/∂y_pred for each sample: that of ℓᵢ, times wᵢ/n."""
         if self.fused:
-            gradient = crossentropy_of_logits_backward(self._y_true, self._y_pred)
+            gradient = crossentropy_backward(self._y_true, self._y_pred)
         else:
             gradient = self.loss.backward(self._y_true, self._y_pred)
         factor: Any = self._factor

@@ -6,7 +6,8 @@ whole vectors; alone, it takes a list of arrays of any shapes, as Keras's do.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tinynet import backend, config, naming
@@ -86,7 +87,7 @@ class Optimizer:
                 "Argument `learning_rate` should be float, at least 0. "
                 f"Received instead: learning_rate={value!r}. Write: learning_rate=0.001"
             )
-        self._learning_rate = float(self._scalar(value))
+        self._learning_rate = float(*self._scalars(value))
 
     @property
     def built(self) -> bool:
@@ -119,7 +120,10 @@ class Optimizer:
                 nothing is changed.
         """
         pairs = list(grads_and_vars)
-        self._check(pairs)
+        arrays = [weights for _, weights in pairs]
+        self._check(pairs, arrays)
+        if self._arrays is None:
+            self.build(arrays)
         self.prepare(self.iterations + 1)
         for (gradient, weights), state, scratch in zip(
             pairs, self._state, self._scratch, strict=True
@@ -127,26 +131,27 @@ class Optimizer:
             self.update(weights, gradient, *state, scratch=scratch)
         self.iterations += 1
 
-    def _check(self, pairs: Sequence[tuple[Array, Array]]) -> None:
+    def _check(self, pairs: Sequence[tuple[Array, Array]], arrays: Sequence[Array]) -> None:
         for gradient, weights in pairs:
             if gradient.shape != weights.shape:
                 raise ValueError(
                     f"Expected a gradient of the weights' shape {weights.shape}, received "
                     f"{gradient.shape}. Write: apply_gradients([(gradient, weights), …])"
                 )
-            if weights.dtype.kind != "f":
-                raise ValueError(
-                    f"Expected weights of a float type, received dtype {weights.dtype}. "
-                    'Write: weights = weights.astype("float32")'
-                )
-        if self._arrays is None:
-            self.build([weights for _, weights in pairs])
-        elif not self.is_built_for([weights for _, weights in pairs]):
+        if self.is_built_for(arrays):
+            return
+        if self._arrays is not None:
             raise ValueError(
                 f"Expected the {len(self._arrays)} arrays that this optimizer was built for, in "
                 f"their order, received {len(pairs)} arrays. An optimizer's state belongs to its "
                 "arrays: make a new optimizer for others."
             )
+        for weights in arrays:
+            if weights.dtype.kind != "f":
+                raise ValueError(
+                    f"Expected weights of a float type, received dtype {weights.dtype}. "
+                    'Write: weights = weights.astype("float32")'
+                )
 
     def is_built_for(self, arrays: Sequence[Array]) -> bool:
         """Whether the state belongs to just these arrays."""
@@ -154,7 +159,7 @@ class Optimizer:
         return (
             known is not None
             and len(known) == len(arrays)
-            and all(a is b for a, b in zip(known, arrays, strict=True))
+            and all(map(operator.is_, known, arrays))
         )
 
     def rebind(self, arrays: Sequence[Array]) -> None:
@@ -200,9 +205,10 @@ class Optimizer:
         self._state = [[array.copy() for array in slots] for slots in saved["state"]]
         self._scratch = saved["scratch"]
 
-    def _scalar(self, value: Any) -> Any:
-        """A number in the type that the step's scalars are computed in."""
-        return backend.host.dtype(config.floatx()).type(value)
+    def _scalars(self, *values: float) -> Iterator[Any]:
+        """Numbers in the type that the step's scalars are computed in."""
+        scalar = backend.host.dtype(config.floatx()).type
+        return map(scalar, values)
 
     def get_config(self) -> dict[str, Any]:
         unused = {k: v for k, v in _KERAS_OPTIMIZER.items() if k != "amsgrad"}

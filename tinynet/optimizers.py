@@ -117,9 +117,8 @@ class Adam(Optimizer):
         self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
 
     def prepare(self, iteration: int) -> None:
-        one, t = self._scalar(1), self._scalar(iteration)
-        beta_1, beta_2 = self._scalar(self.beta_1), self._scalar(self.beta_2)
-        alpha = self._scalar(self.learning_rate) * math.sqrt(one - beta_2**t) / (one - beta_1**t)
+        rate, beta_1, beta_2 = self._scalars(self.learning_rate, self.beta_1, self.beta_2)
+        alpha = rate * math.sqrt(1 - beta_2**iteration) / (1 - beta_1**iteration)
         # m and v are sums instead of means: their factors (1 − β) go into α and ε.
         root = math.sqrt(1 - self.beta_2)
         self._alpha = float(alpha) * (1 - self.beta_1) / root
