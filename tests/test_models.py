@@ -661,7 +661,7 @@ def test_a_model_frozen_as_a_whole_only_reports():
     model = deep(tinynet, (0, 1, 2))
     before = model.get_weights()
     loss = model.fit(X, Y, epochs=2, verbose=0).history["loss"]
-    assert loss[0] == loss[1]
+    assert loss[0] == pytest.approx(loss[1], rel=1e-6)  # each epoch adds up in its own order
     assert all(map(np.array_equal, model.get_weights(), before))
 
 

@@ -24,27 +24,25 @@ class Rows:
     def __init__(self, source: np.ndarray, dtype: Any) -> None:
         self.source = np.asarray(source)  # of a memmap, a plain view
         self.dtype = np.dtype(dtype)
-        self._gathered: Array = None
-        self._converted: Array = None
+        self._converts = self.source.dtype != self.dtype
+        self._gathered = np.empty((0, *self.source.shape[1:]), self.source.dtype)
+        self._converted = np.empty((0, *self.source.shape[1:]), self.dtype)
 
     def take(self, rows: slice | np.ndarray) -> Array:
         """The rows in a range, or at given places in the given order."""
         if isinstance(rows, slice):
             part = self.source[rows]
         else:
-            self._gathered = self._room(self._gathered, len(rows), self.source.dtype)
+            if len(self._gathered) < len(rows):
+                self._gathered = np.empty((len(rows), *self.source.shape[1:]), self.source.dtype)
             part = backend.take_rows(self.source, rows, out=self._gathered[: len(rows)])
-        if part.dtype == self.dtype and part.flags.c_contiguous:
+        if not self._converts and part.flags.c_contiguous:
             return part
-        self._converted = self._room(self._converted, len(part), self.dtype)
+        if len(self._converted) < len(part):
+            self._converted = np.empty(part.shape, self.dtype)
         converted = self._converted[: len(part)]
         converted[...] = part
         return converted
-
-    def _room(self, buffer: Array, length: int, dtype: np.dtype) -> Array:
-        if buffer is None or len(buffer) < length:
-            return np.empty((length, *self.source.shape[1:]), dtype)
-        return buffer
 
 
 class Batches:
@@ -89,11 +87,18 @@ class Batches:
             )
         return min(steps, left)
 
-    def run(self, first: int, last: int, order: np.ndarray | None = None) -> Iterator[Batch]:
-        """The batches number `first` to `last` − 1, the samples in `order` or as they lie."""
-        for number in range(first, last):
-            start = number * self.batch_size
-            rows = slice(start, min(start + self.batch_size, self.samples))
+    def run(
+        self, first: int, last: int, order: np.ndarray | None = None, together: int = 1
+    ) -> Iterator[Batch]:
+        """The batches number `first` to `last` − 1, the samples in `order` or as they lie.
+
+        Arguments:
+            together: how many of them are handed out as one.
+        """
+        end = min(last * self.batch_size, self.samples)
+        size = together * self.batch_size
+        for start in range(first * self.batch_size, end, size):
+            rows = slice(start, min(start + size, end))
             yield self._take(rows if order is None else order[rows])
 
     def _take(self, rows: slice | np.ndarray) -> Batch:
@@ -111,7 +116,7 @@ class Passes:
     ends inside an epoch ends the epoch, with a warning.
     """
 
-    def __init__(self, batches: Batches, generator: np.random.Generator | None) -> None:
+    def __init__(self, batches: Batches, generator: "np.random.Generator | None") -> None:
         self.batches = batches
         self._generator = generator
         self._order: np.ndarray | None = None

@@ -5,14 +5,19 @@ from contextlib import contextmanager
 from math import isfinite
 from typing import Any
 
-from tinynet import backend, validation
+from tinynet import backend, threads, validation
 from tinynet.backend import Array, HostArray
 from tinynet.callbacks import CallbackList
 from tinynet.data import Batch, Batches, Samples
+from tinynet.losses import Loss
 from tinynet.metrics import Metric
 from tinynet.progress import ProgressBar, resolve_verbose
 
 BATCH_SIZE = 32  # Keras's, where none is given
+
+# Where nothing is learned in between, the layers may see several batches as one: that halves the
+# time and more. Beyond this many samples it changes little, and takes memory.
+ROWS_AT_ONCE = 512
 
 Logs = dict[str, float]
 
@@ -34,6 +39,11 @@ class Tracker:
         self._samples += len(output)
         for metric in self.metrics.values():
             metric.update_state(y, output)
+
+    def adds_up(self, loss: Loss) -> bool:
+        """Whether several batches may be added as one: every number is a sum over the samples."""
+        alone = all(metric.adds_up for metric in self.metrics.values())
+        return alone and loss.adds_up and loss.reduction in ("sum_over_batch_size", "mean")
 
     def results(self) -> list[float]:
         """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
@@ -57,21 +67,26 @@ def test_step(model: Any, batch: Batch) -> tuple[Array, Array]:
 
 def test_epoch(
     model: Any,
-    batches: Iterator[Batch],
+    batches: Batches,
+    steps: int,
     tracker: Tracker,
     listeners: CallbackList,
     bar: ProgressBar | None = None,
 ) -> None:
-    """Look at `batches`, and add what is seen to `tracker`."""
+    """Look at the first `steps` of `batches`, and add what is seen to `tracker`."""
+    watched = listeners.watches_test_batches or not tracker.adds_up(model.objective.loss)
+    together = 1 if watched else max(1, ROWS_AT_ONCE // batches.batch_size)
     listeners.call("on_test_begin", {})
-    for step, batch in enumerate(batches, start=1):
-        if listeners.watches_test_batches:
-            listeners.call("on_test_batch_begin", step - 1, {})
-        tracker.update(batch[1], *test_step(model, batch))
-        if bar is not None and bar.due():
-            bar.update(step, tracker.logs())
-        if listeners.watches_test_batches:
-            listeners.call("on_test_batch_end", step - 1, tracker.logs())
+    with threads.suited_to(model.multiplications(together * batches.batch_size)):
+        for number, batch in enumerate(batches.run(0, steps, together=together), start=1):
+            step = min(number * together, steps)
+            if listeners.watches_test_batches:
+                listeners.call("on_test_batch_begin", step - 1, {})
+            tracker.update(batch[1], *test_step(model, batch))
+            if bar is not None and bar.due():
+                bar.update(step, tracker.logs())
+            if listeners.watches_test_batches:
+                listeners.call("on_test_batch_end", step - 1, tracker.logs())
     listeners.call("on_test_end", tracker.logs())
 
 
@@ -108,7 +123,7 @@ def evaluate(
         model.start_evaluation((min(batch_size, len(samples[0])), *samples[0].shape[1:]))
         tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
         bar = ProgressBar(steps, verbose)
-        test_epoch(model, batches.run(0, steps), tracker, listeners, bar)
+        test_epoch(model, batches, steps, tracker, listeners, bar)
         check_finite(tracker.logs(), model, batches, "in evaluate")
         bar.finish(tracker.logs())
     return reported(tracker, return_dict)
@@ -167,15 +182,18 @@ def predict(
         outputs = backend.host.empty((min(steps * batch_size, len(x)), *shape[1:]), model.dtype)
         bar = ProgressBar(steps, verbose)
         listeners.call("on_predict_begin", {})
-        for step, (batch, _, _) in enumerate(batches.run(0, steps), start=1):
-            if listeners.watches_predict_batches:
-                listeners.call("on_predict_batch_begin", step - 1, {})
-            rows = outputs[(step - 1) * batch_size :][: len(batch)]
-            rows[...] = backend.to_numpy(model.forward(batch))
-            if bar.due():
-                bar.update(step, {})
-            if listeners.watches_predict_batches:
-                listeners.call("on_predict_batch_end", step - 1, {"outputs": rows.copy()})
+        together = 1 if listeners.watches_predict_batches else max(1, ROWS_AT_ONCE // batch_size)
+        with threads.suited_to(model.multiplications(together * batch_size)):
+            for number, (batch, _, _) in enumerate(batches.run(0, steps, together=together)):
+                step = min((number + 1) * together, steps)
+                if listeners.watches_predict_batches:
+                    listeners.call("on_predict_batch_begin", step - 1, {})
+                rows = outputs[number * together * batch_size :][: len(batch)]
+                rows[...] = backend.to_numpy(model.forward(batch))
+                if bar.due():
+                    bar.update(step, {})
+                if listeners.watches_predict_batches:
+                    listeners.call("on_predict_batch_end", step - 1, {"outputs": rows.copy()})
         listeners.call("on_predict_end", {})
         bar.finish({})
     return outputs

@@ -5,6 +5,7 @@ another), passes batches up and gradients down. It knows nothing of losses, opti
 `Sequential`, in `models`, adds those.
 """
 
+import math
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -271,6 +272,14 @@ class Network(HasWeights):
                 f"Sequential model {self.name} cannot be built because it has no layers. "
                 "Call `model.add(layer)`."
             )
+
+    def multiplications(self, batch_size: int) -> int:
+        """How many multiplications the largest matrix product of a step has."""
+        largest = 0
+        for layer in self._layers:
+            rows = math.prod(size or 1 for size in (layer.output_shape or ())[1:-1])
+            largest = max([largest, *(rows * weight.size for weight in layer.weights)])
+        return batch_size * largest
 
     def adapt(self, x: HostArray) -> HostArray:
         """`x` in the shape that this model takes: as it is, or with a last axis of 1 added or

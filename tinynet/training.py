@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from math import isfinite
 from typing import Any
 
-from tinynet import backend, validation
+from tinynet import backend, threads, validation
 from tinynet.backend import Array, HostArray
 from tinynet.callbacks import CallbackList, History
 from tinynet.data import Batch, Batches, Passes, Samples, split_tail, weights_of_classes
@@ -53,18 +53,19 @@ def train_epoch(
 ) -> Logs:
     """Train on the next `steps` batches, and return the loss and metrics over them all."""
     where = f"in epoch {epoch + 1}"
-    for step, batch in enumerate(passes.epoch(steps), start=1):
-        if listeners.watches_train_batches:
-            listeners.call("on_train_batch_begin", step - 1, {})
-        loss, output = train_step(model, batch)
-        tracker.update(batch[1], loss, output)
-        if bar.due():
-            logs = check_finite(tracker.logs(), model, passes.batches, f"{where} by step {step}")
-            bar.update(step, logs)
-        if listeners.watches_train_batches:
-            listeners.call("on_train_batch_end", step - 1, tracker.logs())
-        if model.stop_training:
-            break
+    with threads.suited_to(model.multiplications(passes.batches.batch_size)):
+        for step, batch in enumerate(passes.epoch(steps), start=1):
+            if listeners.watches_train_batches:
+                listeners.call("on_train_batch_begin", step - 1, {})
+            loss, output = train_step(model, batch)
+            tracker.update(batch[1], loss, output)
+            if bar.due():
+                now = f"{where} by step {step}"
+                bar.update(step, check_finite(tracker.logs(), model, passes.batches, now))
+            if listeners.watches_train_batches:
+                listeners.call("on_train_batch_end", step - 1, tracker.logs())
+            if model.stop_training:
+                break
     logs = check_finite(tracker.logs(), model, passes.batches, where)
     check_weights(model, passes.batches, where)
     return logs
@@ -161,7 +162,7 @@ def fit(
             if held_out_samples is not None and validates_after(epoch + 1):
                 # Without a bar of its own: these numbers end the epoch's line.
                 tracker = Tracker(model.metrics_for(held_out_samples[1].shape), model.dtype)
-                test_epoch(model, held_out.run(0, checks), tracker, listeners)
+                test_epoch(model, held_out, checks, tracker, listeners)
                 where = f"in the validation of epoch {epoch + 1}"
                 logs |= check_finite(tracker.logs("val_"), model, held_out, where)
             bar.finish(logs)

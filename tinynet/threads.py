@@ -1,0 +1,64 @@
+"""How many threads BLAS uses: one for small products, all for large ones.
+
+A matrix product on several threads is cut into parts, and the threads wait for each other at its
+end. For a large product that is nothing. A small one is over before it has paid for the waiting,
+and where another program wants a core as well, every product of a step waits for that program:
+steps then take many times as long. What decides is how many multiplications the largest product of
+a step has.
+
+`threadpoolctl` knows the BLAS libraries and how to tell them. Where it is not installed (it comes
+with ``pip install tinynet[threads]``), BLAS does as it likes.
+"""
+
+import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# With 784 inputs and 100 units, batches of 32 (2.5 million) gain nothing from a second thread,
+# batches of 64 (5 million) do.
+WORTH_MORE_THREADS = 4_000_000
+
+# Whoever sets one of these has decided.
+VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+@contextmanager
+def suited_to(multiplications: int) -> Iterator[None]:
+    """A ``with`` block for products that have no more multiplications than this.
+
+    Limits that the user has set, by a variable of the environment or `threadpoolctl`, stay.
+    """
+    libraries = None if multiplications >= WORTH_MORE_THREADS else _libraries()
+    if libraries is None or any(os.environ.get(name) for name in VARIABLES):
+        yield
+        return
+    if any(library["num_threads"] < _cores() for library in libraries.info()):
+        yield  # somebody asked for less than all
+        return
+    with libraries.limit(limits=1):
+        yield
+
+
+@functools.cache
+def _libraries() -> Any:
+    """The BLAS libraries in memory, for `threadpoolctl`; None without it."""
+    try:
+        import threadpoolctl
+    except ImportError:
+        return None
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def _cores() -> int:
+    """The cores that this process may use: as many threads as BLAS starts by itself."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
