@@ -145,7 +145,8 @@ import tinynet
 from tinynet.layers import Dense, Flatten
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 kind, batch_size, n = sys.argv[1], int(sys.argv[2]), 40_000
 x = np.ones((n, 28, 28), kind)

@@ -246,7 +246,10 @@ class Dense(Layer):
         xp = backend.xp
         delta = delta.reshape(-1, self.units)
         if self.trainable:
-            xp.matmul(self._x.T, delta, out=self.kernel_gradient)  # (in, batch) @ (batch, units)
+            # (in, batch) @ (batch, units). With one sample there is nothing to sum, and NumPy's
+            # `matmul` takes four times as long to find out.
+            product = xp.multiply if len(delta) == 1 else xp.matmul
+            product(self._x.T, delta, out=self.kernel_gradient)
             if self.use_bias:
                 delta.sum(axis=0, out=self.bias_gradient)
         if not self.passes_gradient:

@@ -1,0 +1,387 @@
+"""tinynet beside what one would use instead, on the network of the example, side by side.
+
+    python benchmarks/peers.py                            # MNIST, batches of 32 and of 1,024
+    python benchmarks/peers.py --synthetic                # random images of MNIST's shape
+    python benchmarks/peers.py --batch-size 32 --rounds 9 --only tinynet pytorch
+    python benchmarks/peers.py --plot peers.png --json peers.json
+
+Every library runs in a process of its own (`programs.py`) and takes its turn: after one epoch to
+warm up, each round lets each of them train one epoch, in an order drawn anew. What came of the
+first epoch, which all began with the same weights and saw the same batches, has to be the same loss
+to 2 %, or there is nothing to compare. Libraries that are not installed are left out and named.
+
+The matrix products alone and PyTorch run with the number of threads that suits them best; all
+others are left to decide for themselves, as their users leave them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+from programs import PROGRAMS, SIZES
+from report import cores, machine, median, ratio, seconds, spread, table
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+NAMES = {
+    "products": "the matrix products alone",
+    "tinynet": "tinynet",
+    "keras-jax": "Keras on JAX",
+    "keras-tensorflow": "Keras on TensorFlow",
+    "keras-torch": "Keras on PyTorch",
+    "pytorch": "PyTorch, eager",
+    "jax": "JAX, whole epoch compiled",
+    "scikit-learn": "scikit-learn",
+}
+NEEDS = {
+    "keras-jax": ("keras", "jax"),
+    "keras-tensorflow": ("keras", "tensorflow"),
+    "keras-torch": ("keras", "torch"),
+    "pytorch": ("torch",),
+    "jax": ("jax",),
+    "scikit-learn": ("sklearn",),
+}
+PAUSE = 0.3  # seconds before each epoch: the threads of the one before go on waiting for a while
+TUNED = ("products", "pytorch")  # get the number of threads that suits them best
+
+
+class Worker:
+    """A program in a process of its own, waiting to be asked for the next epoch."""
+
+    def __init__(
+        self, program: str, folder: pathlib.Path, batch_size: int, threads: int | None = None
+    ) -> None:
+        self.program, self.threads = program, threads
+        self._errors = (folder / f"{program}.log").open("w+", encoding="utf-8")
+        self._process = subprocess.Popen(
+            command(program, folder, batch_size),
+            env=environment(program, threads),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        first = self.ask("prove")
+        self.versions: str = first["versions"]
+
+    def ask(self, job: str) -> dict[str, Any]:
+        """Let it do `job`, and wait for its answer."""
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            self._process.stdin.write(job + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            self._errors.seek(0)
+            tail = "".join(self._errors.readlines()[-15:])
+            raise SystemExit(f"{NAMES[self.program]} failed:\n{tail}")
+        return json.loads(answer)
+
+    def epoch(self) -> float:
+        time.sleep(PAUSE)
+        return self.ask("epoch")["seconds"]
+
+    def close(self) -> None:
+        self._process.communicate()
+        self._errors.close()
+
+
+def command(program: str, folder: pathlib.Path, batch_size: int, *more: str) -> list[str]:
+    script = str(HERE / "programs.py")
+    data = ["--data", str(folder), "--batch-size", str(batch_size)]
+    return [sys.executable, script, program, *data, *more]
+
+
+def environment(program: str = "", threads: int | None = None) -> dict[str, str]:
+    variables = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
+    # A second run should find compiled bytecode, as an installed package's users do.
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    if program.startswith("keras-"):
+        variables["KERAS_BACKEND"] = program.removeprefix("keras-")
+    if threads is not None:
+        variables |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    return variables
+
+
+def write_data(folder: pathlib.Path, synthetic: bool) -> str:
+    """Put images and initial weights into `folder`; returns what they are."""
+    rng = np.random.default_rng(0)
+    if synthetic:
+        # Something to learn: a digit is a random image of its own, under noise.
+        y = rng.integers(10, size=60_000)
+        x = rng.integers(128, size=(10, 28, 28))[y] + rng.integers(128, size=(60_000, 28, 28))
+        x, what = x.astype("uint8"), "random images of MNIST's shape"
+    else:
+        from tinynet.datasets import mnist
+
+        try:
+            (x, y), _ = mnist.load_data()
+        except (OSError, ImportError) as error:
+            raise SystemExit(f"{error}\nOr, without MNIST: --synthetic") from None
+        what = "MNIST"
+    np.savez(folder / "data.npz", x_train=x, y_train=y)
+    weights: list[np.ndarray] = []
+    for inputs, units in itertools.pairwise(SIZES):  # Glorot's uniform distribution
+        limit = np.sqrt(6 / (inputs + units))
+        weights += [rng.uniform(-limit, limit, (inputs, units)), np.zeros(units)]
+    np.savez(folder / "weights.npz", *(weight.astype("float32") for weight in weights))
+    return what
+
+
+def loss_of(program: str, folder: pathlib.Path) -> float:
+    """The cross-entropy over all images with the weights that a program came to, in float64."""
+    with np.load(folder / "data.npz") as data, np.load(folder / f"{program}.npz") as saved:
+        a, y = data["x_train"].reshape(-1, SIZES[0]) / 255, data["y_train"]
+        weights = [saved[name].astype("float64") for name in saved.files]
+    for n in range(0, len(weights), 2):
+        z = a @ weights[n] + weights[n + 1]
+        a = 1 / (1 + np.exp(-z))
+    z -= z.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(y)), y]).mean())
+
+
+def check_same(losses: dict[str, float]) -> None:
+    """Stop unless all programs have come to the same loss, to 2 %."""
+    usual = float(np.nanmedian(list(losses.values())))
+    for program, loss in losses.items():
+        if not abs(loss / usual - 1) <= 0.02:
+            raise SystemExit(
+                f"{NAMES[program]} trains something else: after one epoch its loss is {loss:.4f}, "
+                f"that of the others {usual:.4f}. Seconds would mean nothing."
+            )
+
+
+def start(program: str, folder: pathlib.Path, batch_size: int) -> Worker:
+    """A worker that is warm; where threads are to be chosen, the best of several."""
+    if program not in TUNED:
+        return Worker(program, folder, batch_size)
+    counts = [2**n for n in range(cores().bit_length()) if 2**n < cores()] + [cores()]
+    tried = {count: Worker(program, folder, batch_size, count) for count in counts}
+    took = {count: median([tried[count].epoch() for _ in range(3)]) for count in counts}
+    best = min(took, key=lambda count: took[count])
+    for count in counts:
+        if count != best:
+            tried[count].close()
+    return tried[best]
+
+
+def compare_epochs(
+    programs: list[str], folder: pathlib.Path, batch_size: int, rounds: int
+) -> dict[str, Any]:
+    """Seconds for an epoch, `rounds` of them for each program, in turn."""
+    workers = {program: start(program, folder, batch_size) for program in programs}
+    losses = {p: loss_of(p, folder) for p in programs if p != "products"}
+    check_same(losses)
+    took: dict[str, list[float]] = {program: [] for program in programs}
+    for _ in range(rounds):
+        for program in random.sample(programs, len(programs)):
+            took[program].append(workers[program].epoch())
+    for worker in workers.values():
+        worker.close()
+    return {
+        program: {
+            "seconds": took[program],
+            "loss": losses.get(program),
+            "threads": worker.threads,
+            "versions": worker.versions,
+        }
+        for program, worker in workers.items()
+    }
+
+
+def epochs_table(figures: dict[str, Any]) -> str:
+    ours = figures["tinynet"]["seconds"] if "tinynet" in figures else None
+    rows = []
+    for program, one in figures.items():
+        took = one["seconds"]
+        rows.append(
+            [
+                NAMES[program],
+                f"{median(took):.3f}",
+                spread(took),
+                f"{ratio(ours, took):.2f}" if ours else "",
+                f"{one['loss']:.4f}" if one["loss"] else "",
+                str(one["threads"] or "its own"),
+            ]
+        )
+    head = ["", "seconds", "spread", "tinynet ÷ it", "loss after the first", "threads"]
+    return table(head, rows)
+
+
+def compare_processes(
+    programs: list[str], folder: pathlib.Path, batch_size: int, rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """Whole programs, from `python` on: seconds to the end of the first epoch, and what follows."""
+    took: dict[str, dict[str, list[float]]] = {program: {} for program in programs}
+    for turn in range(rounds + 1):
+        for program in random.sample(programs, len(programs)):
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                command(program, folder, batch_size, "--once"),
+                env=environment(program),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            assert process.stdout
+            for line in process.stdout:
+                answer = json.loads(line)
+                value = answer.get("seconds", time.perf_counter() - began)
+                if turn:  # the first turn reads the files from the disk
+                    took[program].setdefault(answer["job"], []).append(value)
+            if process.wait():
+                raise SystemExit(f"{NAMES[program]} failed")
+    return took
+
+
+def processes_table(figures: dict[str, dict[str, list[float]]]) -> str:
+    jobs = {
+        "process": "from `python` to the end of the first epoch",
+        "evaluate, first": "`evaluate` of 10,000 images, first call",
+        "predict, first": "`predict` of 10,000 images, first call",
+        "evaluate, again": "`evaluate`, called again",
+        "predict, again": "`predict`, called again",
+    }
+    others = [program for program in figures if program != "tinynet"]
+    rows = []
+    for job, label in jobs.items():
+        ours = figures["tinynet"][job]
+        row = [label, seconds(median(ours))]
+        for program in others:
+            theirs = figures[program][job]
+            row += [seconds(median(theirs)), f"{ratio(ours, theirs):.2f}"]
+        rows.append(row)
+    head = ["", "tinynet"]
+    for program in others:
+        head += [NAMES[program], "tinynet ÷ it"]
+    return table(head, rows)
+
+
+def compare_imports(rounds: int) -> dict[str, list[float]]:
+    """Seconds that an `import` takes, in a process of its own each time."""
+    took: dict[str, list[float]] = {"numpy": [], "tinynet": [], "tinynet.models": []}
+    for turn in range(2 * rounds + 1):
+        for module in took:
+            program = (
+                f"from time import perf_counter as t; s = t(); import {module}; print(t() - s)"
+            )
+            run = subprocess.run(
+                [sys.executable, "-c", program],
+                env=environment(),
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            if turn:  # the first writes the bytecode
+                took[module].append(float(run.stdout))
+    return took
+
+
+def imports_table(took: dict[str, list[float]]) -> str:
+    rows = [
+        [
+            f"`import {module}`{note}",
+            seconds(median(took[module])),
+            f"{ratio(took[module], took['numpy']):.2f}",
+        ]
+        for module, note in {
+            "numpy": "",
+            "tinynet": "",
+            "tinynet.models": " (with NumPy and all that trains)",
+        }.items()
+    ]
+    return table(["", "takes", "÷ `import numpy`"], rows)
+
+
+def plot(results: dict[str, Any], path: pathlib.Path) -> None:
+    """Bars of seconds, one panel for each batch size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    sizes = list(results["epochs"])
+    figure, panels = plt.subplots(
+        len(sizes), 1, figsize=(8, 0.6 + 2.9 * len(sizes)), squeeze=False, layout="constrained"
+    )
+    for size, axes in zip(sizes, panels[:, 0], strict=True):
+        figures = results["epochs"][size]
+        order = sorted(figures, key=lambda program: -median(figures[program]["seconds"]))
+        values = [median(figures[program]["seconds"]) for program in order]
+        shades = {"tinynet": "#d1495b", "products": "#b8b8b8"}
+        colours = [shades.get(program, "#30638e") for program in order]
+        bars = axes.barh([NAMES[program] for program in order], values, color=colours, height=0.7)
+        axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=4, fontsize=9)
+        axes.set_title(f"Batches of {int(size):,}", loc="left", fontsize=11)
+        axes.set_xlim(0, max(values) * 1.1)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(left=False)
+        axes.set_xlabel("seconds for one epoch, median")
+    figure.suptitle(f"784-100-144-10 on {results['data']}\n{results['machine']}", fontsize=10)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="tinynet beside what one would use instead.")
+    parser.add_argument("--batch-size", type=int, nargs="+", default=[32, 1024])
+    parser.add_argument("--rounds", type=int, default=5, help="epochs for each program (5)")
+    parser.add_argument("--synthetic", action="store_true", help="random images, not MNIST")
+    parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=[*PROGRAMS],
+                        metavar="PROGRAM", help=f"some of: {', '.join(PROGRAMS)}")  # fmt: skip
+    parser.add_argument("--epochs-only", action="store_true", help="leave the other tables out")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw a picture")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures")
+    arguments = parser.parse_args()
+
+    missing = {
+        program: [
+            module for module in NEEDS.get(program, ()) if not importlib.util.find_spec(module)
+        ]
+        for program in arguments.only
+    }
+    programs = [program for program in NAMES if program in arguments.only and not missing[program]]
+    results: dict[str, Any] = {"machine": machine(), "rounds": arguments.rounds, "epochs": {}}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        results["data"] = write_data(folder, arguments.synthetic)
+        print(f"{results['machine']}\n784-100-144-10 on {results['data']}, Adam, float32; "
+              f"medians of {arguments.rounds} rounds")  # fmt: skip
+        for program, modules in missing.items():
+            if modules:
+                print(f"Left out: {NAMES[program]} ({' and '.join(modules)} not installed)")
+        for batch_size in arguments.batch_size:
+            figures = compare_epochs(programs, folder, batch_size, arguments.rounds)
+            results["epochs"][str(batch_size)] = figures
+            print(f"\nOne epoch, batches of {batch_size:,}\n\n{epochs_table(figures)}")
+        versions = {one["versions"] for one in figures.values()}
+        results["versions"] = sorted({part for line in versions for part in line.split(", ")})
+        print(f"\n{', '.join(results['versions'])}")
+        whole = [p for p in programs if p in ("tinynet", "keras-jax", "keras-tensorflow")]
+        if "tinynet" in whole and not arguments.epochs_only:
+            results["processes"] = compare_processes(whole, folder, 32, arguments.rounds)
+            print(f"\nWhole programs, batches of 32\n\n{processes_table(results['processes'])}")
+            results["imports"] = compare_imports(arguments.rounds)
+            print(f"\n{imports_table(results['imports'])}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if arguments.plot:
+        plot(results, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What the benchmarks have in common: the machine they ran on, and tables for a README."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+
+
+def machine() -> str:
+    """The processor, its cores, the system and Python, in one line."""
+    return (
+        f"{_processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()}"
+    )
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    if sys.platform == "darwin":
+        ask = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {name.strip(): value.strip() for name, value in facts.items()}
+    vectors = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    widest = next((name for flag, name in vectors.items() if flag in flags), "")
+    return " with ".join(filter(None, (facts.get("model name", platform.machine()), widest)))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that also reads well in a terminal: the first column left, others right."""
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            c.ljust(w) if not n else c.rjust(w)
+            for n, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * width if not n else "-" * (width - 1) + ":") for n, width in enumerate(widths)]
+    return "\n".join(map(line, (head, rule, *rows)))
+
+
+def seconds(value: float) -> str:
+    """A duration with three digits: ``1.23 s``, ``45.6 ms``, ``7.89 µs``."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= 0.9995 * size or unit == "µs":
+            number = value / size
+            return f"{number:.{max(0, 2 - (number >= 10) - (number >= 100))}f} {unit}"
+    raise AssertionError
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How many times as long: the median over the rounds, as a slow minute slows both."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def spread(values: Sequence[float]) -> str:
+    """The quickest and the slowest, ``0.70–0.81``."""
+    return f"{min(values):.2f}–{max(values):.2f}"

@@ -1,0 +1,166 @@
+"""The benchmarks run, compare like with like, and say so where something does not compare."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def beside_the_benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def peers(tmp_path, *programs):
+    """What `peers.py` prints and writes for these programs."""
+    figures, picture = tmp_path / "peers.json", tmp_path / "peers.png"
+    text = run(
+        "peers.py", "--synthetic", "--rounds", 1, "--batch-size", 1024, "--epochs-only",
+        "--json", figures, "--plot", picture, "--only", *programs,
+    )  # fmt: skip
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    return text, json.loads(figures.read_text("utf-8"))
+
+
+def test_peers_writes_a_table_a_picture_and_its_figures(tmp_path):
+    text, figures = peers(tmp_path, "products", "tinynet")
+    assert "| tinynet " in text
+    assert "| the matrix products alone " in text
+    one = figures["epochs"]["1024"]
+    assert 0 < one["products"]["seconds"][0] < one["tinynet"]["seconds"][0]
+    assert one["products"]["loss"] is None
+    assert 0 < one["tinynet"]["loss"] < 2
+    assert one["products"]["threads"] >= 1
+
+
+@pytest.mark.keras
+def test_the_programs_of_the_peers_train_the_same(tmp_path):
+    text, figures = peers(tmp_path, "tinynet", "keras-jax", "jax", "keras-torch", "pytorch")
+    losses = [one["loss"] for one in figures["epochs"]["1024"].values()]
+    assert len(losses) >= 3
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=5e-3)
+    for name in ("Keras on PyTorch", "PyTorch, eager"):
+        assert f"| {name} " in text or f"Left out: {name} (" in text
+
+
+def test_a_program_that_trains_something_else_is_refused():
+    from peers import check_same
+
+    check_same({"tinynet": 1.0, "jax": 1.019, "pytorch": 1.0})
+    for other in (1.021, 0.979, float("nan")):
+        with pytest.raises(SystemExit, match="JAX, whole epoch compiled trains something else"):
+            check_same({"tinynet": 1.0, "jax": other, "pytorch": 1.0})
+
+
+def test_the_loss_that_is_compared_is_that_of_the_weights(tmp_path):
+    from peers import loss_of
+
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(256, size=(7, 28, 28)), rng.integers(10, size=7)
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y)
+    weights = [rng.normal(size=size) for size in ((784, 3), 3, (3, 10), 10)]
+    np.savez(tmp_path / "mine.npz", *weights)
+
+    import tinynet
+
+    tinynet.config.set_floatx("float64")
+    model = tinynet.Sequential([tinynet.Input((784,)), tinynet.layers.Dense(3, "sigmoid")])
+    model.add(tinynet.layers.Dense(10, "softmax"))
+    model.set_weights(weights)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    expected = model.evaluate(x.reshape(7, 784) / 255, y, verbose=0)
+    assert loss_of("mine", tmp_path) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_floor_is_the_products_of_a_step():
+    from programs import Products
+
+    rng = np.random.default_rng(1)
+    sizes, batch = (5, 4, 3), 2
+    weights = [rng.normal(size=s).astype("float32") for s in ((5, 4), 4, (4, 3), 3)]
+    x = rng.normal(size=(batch, sizes[0])).astype("float32")
+    products = Products(x, np.zeros(batch, "int32"), weights, batch)
+    delta = rng.normal(size=(batch, 3)).astype("float32")
+    products.deltas[-1][...] = delta
+    products.epoch()
+    kernel, top = weights[0], weights[2]
+    hidden = x @ kernel
+    np.testing.assert_allclose(products.outputs[1], hidden @ top, rtol=1e-5)
+    np.testing.assert_allclose(products.gradients[1], hidden.T @ delta, rtol=1e-5)
+    np.testing.assert_allclose(products.gradients[0], x.T @ (delta @ top.T), rtol=1e-5)
+
+
+def test_scaling_measures_time_share_and_memory(tmp_path):
+    import scaling
+
+    case = {"batch": 64, "hidden": [16], "samples": 640}
+    figures = scaling.measure(case, tmp_path, rounds=1)
+    assert len(figures["seconds"]) == len(figures["floor"]) == 1
+    assert 0 < figures["share"] < 1
+    assert 64 * 784 * 4 < figures["memory"] < 30e6  # a batch as floats, and not the file
+    results = {"machine": "this one", "kinds": {"samples": [{"label": "640", **figures}]}}
+    scaling.plot(results, tmp_path / "scaling.png")
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    assert scaling.row("samples", case, figures)[0] == "samples 640"
+
+
+def test_every_case_of_scaling_has_samples_for_two_batches_at_least():
+    import scaling
+
+    for kind, cases in scaling.cases().items():
+        for case in cases:
+            samples = case.get("samples") or scaling.samples_for(case)
+            assert samples >= 2 * case["batch"] or kind == "samples"
+            assert scaling.label(kind, case)
+
+
+def test_tables_are_markdown_and_aligned():
+    from report import table
+
+    assert table(["", "takes"], [["a", "1 s"], ["long", "20 s"]]).splitlines() == [
+        "|      | takes |",
+        "| ---- | ----: |",
+        "| a    |   1 s |",
+        "| long |  20 s |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (123.4, "123 s"),
+        (1.234, "1.23 s"),
+        (0.0456, "45.6 ms"),
+        (7.89e-6, "7.89 µs"),
+        (0.9999, "1.00 s"),
+    ],
+)
+def test_durations_have_three_digits(value, said):
+    from report import seconds
+
+    assert seconds(value) == said
+
+
+def test_a_ratio_is_the_median_over_the_rounds():
+    from report import ratio
+
+    assert ratio([2, 40, 6], [1, 10, 2]) == 3
+
+
+def test_the_machine_is_named():
+    from report import machine
+
+    assert "cores" in machine()
+    assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in machine()
