@@ -119,6 +119,53 @@ def test_what_may_depend_on_its_batch_gets_its_batch(model, samples, chosen):
     assert evaluated(model, samples)[1] == ONE_BY_ONE
 
 
+class BatchNorm(tinynet.Layer):
+    """A layer that looks at the whole batch, which tinynet cannot know."""
+
+    seen = ()
+
+    def forward(self, x, training=False):
+        self.seen = [*self.seen, len(x)]
+        return x - x.mean(axis=0)
+
+    def backward(self, gradient):
+        return gradient - gradient.mean(axis=0)
+
+
+class Shift(BatchNorm):
+    """One that looks at each sample by itself, and says so."""
+
+    by_sample = True
+
+    def forward(self, x, training=False):
+        super().forward(x)
+        return x + 1
+
+
+def over_the_batch(z, out=None):
+    return z / z.max(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (BatchNorm(), ONE_BY_ONE),
+        (Shift(), TOGETHER),
+        (CountedDense(3, activation=over_the_batch), ONE_BY_ONE),
+        (CountedDense(3, activation="relu"), TOGETHER),
+    ],
+)
+def test_layers_that_may_look_at_the_batch_get_their_batch(samples, layer, expected):
+    model = tinynet.Sequential([tinynet.Input((6,)), layer, Dense(CLASSES, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.evaluate(*samples, verbose=0)
+    assert layer.seen == expected
+    layer.seen = []
+    outputs = model.predict(samples[0], verbose=0)
+    assert layer.seen == expected
+    np.testing.assert_allclose(outputs[32:64], model(samples[0][32:64]), rtol=1e-5)
+
+
 def test_predict_takes_small_batches_together_and_says_the_same(model, samples):
     x, _ = samples
     merged = model.predict(x, verbose=0)

@@ -72,12 +72,14 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     # A part is loaded when it is first asked for, so that `import tinynet` costs next to nothing.
-    if name not in __all__:
-        raise AttributeError(f"module 'tinynet' has no attribute {name!r}")
-    if name not in _HOME:
-        return importlib.import_module(f"tinynet.{name}")
-    value = globals()[name] = getattr(importlib.import_module(f"tinynet.{_HOME[name]}"), name)
-    return value
+    path = f"tinynet.{_HOME.get(name, name)}"
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise
+        raise AttributeError(f"module 'tinynet' has no attribute {name!r}") from None
+    return getattr(module, name) if name in _HOME else module
 
 
 def __dir__() -> list[str]:

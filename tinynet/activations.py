@@ -164,6 +164,11 @@ def get(identifier: Any) -> Activation:
     return naming.lookup("activation function", identifier, _KNOWN)
 
 
+def is_known(activation: Activation) -> bool:
+    """Whether `activation` is one of tinynet's own."""
+    return activation in _KNOWN.values()
+
+
 def backward(activation: Activation) -> Activation:
     """The backward of `activation`: a function ``(gradient, a, out=None)`` that gives ∂L/∂z.
 

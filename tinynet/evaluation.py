@@ -40,10 +40,10 @@ class Tracker:
         for metric in self.metrics.values():
             metric.update_state(y, output)
 
-    def adds_up(self, loss: Loss) -> bool:
-        """Whether several batches may be added as one: every number is a sum over the samples."""
-        alone = all(metric.adds_up for metric in self.metrics.values())
-        return alone and loss.adds_up and loss.reduction in ("sum_over_batch_size", "mean")
+    def by_sample(self, loss: Loss) -> bool:
+        """Whether several batches may be added as one: every number is a mean over the samples."""
+        plain = loss.by_sample and loss.reduction in ("sum_over_batch_size", "mean")
+        return plain and all(metric.by_sample for metric in self.metrics.values())
 
     def results(self) -> list[float]:
         """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
@@ -74,8 +74,9 @@ def test_epoch(
     bar: ProgressBar | None = None,
 ) -> None:
     """Look at the first `steps` of `batches`, and add what is seen to `tracker`."""
-    watched = listeners.watches_test_batches or not tracker.adds_up(model.objective.loss)
-    together = 1 if watched else max(1, ROWS_AT_ONCE // batches.batch_size)
+    together = 1
+    if tracker.by_sample(model.objective.loss) and not listeners.watches_test_batches:
+        together = at_once(model, batches.batch_size)
     listeners.call("on_test_begin", {})
     with threads.suited_to(model.multiplications(together * batches.batch_size)):
         for number, batch in enumerate(batches.run(0, steps, together=together), start=1):
@@ -182,7 +183,7 @@ def predict(
         outputs = backend.host.empty((min(steps * batch_size, len(x)), *shape[1:]), model.dtype)
         bar = ProgressBar(steps, verbose)
         listeners.call("on_predict_begin", {})
-        together = 1 if listeners.watches_predict_batches else max(1, ROWS_AT_ONCE // batch_size)
+        together = 1 if listeners.watches_predict_batches else at_once(model, batch_size)
         with threads.suited_to(model.multiplications(together * batch_size)):
             for number, (batch, _, _) in enumerate(batches.run(0, steps, together=together)):
                 step = min((number + 1) * together, steps)
@@ -197,6 +198,12 @@ def predict(
         listeners.call("on_predict_end", {})
         bar.finish({})
     return outputs
+
+
+def at_once(model: Any, batch_size: int) -> int:
+    """How many batches may go through the layers as one without changing their outputs."""
+    by_sample = all(layer.by_sample for layer in model.layers)
+    return max(1, ROWS_AT_ONCE // batch_size) if by_sample else 1
 
 
 def prepare(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Samples:

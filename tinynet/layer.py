@@ -100,6 +100,15 @@ class Layer(HasWeights):
         self._kept: list[str] = []
         self._buffers: dict[str, Array] = {}
 
+    @property
+    def by_sample(self) -> bool:
+        """Whether, unless training, a sample's output does not depend on the others in its batch.
+
+        Several batches may then be looked at as one. Nobody knows of your own layers: say so there,
+        with ``by_sample = True``.
+        """
+        return False
+
     # What a subclass writes
 
     def build(self, input_shape: Shape) -> None:

@@ -112,6 +112,10 @@ class Flatten(Layer):
             )
         self.data_format = data_format or "channels_last"
 
+    @property
+    def by_sample(self) -> bool:
+        return True
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, *rest = input_shape
         if any(size is None for size in rest):
@@ -181,6 +185,10 @@ class Dense(Layer):
         self.add_weight((input_shape[-1] or 0, self.units), self.kernel_initializer, name="kernel")
         if self.use_bias:
             self.add_weight((self.units,), self.bias_initializer, name="bias")
+
+    @property
+    def by_sample(self) -> bool:
+        return activations.is_known(self.activation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 2:

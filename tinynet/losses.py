@@ -32,7 +32,7 @@ class Loss:
     Source: https://keras.io/api/losses/
     """
 
-    adds_up = False  # whether a sample's loss does not depend on the others in its batch
+    by_sample = False  # whether a sample's loss does not depend on the others in its batch
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size"):
         if reduction not in (*_MEANS, "sum", "none", None):
@@ -103,7 +103,7 @@ class CategoricalCrossentropy(Loss):
     Source: https://keras.io/api/losses/probabilistic_losses/#categoricalcrossentropy-class
     """
 
-    adds_up = True
+    by_sample = True
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class Metric:
     Source: https://keras.io/api/metrics/base_metric/
     """
 
-    adds_up = False  # whether a sample's value does not depend on the others in its batch
+    by_sample = False  # whether a sample's value does not depend on the others in its batch
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         config.float_type(dtype)  # sums are float64 or integers whatever it says
@@ -76,7 +76,7 @@ class CategoricalAccuracy(Metric):
     Source: https://keras.io/api/metrics/accuracy_metrics/#categoricalaccuracy-class
     """
 
-    adds_up = True
+    by_sample = True
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         if y_true.shape != y_pred.shape:
@@ -93,7 +93,7 @@ class SparseCategoricalAccuracy(Metric):
     Source: https://keras.io/api/metrics/accuracy_metrics/#sparsecategoricalaccuracy-class
     """
 
-    adds_up = True
+    by_sample = True
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         best = y_pred.argmax(axis=-1)
@@ -111,7 +111,7 @@ class BinaryAccuracy(Metric):
     Source: https://keras.io/api/metrics/accuracy_metrics/#binaryaccuracy-class
     """
 
-    adds_up = True
+    by_sample = True
 
     def __init__(self, name: str | None = None, dtype: Any = None, threshold: float = 0.5) -> None:
         super().__init__(name, dtype)
