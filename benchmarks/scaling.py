@@ -56,57 +56,78 @@ def label(kind: str, case: dict[str, Any]) -> str:
 
 
 def samples_for(case: dict[str, Any]) -> int:
-    """As many samples as take about half a second, in at least two batches."""
+    """As many samples as the case says, or take a third of a second, in two batches or more."""
+    if "samples" in case:
+        return case["samples"]
     sizes = [INPUTS, *case["hidden"], CLASSES]
     flops = 6 * sum(a * b for a, b in itertools.pairwise(sizes))
     step = 300e-6 + case["batch"] * flops / 100e9
-    return case["batch"] * min(max(2, int(0.5 / step)), 1000)
+    return case["batch"] * min(max(2, int(0.3 / step)), 1000)
 
 
-def measure(case: dict[str, Any], folder: pathlib.Path, rounds: int) -> dict[str, Any]:
-    """Seconds a sample of `fit` and of the products alone, and the memory that `fit` takes."""
-    batch, n = case["batch"], case.get("samples") or samples_for(case)
-    x = images(folder, n)
-    y = (np.arange(n) % CLASSES).astype("int32")
-    model = tinynet.Sequential([tinynet.Input((INPUTS,))])
-    for units in case["hidden"]:
-        model.add(Dense(units, activation="sigmoid"))
-    model.add(Dense(CLASSES, activation="softmax"))
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["acc"])
+class Case:
+    """A model and its data: trains on request, or computes just the products of that."""
 
-    def fit(count: int = n) -> None:
-        model.fit(x[:count], y[:count], batch, verbose=0)
+    def __init__(self, sizes: dict[str, Any], x: np.ndarray) -> None:
+        self.batch, self.n = sizes["batch"], samples_for(sizes)
+        self.x, self.y = x[: self.n], (np.arange(self.n) % CLASSES).astype("int32")
+        self.model = tinynet.Sequential([tinynet.Input((INPUTS,))])
+        for units in sizes["hidden"]:
+            self.model.add(Dense(units, activation="sigmoid"))
+        self.model.add(Dense(CLASSES, activation="softmax"))
+        self.model.compile("adam", "sparse_categorical_crossentropy", metrics=["acc"])
+        # The products need no more data than this to take as long.
+        self.rows = min(self.n, max(self.batch, 4096) // self.batch * self.batch)
+        x, y = self.x[: self.rows].astype("float32"), self.y[: self.rows]
+        self.products = Products(x, y, self.model.get_weights(), self.batch)
+        self.seconds: list[float] = []
+        self.floors: dict[str, list[float]] = {"all": [], "one": []}
+        self.memory = 0
 
-    fit(2 * batch)
-    rows = min(n, max(batch, 4096) // batch * batch)  # the floor needs no more data than that
-    products = Products(x[:rows].astype("float32"), y, model.get_weights(), batch)
+    def fit(self) -> None:
+        self.model.fit(self.x, self.y, self.batch, verbose=0)
 
-    ours: list[float] = []
-    floors: dict[str, list[float]] = {"all": [], "one": []}
-    for _ in range(rounds):
-        ours.append(timed(fit) / n)
-        for threads, taken in floors.items():
+    def measure(self) -> None:
+        """One more figure of each kind."""
+        self.seconds.append(timed(self.fit) / self.n)
+        for threads, taken in self.floors.items():
+            repeats = max(1, round(0.2 * self.n / self.rows))
             with blas(threads):
-                repeats = max(1, round(0.2 * n / rows))
                 began = time.perf_counter()
                 for _ in range(repeats):
-                    products.epoch()
-                taken.append((time.perf_counter() - began) / (repeats * rows))
-    floor = min(floors.values(), key=median)
-    share = median([low / high for low, high in zip(floor, ours, strict=True)])
-    return {"seconds": ours, "floor": floor, "share": share, "memory": memory_of(fit)}
+                    self.products.epoch()
+                taken.append((time.perf_counter() - began) / (repeats * self.rows))
+
+    def figures(self) -> dict[str, Any]:
+        floor = min(self.floors.values(), key=median)
+        share = median([low / high for low, high in zip(floor, self.seconds, strict=True)])
+        return {"seconds": self.seconds, "floor": floor, "share": share, "memory": self.memory}
 
 
-def images(folder: pathlib.Path, n: int) -> np.ndarray:
+def measure(kind: str, cases: list[dict[str, Any]], rounds: int) -> list[dict[str, Any]]:
+    """Figures for every case, in turn over the rounds, so that a slow minute is nobody's own."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        x = images(pathlib.Path(folder) / "images", max(map(samples_for, cases)))
+        ready = [Case(sizes, x) for sizes in cases]
+        for case in ready:
+            case.memory = memory_of(case.fit)  # and is warm from then on
+        for _ in range(rounds):
+            for case in ready:
+                case.measure()
+        figures = [case.figures() for case in ready]
+        del x, case, ready  # the file can go
+    return [
+        {"label": label(kind, sizes), **sizes, **one}
+        for sizes, one in zip(cases, figures, strict=True)
+    ]
+
+
+def images(path: pathlib.Path, n: int) -> np.ndarray:
     """`n` samples in a file, mapped into memory."""
-    path = folder / f"{n}.bytes"
-    if not path.exists():
-        for old in folder.glob("*.bytes"):
-            old.unlink()
-        block = np.random.default_rng(0).integers(256, size=(1000, INPUTS), dtype="uint8")
-        with path.open("wb") as file:
-            for start in range(0, n, len(block)):
-                file.write(block[: n - start].tobytes())
+    block = np.random.default_rng(0).integers(256, size=(1000, INPUTS), dtype="uint8")
+    with path.open("wb") as file:
+        for start in range(0, n, len(block)):
+            file.write(block[: n - start].tobytes())
     return np.memmap(path, "uint8", "r", shape=(n, INPUTS))
 
 
@@ -140,9 +161,9 @@ def memory_of(call: Any) -> int:
     return peak - before
 
 
-def row(kind: str, case: dict[str, Any], figures: dict[str, Any]) -> list[str]:
+def row(kind: str, figures: dict[str, Any]) -> list[str]:
     return [
-        f"{kind} {label(kind, case)}",
+        f"{kind} {figures['label']}",
         seconds(median(figures["seconds"])),
         seconds(median(figures["floor"])),
         f"{figures['share']:.0%}",
@@ -201,15 +222,10 @@ def main() -> None:
     results: dict[str, Any] = {"machine": about, "kinds": {}}
     print(f"{about}; medians of {arguments.rounds} rounds\n")
     rows = []
-    with tempfile.TemporaryDirectory() as name:
-        for kind in arguments.only:
-            results["kinds"][kind] = []
-            for case in cases()[kind]:
-                figures = measure(case, pathlib.Path(name), arguments.rounds)
-                results["kinds"][kind].append({"label": label(kind, case), **case, **figures})
-                rows.append(row(kind, case, figures))
-                print("  ".join(rows[-1]), flush=True)
-    print("\n" + table(["", "a sample", "its products", "their share", "memory"], rows))
+    for kind in arguments.only:
+        results["kinds"][kind] = measure(kind, cases()[kind], arguments.rounds)
+        rows += [row(kind, figures) for figures in results["kinds"][kind]]
+    print(table(["", "a sample", "its products", "their share", "memory"], rows))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if arguments.plot:
