@@ -6,8 +6,8 @@ and where another program wants a core as well, every product of a step waits fo
 steps then take many times as long. What decides is how many multiplications the largest product of
 a step has.
 
-`threadpoolctl` knows the BLAS libraries and how to tell them. Where it is not installed (it comes
-with ``pip install tinynet[threads]``), BLAS does as it likes.
+`threadpoolctl` knows the BLAS libraries and how to tell them. It comes with the extra `threads`;
+where it is not installed, BLAS does as it likes.
 """
 
 import functools
