@@ -5,7 +5,7 @@
     python benchmarks/peers.py --batch-size 32 --rounds 9 --only tinynet pytorch
     python benchmarks/peers.py --plot peers.png --json peers.json
 
-Every library runs in a process of its own (`programs.py`) and takes its turn: after one epoch to
+Every library runs in a process of its own (`programs.py`) and takes its turn: after two epochs to
 warm up, each round lets each of them train one epoch, in an order drawn anew. What came of the
 first epoch, which all began with the same weights and saw the same batches, has to be the same loss
 to 2 %, or there is nothing to compare. Libraries that are not installed are left out and named.
@@ -64,7 +64,8 @@ class Worker:
         self, program: str, folder: pathlib.Path, batch_size: int, threads: int | None = None
     ) -> None:
         self.program, self.threads = program, threads
-        self._errors = (folder / f"{program}.log").open("w+", encoding="utf-8")
+        log = folder / f"{program}-{threads}.log"
+        self._errors = log.open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
             command(program, folder, batch_size),
             env=environment(program, threads),
@@ -187,6 +188,8 @@ def compare_epochs(
     workers = {program: start(program, folder, batch_size) for program in programs}
     losses = {p: loss_of(p, folder) for p in programs if p != "products"}
     check_same(losses)
+    for program in programs:
+        workers[program].epoch()  # shuffling has to be compiled, too, by those who compile
     took: dict[str, list[float]] = {program: [] for program in programs}
     for _ in range(rounds):
         for program in random.sample(programs, len(programs)):
@@ -231,20 +234,20 @@ def compare_processes(
     for turn in range(rounds + 1):
         for program in random.sample(programs, len(programs)):
             began = time.perf_counter()
-            process = subprocess.Popen(
+            with subprocess.Popen(
                 command(program, folder, batch_size, "--once"),
                 env=environment(program),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
-            )
-            assert process.stdout
-            for line in process.stdout:
-                answer = json.loads(line)
-                value = answer.get("seconds", time.perf_counter() - began)
-                if turn:  # the first turn reads the files from the disk
-                    took[program].setdefault(answer["job"], []).append(value)
-            if process.wait():
+            ) as process:
+                assert process.stdout
+                for line in process.stdout:
+                    answer = json.loads(line)
+                    value = answer.get("seconds", time.perf_counter() - began)
+                    if turn:  # the first turn reads the files from the disk
+                        took[program].setdefault(answer["job"], []).append(value)
+            if process.returncode:
                 raise SystemExit(f"{NAMES[program]} failed")
     return took
 

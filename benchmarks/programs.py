@@ -2,8 +2,8 @@
 
 Each class below is the shortest program that its library's documentation would have one write for
 this network, with the same initial weights, Adam, cross-entropy, and the loss and accuracy of the
-epoch reported. None gets help that the others do not; each is timed with its data where it wants
-it to be, in the shape that it wants.
+epoch reported (scikit-learn reports the loss alone). None gets help that the others do not; each is
+timed with its data where it wants it to be, in the shape that it wants.
 
 `peers.py` starts this file once for each of them, as a process of its own, and speaks with it in
 lines: it asks for an epoch, and is answered with seconds.
@@ -12,6 +12,7 @@ lines: it asks for an epoch, and is answered with seconds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -84,7 +85,12 @@ class Tinynet(KerasInterface):
     def versions(self) -> str:
         import numpy
 
-        return f"tinynet {self.library.__version__}, NumPy {numpy.__version__}"
+        versions = f"tinynet {self.library.__version__}, NumPy {numpy.__version__}"
+        with contextlib.suppress(ImportError):
+            import threadpoolctl
+
+            versions += f", threadpoolctl {threadpoolctl.__version__}"
+        return versions
 
 
 class Keras(KerasInterface):

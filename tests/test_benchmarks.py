@@ -39,20 +39,54 @@ def test_peers_writes_a_table_a_picture_and_its_figures(tmp_path):
     assert "| tinynet " in text
     assert "| the matrix products alone " in text
     one = figures["epochs"]["1024"]
-    assert 0 < one["products"]["seconds"][0] < one["tinynet"]["seconds"][0]
+    assert all(one[program]["seconds"][0] > 0 for program in ("products", "tinynet"))
     assert one["products"]["loss"] is None
     assert 0 < one["tinynet"]["loss"] < 2
     assert one["products"]["threads"] >= 1
 
 
+PEERS = ("tinynet", "keras-jax", "jax", "keras-torch", "pytorch", "scikit-learn")
+
+
 @pytest.mark.keras
 def test_the_programs_of_the_peers_train_the_same(tmp_path):
-    text, figures = peers(tmp_path, "tinynet", "keras-jax", "jax", "keras-torch", "pytorch")
+    text, figures = peers(tmp_path, *PEERS)
     losses = [one["loss"] for one in figures["epochs"]["1024"].values()]
     assert len(losses) >= 3
     assert losses == pytest.approx([losses[0]] * len(losses), rel=5e-3)
-    for name in ("Keras on PyTorch", "PyTorch, eager"):
+    for name in ("Keras on PyTorch", "PyTorch, eager", "scikit-learn"):
         assert f"| {name} " in text or f"Left out: {name} (" in text
+
+
+def test_whole_programs_and_imports_are_measured(tmp_path):
+    import peers
+
+    peers.write_data(tmp_path, synthetic=True)
+    whole = peers.compare_processes(["tinynet"], tmp_path, batch_size=1024, rounds=1)
+    jobs = {"process", "evaluate, first", "evaluate, again", "predict, first", "predict, again"}
+    assert {job: len(seconds) for job, seconds in whole["tinynet"].items()} == dict.fromkeys(
+        jobs, 1
+    )
+    assert whole["tinynet"]["process"] > whole["tinynet"]["evaluate, first"]
+    assert "| `predict`, called again" in peers.processes_table(
+        {**whole, "keras-jax": whole["tinynet"]}
+    )
+    imports = peers.compare_imports(rounds=1)
+    assert {module: len(seconds) for module, seconds in imports.items()} == {
+        "numpy": 2,
+        "tinynet": 2,
+        "tinynet.models": 2,
+    }
+    assert "| `import tinynet` " in peers.imports_table(imports)
+
+
+def test_the_share_of_the_floor_is_the_median_of_the_rounds():
+    import scaling
+
+    case = object.__new__(scaling.Case)
+    case.seconds, case.memory = [2, 4, 10], 0
+    case.floors = {"all": [1, 1, 9], "one": [3, 3, 3]}
+    assert case.figures() == {"seconds": [2, 4, 10], "floor": [1, 1, 9], "share": 0.5, "memory": 0}
 
 
 def test_a_program_that_trains_something_else_is_refused():
@@ -110,7 +144,7 @@ def test_scaling_measures_time_share_and_memory(tmp_path):
     assert [figures["label"] for figures in measured] == ["640", "6,400"]
     for figures in measured:
         assert len(figures["seconds"]) == len(figures["floor"]) == 1
-        assert 0 < figures["share"] < 1
+        assert figures["share"] == figures["floor"][0] / figures["seconds"][0] > 0
         assert 64 * 784 * 4 < figures["memory"] < 3e6  # a batch as floats, and not the file
         assert scaling.row("samples", figures)[0] == f"samples {figures['label']}"
     results = {"machine": "this one", "kinds": {"samples": measured}}

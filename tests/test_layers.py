@@ -528,3 +528,12 @@ def test_a_layer_that_is_not_known_is_answered_with_those_that_are():
     assert said.startswith("Could not interpret layer identifier: Conv2D")
     assert "Dense" in said
     assert "Flatten" in said
+
+
+def test_a_layer_keeps_the_type_that_it_was_built_with():
+    x = np.ones((2, 4))
+    layer = Dense(3)
+    assert layer(x).dtype == np.float32
+    tinynet.config.set_floatx("float64")
+    assert layer(x).dtype == np.float32
+    assert Dense(3)(x).dtype == np.float64

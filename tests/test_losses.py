@@ -513,3 +513,27 @@ def test_neither_targets_nor_outputs_are_changed(data):
             loss.backward(y, outputs)
             np.testing.assert_array_equal(y, kept_y)
             np.testing.assert_array_equal(outputs, kept_outputs)
+
+
+@pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [2.0, 1.0]])
+def test_a_mean_by_weights_that_sum_to_nothing_is_nothing(keras, weights):
+    y, p = np.eye(2, dtype="float32"), np.array([[0.7, 0.3], [0.6, 0.4]], "float32")
+    ours, theirs = (
+        float(
+            library.losses.CategoricalCrossentropy(reduction="mean_with_sample_weight")(
+                y, p, sample_weight=np.array(weights, "float32")
+            )
+        )
+        for library in (tinynet, keras)
+    )
+    assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_a_layer_with_a_forward_of_its_own_is_not_fused():
+    class Mixed(Dense):
+        def forward(self, x, training=False):
+            return 0.9 * super().forward(x, training) + 0.1 / self.units
+
+    layer, plain = Mixed(3, "softmax"), Dense(3, "softmax")
+    assert Objective(CategoricalCrossentropy(), plain).fused
+    assert not Objective(CategoricalCrossentropy(), layer).fused

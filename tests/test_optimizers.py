@@ -337,3 +337,15 @@ def test_an_optimizer_of_one_s_own_needs_only_its_rule():
     assert optimizer.name == "signs"
     with pytest.raises(NotImplementedError, match="Optimizer has to define update"):
         tinynet.Optimizer().apply_gradients([(weights, weights)])
+
+
+def test_whole_numbers_are_refused_before_anything_is_built():
+    weights = np.array([1, 2])
+    optimizer = optimizers.Adam()
+    for call in (
+        lambda: optimizer.build([weights]),
+        lambda: optimizer.apply_gradients([(np.ones(2), weights)]),
+    ):
+        with pytest.raises(ValueError, match="Expected weights of a float type, received dtype"):
+            call()
+        assert not optimizer.built

@@ -18,7 +18,9 @@ SAMPLES, CLASSES = 1100, 4
 
 
 class CountedDense(Dense):
-    """Notes how many samples came at a time."""
+    """Notes how many samples came at a time, and looks at each as `Dense` does."""
+
+    by_sample = Dense.by_sample
 
     def forward(self, x, training=False):
         self.seen = [*getattr(self, "seen", []), len(x)]
@@ -78,6 +80,32 @@ def test_evaluate_takes_small_batches_together_and_says_the_same(model, samples)
         assert seen == (TOGETHER if steps == 35 else [512, 128])
 
 
+def test_wide_samples_are_not_taken_together_beyond_what_is_little_memory():
+    x = np.zeros((40, 250_000), "uint8")
+    model = tinynet.Sequential([tinynet.Input((250_000,)), CountedDense(2)])
+    model.predict(x, batch_size=4, verbose=0)
+    assert model.layers[0].seen == [16, 16, 8]  # 4 million numbers
+    model.layers[0].seen = []
+    model.predict(x, batch_size=20, verbose=0)
+    assert model.layers[0].seen == [20, 20]
+    narrow = tinynet.Sequential([tinynet.Input((1,)), CountedDense(1), Dense(250_000), Dense(1)])
+    narrow.predict(x[:, :1], batch_size=4, verbose=0)
+    assert narrow.layers[0].seen == [16, 16, 8]
+
+
+def test_the_bar_counts_batches_that_were_taken_together(model, samples, monkeypatch):
+    steps = []
+    monkeypatch.setattr(evaluation.ProgressBar, "due", lambda bar: True)
+    monkeypatch.setattr(
+        evaluation.ProgressBar, "update", lambda bar, step, logs: steps.append(step)
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.evaluate(*samples, verbose=0)
+    assert steps == [16, 32, 35]
+    model.predict(samples[0], verbose=0)
+    assert steps[3:] == [16, 32, 35]
+
+
 def test_a_large_batch_stays_what_it_is(model, samples):
     model.compile("sgd", "sparse_categorical_crossentropy")
     assert evaluated(model, samples, batch_size=600)[1] == [600, 500]
@@ -103,6 +131,23 @@ class Share(metrics.Metric):
         return y_pred[:, 0] / y_pred[:, 0].max()
 
 
+# What these inherit says nothing of what they have changed.
+class RelativeLoss(losses.SparseCategoricalCrossentropy):
+    def call(self, y_true, y_pred):
+        values = super().call(y_true, y_pred)
+        return values / values.max()
+
+
+class RelativeAccuracy(metrics.SparseCategoricalAccuracy):
+    def call(self, y_true, y_pred):
+        return super().call(y_true, y_pred) & (y_pred.max(axis=-1) >= y_pred.mean())
+
+
+class CentredDense(CountedDense):
+    def forward(self, x, training=False):
+        return super().forward(x - x.mean(axis=0), training)
+
+
 @pytest.mark.parametrize(
     "chosen",
     [
@@ -111,8 +156,10 @@ class Share(metrics.Metric):
         {"loss": losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")},
         {"loss": "sparse_categorical_crossentropy", "metrics": [first_is_right]},
         {"loss": "sparse_categorical_crossentropy", "metrics": ["acc", Share()]},
+        {"loss": RelativeLoss()},
+        {"loss": "sparse_categorical_crossentropy", "metrics": [RelativeAccuracy()]},
     ],
-    ids=["loss", "sum", "weighted mean", "function", "metric"],
+    ids=["loss", "sum", "weighted mean", "function", "metric", "relative loss", "relative metric"],
 )
 def test_what_may_depend_on_its_batch_gets_its_batch(model, samples, chosen):
     model.compile("sgd", **chosen)
@@ -152,6 +199,7 @@ def over_the_batch(z, out=None):
         (BatchNorm(), ONE_BY_ONE),
         (Shift(), TOGETHER),
         (CountedDense(3, activation=over_the_batch), ONE_BY_ONE),
+        (CentredDense(3), ONE_BY_ONE),
         (CountedDense(3, activation="relu"), TOGETHER),
     ],
 )

@@ -23,8 +23,8 @@ ORDER = [
     data progress callbacks
     evaluation training
     network summary models
-    utils __init__
-    plotting datasets
+    utils plotting datasets
+    __init__
 """.splitlines()
     for name in group.split()
 ]
@@ -109,6 +109,8 @@ def test_every_public_name_is_there():
     for name in tinynet.__all__:
         assert getattr(tinynet, name) is not None
         assert name in dir(tinynet)
+    assert tinynet.training.train_step  # and so are the parts that are not listed
+    assert not hasattr(tinynet, "foo.bar")
 
 
 def test_lazy_modules_can_be_reached_from_the_package():

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
         backend,
         callbacks,
         config,
+        datasets,
         initializers,
         layers,
         losses,
         metrics,
         models,
         optimizers,
+        plotting,
         utils,
     )
     from tinynet.callbacks import Callback
@@ -70,16 +72,20 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def _load(name: str) -> Any:
     # A part is loaded when it is first asked for, so that `import tinynet` costs next to nothing.
     path = f"tinynet.{_HOME.get(name, name)}"
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
-        if error.name != path:
-            raise
+        if not path.startswith(error.name or path + "."):
+            raise  # the part is there, and something that it needs is not
         raise AttributeError(f"module 'tinynet' has no attribute {name!r}") from None
     return getattr(module, name) if name in _HOME else module
+
+
+if not TYPE_CHECKING:  # where types are checked, only the names above are there
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:

@@ -138,6 +138,17 @@ def softmax_backward(gradient: Array, a: Array, out: Array | None = None) -> Arr
     return dz
 
 
+def log_softmax(x: Array, axis: int = -1) -> Array:
+    """ln pₖ for p = softmax(z), also where pₖ itself would be 0.
+
+    Source: https://keras.io/api/layers/activations/#logsoftmax-function
+    """
+    z = backend.as_float(x)
+    log = backend.xp.empty_like(z)
+    softmax(z, axis, log=log)
+    return log
+
+
 def _place(like: Array, out: Array | None) -> Array:
     return backend.xp.empty_like(like) if out is None else out
 

@@ -1,5 +1,6 @@
 """Looking without learning: `evaluate`, `predict`, and the sums behind every number reported."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
@@ -16,8 +17,9 @@ from tinynet.progress import ProgressBar, resolve_verbose
 BATCH_SIZE = 32  # Keras's, where none is given
 
 # Where nothing is learned in between, the layers may see several batches as one: that halves the
-# time and more. Beyond this many samples it changes little, and takes memory.
-ROWS_AT_ONCE = 512
+# time and more. Beyond this many samples, or numbers in an array, it changes little, and takes
+# memory.
+ROWS_AT_ONCE, NUMBERS_AT_ONCE = 512, 4_000_000
 
 Logs = dict[str, float]
 
@@ -42,8 +44,8 @@ class Tracker:
 
     def by_sample(self, loss: Loss) -> bool:
         """Whether several batches may be added as one: every number is a mean over the samples."""
-        plain = loss.by_sample and loss.reduction in ("sum_over_batch_size", "mean")
-        return plain and all(metric.by_sample for metric in self.metrics.values())
+        plain = loss.reduction in ("sum_over_batch_size", "mean")
+        return plain and all(map(by_sample, (loss, *self.metrics.values())))
 
     def results(self) -> list[float]:
         """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
@@ -78,7 +80,8 @@ def test_epoch(
     if tracker.by_sample(model.objective.loss) and not listeners.watches_test_batches:
         together = at_once(model, batches.batch_size)
     listeners.call("on_test_begin", {})
-    with threads.suited_to(model.multiplications(together * batches.batch_size)):
+    rows = min(together * batches.batch_size, batches.samples)
+    with threads.suited_to(model.multiplications(rows)):
         for number, batch in enumerate(batches.run(0, steps, together=together), start=1):
             step = min(number * together, steps)
             if listeners.watches_test_batches:
@@ -152,7 +155,8 @@ def on_batch(
     batches = Batches(*samples, batch_size=len(samples[0]), dtype=model.dtype)
     tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
     (batch,) = batches.run(0, 1)
-    tracker.update(batch[1], *step(model, batch))
+    with threads.suited_to(model.multiplications(batches.samples)):
+        tracker.update(batch[1], *step(model, batch))
     check_finite(tracker.logs(), model, batches, where)
     return reported(tracker, return_dict)
 
@@ -184,7 +188,7 @@ def predict(
         bar = ProgressBar(steps, verbose)
         listeners.call("on_predict_begin", {})
         together = 1 if listeners.watches_predict_batches else at_once(model, batch_size)
-        with threads.suited_to(model.multiplications(together * batch_size)):
+        with threads.suited_to(model.multiplications(min(together * batch_size, len(x)))):
             for number, (batch, _, _) in enumerate(batches.run(0, steps, together=together)):
                 step = min((number + 1) * together, steps)
                 if listeners.watches_predict_batches:
@@ -202,8 +206,16 @@ def predict(
 
 def at_once(model: Any, batch_size: int) -> int:
     """How many batches may go through the layers as one without changing their outputs."""
-    by_sample = all(layer.by_sample for layer in model.layers)
-    return max(1, ROWS_AT_ONCE // batch_size) if by_sample else 1
+    if not all(map(by_sample, model.layers)):
+        return 1
+    shapes = (model.input_shape, *(layer.output_shape for layer in model.layers))
+    widest = max(math.prod(size or 1 for size in shape[1:]) for shape in shapes)
+    return max(1, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // widest) // batch_size)
+
+
+def by_sample(part: Any) -> bool:
+    """Whether a layer, loss or metric says so of itself; an inherited word is not its own."""
+    return "by_sample" in vars(type(part)) and part.by_sample
 
 
 def prepare(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Samples:

@@ -72,6 +72,10 @@ class Layer(HasWeights):
     # Dense wants floats. Flatten only moves numbers, of any type.
     any_dtype = False
 
+    # Whether, unless training, a sample's output does not depend on the others in its batch, so
+    # that several batches may be looked at as one. Every class has to say so for itself.
+    by_sample: bool = False
+
     def __init__(
         self,
         *,
@@ -99,15 +103,6 @@ class Layer(HasWeights):
         self._trained: list[str] = []
         self._kept: list[str] = []
         self._buffers: dict[str, Array] = {}
-
-    @property
-    def by_sample(self) -> bool:
-        """Whether, unless training, a sample's output does not depend on the others in its batch.
-
-        Several batches may then be looked at as one. Nobody knows of your own layers: say so there,
-        with ``by_sample = True``.
-        """
-        return False
 
     # What a subclass writes
 
@@ -187,6 +182,7 @@ class Layer(HasWeights):
 
     def _mark_built(self, input_shape: Shape, output_shape: Shape) -> None:
         self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
+        self.dtype = self.dtype or config.floatx()
         self.built = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:

@@ -102,6 +102,7 @@ class Flatten(Layer):
     """
 
     any_dtype = True
+    by_sample = True
 
     def __init__(self, data_format: str | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -111,10 +112,6 @@ class Flatten(Layer):
                 f"received: {data_format!r}. Write: Flatten()"
             )
         self.data_format = data_format or "channels_last"
-
-    @property
-    def by_sample(self) -> bool:
-        return True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, *rest = input_shape
@@ -187,7 +184,7 @@ class Dense(Layer):
             self.add_weight((self.units,), self.bias_initializer, name="bias")
 
     @property
-    def by_sample(self) -> bool:
+    def by_sample(self) -> bool:  # type: ignore[override]
         return activations.is_known(self.activation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -63,7 +63,7 @@ class Loss:
         weights = as_weights(sample_weight, values)
         if self.reduction == "mean_with_sample_weight":
             total = weights.sum()
-            return weights / (total + (total == 0))  # weights of 0 give 0, as in Keras
+            return weights * (total != 0) / (total + (total == 0))  # 0 for a sum of 0, as in Keras
         return weights / n
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -135,9 +135,7 @@ class CategoricalCrossentropy(Loss):
     def call(self, y_true: Array, y_pred: Array) -> Array:
         target = self.targets(y_true, y_pred)
         if self.from_logits:
-            log_p = backend.xp.empty_like(y_pred)
-            activations.softmax(y_pred, log=log_p)
-            return crossentropy(target, log_p)
+            return crossentropy(target, activations.log_softmax(y_pred))
         q = y_pred / y_pred.sum(axis=-1, keepdims=True)
         return -(target * backend.xp.log(q.clip(EPSILON, 1 - EPSILON))).sum(axis=-1)
 
@@ -188,6 +186,8 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
 
     Source: https://keras.io/api/losses/probabilistic_losses/#sparsecategoricalcrossentropy-class
     """
+
+    by_sample = True
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 
 from tinynet import activations
 from tinynet.backend import Array
+from tinynet.layers import Dense
 from tinynet.losses import (
     CategoricalCrossentropy,
     Loss,
@@ -33,8 +34,9 @@ class Objective:
         self.fused = (
             type(loss) in (CategoricalCrossentropy, SparseCategoricalCrossentropy)
             and not loss.from_logits  # type: ignore[attr-defined]
-            and getattr(layer, "activation", None) is activations.softmax
-            and hasattr(layer, "backward_from_z")
+            and isinstance(layer, Dense)
+            and layer.activation is activations.softmax
+            and type(layer).forward is Dense.forward
         )
 
     def forward(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> Array:

@@ -103,7 +103,14 @@ class Optimizer:
             parts: for each array, the shapes of the variables that lie in it end to end; by
                 default it is one variable.
         """
-        self._arrays = list(var_list)
+        arrays = list(var_list)
+        for weights in arrays:
+            if weights.dtype.kind != "f":
+                raise ValueError(
+                    f"Expected weights of a float type, received dtype {weights.dtype}. "
+                    'Write: weights = weights.astype("float32")'
+                )
+        self._arrays = arrays
         xp = backend.xp
         self._state = [[xp.zeros_like(a) for _ in self.slots] for a in self._arrays]
         self._scratch = [xp.empty_like(a) for a in self._arrays]
@@ -146,12 +153,6 @@ class Optimizer:
                 f"their order, received {len(pairs)} arrays. An optimizer's state belongs to its "
                 "arrays: make a new optimizer for others."
             )
-        for weights in arrays:
-            if weights.dtype.kind != "f":
-                raise ValueError(
-                    f"Expected weights of a float type, received dtype {weights.dtype}. "
-                    'Write: weights = weights.astype("float32")'
-                )
 
     def is_built_for(self, arrays: Sequence[Array]) -> bool:
         """Whether the state belongs to just these arrays."""

@@ -34,14 +34,11 @@ VARIABLES = (
 def suited_to(multiplications: int) -> Iterator[None]:
     """A ``with`` block for products that have no more multiplications than this.
 
-    Limits that the user has set, by a variable of the environment or `threadpoolctl`, stay.
+    It lowers the number of threads or leaves it; no limit of the user's is ever exceeded.
     """
     libraries = None if multiplications >= WORTH_MORE_THREADS else _libraries()
     if libraries is None or any(os.environ.get(name) for name in VARIABLES):
         yield
-        return
-    if any(library["num_threads"] < _cores() for library in libraries.info()):
-        yield  # somebody asked for less than all
         return
     with libraries.limit(limits=1):
         yield
@@ -55,10 +52,3 @@ def _libraries() -> Any:
     except ImportError:
         return None
     return threadpoolctl.ThreadpoolController().select(user_api="blas")
-
-
-def _cores() -> int:
-    """The cores that this process may use: as many threads as BLAS starts by itself."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

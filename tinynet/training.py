@@ -53,7 +53,8 @@ def train_epoch(
 ) -> Logs:
     """Train on the next `steps` batches, and return the loss and metrics over them all."""
     where = f"in epoch {epoch + 1}"
-    with threads.suited_to(model.multiplications(passes.batches.batch_size)):
+    rows = min(passes.batches.batch_size, passes.batches.samples)
+    with threads.suited_to(model.multiplications(rows)):
         for step, batch in enumerate(passes.epoch(steps), start=1):
             if listeners.watches_train_batches:
                 listeners.call("on_train_batch_begin", step - 1, {})
