@@ -537,3 +537,15 @@ def test_a_layer_with_a_forward_of_its_own_is_not_fused():
     layer, plain = Mixed(3, "softmax"), Dense(3, "softmax")
     assert Objective(CategoricalCrossentropy(), plain).fused
     assert not Objective(CategoricalCrossentropy(), layer).fused
+
+
+def test_no_loss_is_not_minus_zero():
+    layer = Dense(2, activation="softmax", kernel_initializer="ones")
+    x = np.ones((1, 1), "float32")
+    layer(x)
+    layer.set_weights([[[200, -200]], [0, 0]])
+    value = Objective(CategoricalCrossentropy(), layer).forward(
+        np.array([[1.0, 0.0]]), layer.forward(x)
+    )
+    assert value == 0
+    assert not np.signbit(value)

@@ -7,14 +7,13 @@ remains. `Objective` sees whether they meet, and then starts the way back below 
 
 from typing import Any
 
-from tinynet import activations
+from tinynet import activations, backend
 from tinynet.backend import Array
 from tinynet.layers import Dense
 from tinynet.losses import (
     CategoricalCrossentropy,
     Loss,
     SparseCategoricalCrossentropy,
-    crossentropy,
     crossentropy_backward,
     match_rank,
 )
@@ -42,23 +41,29 @@ class Objective:
     def forward(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> Array:
         """L = (1/n) Σᵢ wᵢ ℓᵢ, a 0-d array that stays where the numbers are."""
         self._y_pred = y_pred
-        if self.fused:
-            assert isinstance(self.loss, CategoricalCrossentropy)
-            self._y_true = self.loss.targets(y_true, y_pred)
-            values = crossentropy(self._y_true, self.layer.log_probabilities)
-        else:
+        if not self.fused:
             self._y_true = match_rank(y_true, y_pred)
             values = self.loss.call(self._y_true, y_pred)
-        self._factor = self.loss.factor(values, sample_weight)
-        return (values * self._factor).sum()
+            self._factor = self.loss.factor(values, sample_weight)
+            return (values * self._factor).sum()
+        # Cross-entropy and its gradient are linear in the targets: with wᵢ/n multiplied in there,
+        # one product of all targets with all logarithms is the loss of the batch.
+        assert isinstance(self.loss, CategoricalCrossentropy)
+        targets = self.loss.targets(y_true, y_pred)
+        factor = self.loss.factor(targets[..., 0], sample_weight)
+        self._y_true = targets * _for_each_output(factor, targets)
+        return 0 - backend.xp.vdot(self._y_true, self.layer.log_probabilities)  # never −0
 
     def backward(self) -> Array:
         """∂L/∂z or ∂L/∂y_pred for each sample: that of ℓᵢ, times wᵢ/n."""
         if self.fused:
-            gradient = crossentropy_backward(self._y_true, self._y_pred)
-        else:
-            gradient = self.loss.backward(self._y_true, self._y_pred)
-        factor: Any = self._factor
-        if not isinstance(factor, float):  # (n,) or (n, 1): the same for all outputs of a sample
-            factor = factor.reshape(factor.shape + (1,) * (gradient.ndim - factor.ndim))
-        return gradient * factor
+            return crossentropy_backward(self._y_true, self._y_pred)
+        gradient = self.loss.backward(self._y_true, self._y_pred)
+        return gradient * _for_each_output(self._factor, gradient)
+
+
+def _for_each_output(factor: Any, like: Array) -> Any:
+    """A factor for each sample, (n,) or (n, 1), so that it multiplies all outputs (n, …) alike."""
+    if isinstance(factor, float):
+        return factor
+    return factor.reshape(factor.shape + (1,) * (like.ndim - factor.ndim))

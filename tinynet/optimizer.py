@@ -5,9 +5,10 @@ one long vector (all its weights, end to end), so that a step is a handful of op
 whole vectors; alone, it takes a list of arrays of any shapes, as Keras's do.
 """
 
+import functools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tinynet import backend, config, naming
@@ -206,10 +207,9 @@ class Optimizer:
         self._state = [[array.copy() for array in slots] for slots in saved["state"]]
         self._scratch = saved["scratch"]
 
-    def _scalars(self, *values: float) -> Iterator[Any]:
+    def _scalars(self, *values: float) -> tuple[Any, ...]:
         """Numbers in the type that the step's scalars are computed in."""
-        scalar = backend.host.dtype(config.floatx()).type
-        return map(scalar, values)
+        return scalars(config.floatx(), *values)
 
     def get_config(self) -> dict[str, Any]:
         unused = {k: v for k, v in _KERAS_OPTIMIZER.items() if k != "amsgrad"}
@@ -218,6 +218,12 @@ class Optimizer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Optimizer":
         return cls(**config)
+
+
+@functools.lru_cache(maxsize=64)  # three small objects a step, again and again
+def scalars(dtype: str, *values: float) -> tuple[Any, ...]:
+    """`values` as NumPy's scalars of a type."""
+    return tuple(map(backend.host.dtype(dtype).type, values))
 
 
 def is_number(value: Any) -> bool:
