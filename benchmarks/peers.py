@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from programs import PROGRAMS, SIZES
-from report import cores, machine, median, ratio, seconds, spread, table
+from report import cores, counted, machine, median, ratio, seconds, spread, table
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -363,7 +363,7 @@ def main() -> None:
         folder = pathlib.Path(name)
         results["data"] = write_data(folder, arguments.synthetic)
         print(f"{results['machine']}\n784-100-144-10 on {results['data']}, Adam, float32; "
-              f"medians of {arguments.rounds} rounds")  # fmt: skip
+              f"medians of {counted(arguments.rounds, 'round')}")  # fmt: skip
         for program, modules in missing.items():
             if modules:
                 print(f"Left out: {NAMES[program]} ({' and '.join(modules)} not installed)")

@@ -65,6 +65,11 @@ def seconds(value: float) -> str:
     raise AssertionError
 
 
+def counted(count: int, what: str) -> str:
+    """``1 round``, ``2 rounds``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 

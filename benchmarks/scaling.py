@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from programs import Products
-from report import machine, median, seconds, table
+from report import counted, machine, median, seconds, table
 
 import tinynet
 from tinynet.layers import Dense
@@ -220,7 +220,7 @@ def main() -> None:
     arguments = parser.parse_args()
     about = f"{machine()}, NumPy {np.__version__}, tinynet {tinynet.__version__}"
     results: dict[str, Any] = {"machine": about, "kinds": {}}
-    print(f"{about}; medians of {arguments.rounds} rounds\n")
+    print(f"{about}; medians of {counted(arguments.rounds, 'round')}\n")
     rows = []
     for kind in arguments.only:
         results["kinds"][kind] = measure(kind, cases()[kind], arguments.rounds)
