@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from programs import PROGRAMS, SIZES
-from report import cores, counted, machine, median, ratio, seconds, spread, table
+from report import cores, counted, machine, median, parse, ratio, save, seconds, spread, table
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -63,7 +63,7 @@ class Worker:
     def __init__(
         self, program: str, folder: pathlib.Path, batch_size: int, threads: int | None = None
     ) -> None:
-        self.program, self.threads = program, threads
+        self.program = program
         log = folder / f"{program}-{threads}.log"
         self._errors = log.open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
@@ -76,6 +76,7 @@ class Worker:
         )
         first = self.ask("prove")
         self.versions: str = first["versions"]
+        self.threads: int = first["threads"]
 
     def ask(self, job: str) -> dict[str, Any]:
         """Let it do `job`, and wait for its answer."""
@@ -219,11 +220,17 @@ def epochs_table(figures: dict[str, Any]) -> str:
                 spread(took),
                 f"{ratio(ours, took):.2f}" if ours else "",
                 f"{one['loss']:.4f}" if one["loss"] else "",
-                str(one["threads"] or "its own"),
             ]
         )
-    head = ["", "seconds", "spread", "tinynet ÷ it", "loss after the first", "threads"]
+    head = ["", "seconds", "spread", "tinynet ÷ it", "loss after the first"]
     return table(head, rows)
+
+
+def facts(figures: dict[str, Any]) -> str:
+    """What ran, and with how many threads."""
+    versions = {part for one in figures.values() for part in one["versions"].split(", ")}
+    threads = [f"{NAMES[program]} {one['threads']}" for program, one in figures.items()]
+    return f"{', '.join(sorted(versions))}\nThreads: {', '.join(threads)}"
 
 
 def compare_processes(
@@ -347,9 +354,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=[*PROGRAMS],
                         metavar="PROGRAM", help=f"some of: {', '.join(PROGRAMS)}")  # fmt: skip
     parser.add_argument("--epochs-only", action="store_true", help="leave the other tables out")
-    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw a picture")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
 
     missing = {
         program: [
@@ -370,20 +375,15 @@ def main() -> None:
         for batch_size in arguments.batch_size:
             figures = compare_epochs(programs, folder, batch_size, arguments.rounds)
             results["epochs"][str(batch_size)] = figures
-            print(f"\nOne epoch, batches of {batch_size:,}\n\n{epochs_table(figures)}")
-        versions = {one["versions"] for one in figures.values()}
-        results["versions"] = sorted({part for line in versions for part in line.split(", ")})
-        print(f"\n{', '.join(results['versions'])}")
+            print(f"\nOne epoch, batches of {batch_size:,}\n{facts(figures)}\n")
+            print(epochs_table(figures), flush=True)
         whole = [p for p in programs if p in ("tinynet", "keras-jax", "keras-tensorflow")]
         if "tinynet" in whole and not arguments.epochs_only:
             results["processes"] = compare_processes(whole, folder, 32, arguments.rounds)
             print(f"\nWhole programs, batches of 32\n\n{processes_table(results['processes'])}")
             results["imports"] = compare_imports(arguments.rounds)
             print(f"\n{imports_table(results['imports'])}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    if arguments.plot:
-        plot(results, arguments.plot)
+    save(results, arguments, plot)
 
 
 if __name__ == "__main__":

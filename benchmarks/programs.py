@@ -23,6 +23,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from report import cores
+
 SIZES = (784, 100, 144, 10)
 
 
@@ -49,6 +51,10 @@ class Program:
         """What ran, for the table."""
         raise NotImplementedError
 
+    def threads(self) -> int:
+        """How many threads it computes with: one for each core, where nothing says otherwise."""
+        return cores()
+
 
 class KerasInterface(Program):
     """Keras and tinynet: one program for both, as the interface is the same."""
@@ -73,6 +79,17 @@ class KerasInterface(Program):
         return self.model.get_weights()
 
 
+def blas_threads() -> int:
+    """How many threads NumPy's matrix products use now."""
+    try:
+        import threadpoolctl
+    except ImportError:
+        return int(os.environ.get("OPENBLAS_NUM_THREADS") or cores())
+    pools = threadpoolctl.threadpool_info()
+    counts = [pool["num_threads"] for pool in pools if pool["user_api"] == "blas"]
+    return max(counts, default=cores())
+
+
 class Tinynet(KerasInterface):
     """tinynet."""
 
@@ -91,6 +108,10 @@ class Tinynet(KerasInterface):
 
             versions += f", threadpoolctl {threadpoolctl.__version__}"
         return versions
+
+    def threads(self) -> int:
+        with self.library.threads.suited_to(self.model.multiplications(self.batch_size)):
+            return blas_threads()
 
 
 class Keras(KerasInterface):
@@ -144,6 +165,9 @@ class Products(Program):
 
         return f"NumPy {numpy.__version__}"
 
+    def threads(self) -> int:
+        return blas_threads()
+
 
 class PyTorch(Program):
     """PyTorch as its tutorials have it, eager; batches are gathered by index, not by a loader."""
@@ -185,6 +209,9 @@ class PyTorch(Program):
 
     def versions(self) -> str:
         return f"PyTorch {self.torch.__version__}"
+
+    def threads(self) -> int:
+        return self.torch.get_num_threads()
 
 
 class Jax(Program):
@@ -286,6 +313,9 @@ class ScikitLearn(Program):
 
         return f"scikit-learn {sklearn.__version__}"
 
+    def threads(self) -> int:
+        return blas_threads()
+
 
 PROGRAMS: dict[str, type[Program]] = {
     "products": Products,
@@ -320,7 +350,7 @@ def serve(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
             import numpy as np
 
             np.savez(arguments.data / f"{arguments.program}.npz", *program.weights())
-        answer(seconds=seconds, versions=program.versions())
+        answer(seconds=seconds, versions=program.versions(), threads=program.threads())
 
 
 def once(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import pathlib
 import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line, with what every benchmark can write."""
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw a picture")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures")
+    return parser.parse_args()
+
+
+def save(results: Any, arguments: argparse.Namespace, plot: Callable[[Any, Any], None]) -> None:
+    """Write the figures and draw the picture, where that was asked for."""
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if arguments.plot:
+        plot(results, arguments.plot)
 
 
 def machine() -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import gc
 import itertools
-import json
 import pathlib
 import tempfile
 import time
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from programs import Products
-from report import counted, machine, median, seconds, table
+from report import counted, machine, median, parse, save, seconds, table
 
 import tinynet
 from tinynet.layers import Dense
@@ -215,9 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How the cost of training grows.")
     parser.add_argument("--only", nargs="+", choices=cases(), default=[*cases()])
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each size (5)")
-    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw a picture")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
     about = f"{machine()}, NumPy {np.__version__}, tinynet {tinynet.__version__}"
     results: dict[str, Any] = {"machine": about, "kinds": {}}
     print(f"{about}; medians of {counted(arguments.rounds, 'round')}\n")
@@ -226,10 +223,7 @@ def main() -> None:
         results["kinds"][kind] = measure(kind, cases()[kind], arguments.rounds)
         rows += [row(kind, figures) for figures in results["kinds"][kind]]
     print(table(["", "a sample", "its products", "their share", "memory"], rows))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    if arguments.plot:
-        plot(results, arguments.plot)
+    save(results, arguments, plot)
 
 
 if __name__ == "__main__":

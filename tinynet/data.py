@@ -75,6 +75,10 @@ class Batches:
     def __len__(self) -> int:
         return -(-self.samples // self.batch_size)
 
+    def largest(self, together: int = 1) -> int:
+        """How many samples the largest batch has, with so many handed out as one."""
+        return min(together * self.batch_size, self.samples)
+
     def steps_within(self, steps: int, first: int = 0) -> int:
         """`steps`, or what is left of a pass from batch `first` on, with a warning."""
         left = len(self) - first

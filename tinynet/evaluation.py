@@ -1,9 +1,8 @@
 """Looking without learning: `evaluate`, `predict`, and the sums behind every number reported."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 from tinynet import backend, threads, validation
@@ -42,7 +41,7 @@ class Tracker:
         for metric in self.metrics.values():
             metric.update_state(y, output)
 
-    def by_sample(self, loss: Loss) -> bool:
+    def can_merge(self, loss: Loss) -> bool:
         """Whether several batches may be added as one: every number is a mean over the samples."""
         plain = loss.reduction in ("sum_over_batch_size", "mean")
         return plain and all(map(by_sample, (loss, *self.metrics.values())))
@@ -77,11 +76,10 @@ def test_epoch(
 ) -> None:
     """Look at the first `steps` of `batches`, and add what is seen to `tracker`."""
     together = 1
-    if tracker.by_sample(model.objective.loss) and not listeners.watches_test_batches:
+    if tracker.can_merge(model.objective.loss) and not listeners.watches_test_batches:
         together = at_once(model, batches.batch_size)
     listeners.call("on_test_begin", {})
-    rows = min(together * batches.batch_size, batches.samples)
-    with threads.suited_to(model.multiplications(rows)):
+    with threads.suited_to(model.multiplications(batches.largest(together))):
         for number, batch in enumerate(batches.run(0, steps, together=together), start=1):
             step = min(number * together, steps)
             if listeners.watches_test_batches:
@@ -124,7 +122,7 @@ def evaluate(
     listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
 
     with unbuilt_on_error(model):
-        model.start_evaluation((min(batch_size, len(samples[0])), *samples[0].shape[1:]))
+        model.start_evaluation((batches.largest(), *samples[0].shape[1:]))
         tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
         bar = ProgressBar(steps, verbose)
         test_epoch(model, batches, steps, tracker, listeners, bar)
@@ -155,7 +153,7 @@ def on_batch(
     batches = Batches(*samples, batch_size=len(samples[0]), dtype=model.dtype)
     tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
     (batch,) = batches.run(0, 1)
-    with threads.suited_to(model.multiplications(batches.samples)):
+    with threads.suited_to(model.multiplications(batches.largest())):
         tracker.update(batch[1], *step(model, batch))
     check_finite(tracker.logs(), model, batches, where)
     return reported(tracker, return_dict)
@@ -182,13 +180,13 @@ def predict(
     listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
 
     with unbuilt_on_error(model):
-        model.ensure_built((min(batch_size, len(x)), *x.shape[1:]))
+        model.ensure_built((batches.largest(), *x.shape[1:]))
         shape = model.compute_output_shape(x.shape)
         outputs = backend.host.empty((min(steps * batch_size, len(x)), *shape[1:]), model.dtype)
         bar = ProgressBar(steps, verbose)
         listeners.call("on_predict_begin", {})
         together = 1 if listeners.watches_predict_batches else at_once(model, batch_size)
-        with threads.suited_to(model.multiplications(min(together * batch_size, len(x)))):
+        with threads.suited_to(model.multiplications(batches.largest(together))):
             for number, (batch, _, _) in enumerate(batches.run(0, steps, together=together)):
                 step = min((number + 1) * together, steps)
                 if listeners.watches_predict_batches:
@@ -209,7 +207,7 @@ def at_once(model: Any, batch_size: int) -> int:
     if not all(map(by_sample, model.layers)):
         return 1
     shapes = (model.input_shape, *(layer.output_shape for layer in model.layers))
-    widest = max(math.prod(size or 1 for size in shape[1:]) for shape in shapes)
+    widest = max(prod(size or 1 for size in shape[1:]) for shape in shapes)
     return max(1, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // widest) // batch_size)
 
 

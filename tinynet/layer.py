@@ -158,8 +158,6 @@ class Layer(HasWeights):
         It is as long as the longest batch so far; a shorter batch gets the front of it.
         """
         array: Array = self._buffers.get(name)
-        if array is not None and array.shape == shape and array.dtype == dtype:
-            return array
         if (
             array is None
             or len(array) < shape[0]

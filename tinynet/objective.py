@@ -42,8 +42,8 @@ class Objective:
         """L = (1/n) Σᵢ wᵢ ℓᵢ, a 0-d array that stays where the numbers are."""
         self._y_pred = y_pred
         if not self.fused:
-            self._y_true = match_rank(y_true, y_pred)
-            values = self.loss.call(self._y_true, y_pred)
+            self._target = match_rank(y_true, y_pred)
+            values = self.loss.call(self._target, y_pred)
             self._factor = self.loss.factor(values, sample_weight)
             return (values * self._factor).sum()
         # Cross-entropy and its gradient are linear in the targets: with wᵢ/n multiplied in there,
@@ -51,14 +51,14 @@ class Objective:
         assert isinstance(self.loss, CategoricalCrossentropy)
         targets = self.loss.targets(y_true, y_pred)
         factor = self.loss.factor(targets[..., 0], sample_weight)
-        self._y_true = targets * _for_each_output(factor, targets)
-        return 0 - backend.xp.vdot(self._y_true, self.layer.log_probabilities)  # never −0
+        self._target = targets * _for_each_output(factor, targets)
+        return 0 - backend.xp.vdot(self._target, self.layer.log_probabilities)  # never −0
 
     def backward(self) -> Array:
         """∂L/∂z or ∂L/∂y_pred for each sample: that of ℓᵢ, times wᵢ/n."""
         if self.fused:
-            return crossentropy_backward(self._y_true, self._y_pred)
-        gradient = self.loss.backward(self._y_true, self._y_pred)
+            return crossentropy_backward(self._target, self._y_pred)
+        gradient = self.loss.backward(self._target, self._y_pred)
         return gradient * _for_each_output(self._factor, gradient)
 
 

@@ -88,7 +88,8 @@ class Optimizer:
                 "Argument `learning_rate` should be float, at least 0. "
                 f"Received instead: learning_rate={value!r}. Write: learning_rate=0.001"
             )
-        self._learning_rate = float(*self._scalars(value))
+        (rounded,) = scalars(config.floatx(), value)
+        self._learning_rate = float(rounded)
 
     @property
     def built(self) -> bool:
@@ -207,10 +208,6 @@ class Optimizer:
         self._state = [[array.copy() for array in slots] for slots in saved["state"]]
         self._scratch = saved["scratch"]
 
-    def _scalars(self, *values: float) -> tuple[Any, ...]:
-        """Numbers in the type that the step's scalars are computed in."""
-        return scalars(config.floatx(), *values)
-
     def get_config(self) -> dict[str, Any]:
         unused = {k: v for k, v in _KERAS_OPTIMIZER.items() if k != "amsgrad"}
         return {"name": self.name, "learning_rate": self.learning_rate, **unused}
@@ -222,7 +219,7 @@ class Optimizer:
 
 @functools.lru_cache(maxsize=64)  # three small objects a step, again and again
 def scalars(dtype: str, *values: float) -> tuple[Any, ...]:
-    """`values` as NumPy's scalars of a type."""
+    """`values` as NumPy's scalars, in the type that a step computes its scalars in."""
     return tuple(map(backend.host.dtype(dtype).type, values))
 
 

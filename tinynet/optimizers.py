@@ -8,9 +8,9 @@ shares the error. Computed in float64 the weights would be "more right", and not
 import math
 from typing import Any
 
-from tinynet import backend, naming
+from tinynet import backend, config, naming
 from tinynet.backend import Array, HostArray
-from tinynet.optimizer import Optimizer, is_number
+from tinynet.optimizer import Optimizer, is_number, scalars
 
 
 class SGD(Optimizer):
@@ -117,7 +117,8 @@ class Adam(Optimizer):
         self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
 
     def prepare(self, iteration: int) -> None:
-        rate, beta_1, beta_2 = self._scalars(self.learning_rate, self.beta_1, self.beta_2)
+        given = (self.learning_rate, self.beta_1, self.beta_2)
+        rate, beta_1, beta_2 = scalars(config.floatx(), *given)
         alpha = rate * math.sqrt(1 - beta_2**iteration) / (1 - beta_1**iteration)
         # m and v are sums instead of means: their factors (1 − β) go into α and ε.
         root = math.sqrt(1 - self.beta_2)

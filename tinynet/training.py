@@ -53,8 +53,7 @@ def train_epoch(
 ) -> Logs:
     """Train on the next `steps` batches, and return the loss and metrics over them all."""
     where = f"in epoch {epoch + 1}"
-    rows = min(passes.batches.batch_size, passes.batches.samples)
-    with threads.suited_to(model.multiplications(rows)):
+    with threads.suited_to(model.multiplications(passes.batches.largest())):
         for step, batch in enumerate(passes.epoch(steps), start=1):
             if listeners.watches_train_batches:
                 listeners.call("on_train_batch_begin", step - 1, {})
@@ -149,7 +148,7 @@ def fit(
     listeners = CallbackList(callbacks, model, {**params, "steps": steps}, history)
 
     with unchanged_on_error(model):
-        model.start_training((min(batch_size, batches.samples), *samples[0].shape[1:]))
+        model.start_training((batches.largest(), *samples[0].shape[1:]))
         model.stop_training, model.history = False, history
         passes = Passes(batches, backend.generator() if shuffle else None)
         logs: Logs = {}
