@@ -229,8 +229,8 @@ def epochs_table(figures: dict[str, Any]) -> str:
 def facts(figures: dict[str, Any]) -> str:
     """What ran, and with how many threads."""
     versions = {part for one in figures.values() for part in one["versions"].split(", ")}
-    threads = [f"{NAMES[program]} {one['threads']}" for program, one in figures.items()]
-    return f"{', '.join(sorted(versions))}\nThreads: {', '.join(threads)}"
+    threads = [f"{one['threads']} {NAMES[program]}" for program, one in figures.items()]
+    return f"{', '.join(sorted(versions))}\nThreads: {'; '.join(threads)}"
 
 
 def compare_processes(
