@@ -537,3 +537,17 @@ def test_a_layer_keeps_the_type_that_it_was_built_with():
     tinynet.config.set_floatx("float64")
     assert layer(x).dtype == np.float32
     assert Dense(3)(x).dtype == np.float64
+
+
+def test_the_gradient_of_a_single_sample_is_what_it_adds_to_a_batch(rng):
+    x, gradient = rng.normal(size=(2, 4)), rng.normal(size=(2, 3))
+    tinynet.config.set_floatx("float64")
+    layer = Dense(3)
+    layer(x)
+    layer.backward(gradient)
+    both, each = layer.kernel_gradient.copy(), 0
+    for n in range(2):
+        layer(x[n : n + 1])
+        layer.backward(gradient[n : n + 1])
+        each = each + layer.kernel_gradient
+    np.testing.assert_allclose(each, both, rtol=1e-12)

@@ -123,3 +123,14 @@ def test_an_unknown_attribute_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'sequentail'"):
         tinynet.sequentail  # noqa: B018
+
+
+def test_what_a_part_needs_and_does_not_find_is_named():
+    program = (
+        "import sys; sys.modules['numpy'] = None\nimport tinynet\n"
+        "try: tinynet.Sequential\nexcept ModuleNotFoundError as error: print(error.name)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "numpy"
