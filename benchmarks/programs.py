@@ -110,7 +110,8 @@ class Tinynet(KerasInterface):
         return versions
 
     def threads(self) -> int:
-        with self.library.threads.suited_to(self.model.multiplications(self.batch_size)):
+        threads = self.library.threads
+        with threads.suited_to(threads.multiplications(self.model.layers, self.batch_size)):
             return blas_threads()
 
 

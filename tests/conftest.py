@@ -7,13 +7,47 @@ import pathlib
 
 import numpy as np
 import pytest
+import standin
 
 import tinynet
+from tinynet import backend, gpu
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def has_gpu():
+    """Whether there is a GPU on which the real CuPy computes."""
+    try:
+        gpu.library()
+    except gpu.UnavailableError:
+        return False
+    return True
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test marked `computes` once on every backend, but for one marked `host`."""
+    marks = metafunc.definition
+    if marks.get_closest_marker("computes") and not marks.get_closest_marker("host"):
+        chosen = ["numpy", "stand-in"]
+        if has_gpu():
+            chosen.append(pytest.param("gpu", marks=pytest.mark.gpu))
+        metafunc.parametrize("library", chosen, indirect=True)
+
+
+def pytest_report_header():
+    if has_gpu():
+        names = ", ".join(device.name for device in tinynet.backend.devices())
+        return f"GPU: {names}: what computes runs on NumPy, on the stand-in for CuPy and on CuPy"
+    try:
+        gpu.library()
+    except gpu.UnavailableError as missing:
+        return (
+            f"GPU: none ({missing.reason}): what computes runs on NumPy and on a stand-in for "
+            "CuPy, which proves names, types, copies and launches, but neither kernels nor speed"
+        )
 
 
 def pytest_collection_modifyitems(items):
@@ -34,8 +68,38 @@ def keras():
     return keras
 
 
+@pytest.fixture(scope="session")
+def _standin():
+    return standin.make()
+
+
 @pytest.fixture(autouse=True)
-def _fresh():
+def library(request):
+    """The backend that a test computes with: "numpy", "stand-in" or "gpu"."""
+    name = getattr(request, "param", "numpy")
+    if name == "numpy":
+        with backend.use("numpy"):
+            yield name
+    elif name == "gpu":
+        with backend.use("cupy"):
+            yield name
+    else:
+        module = request.getfixturevalue("_standin")
+        module.counts.reset()
+        with standin.installed(module), backend.use("cupy"):
+            yield name
+
+
+@pytest.fixture
+def cupy(library):
+    """The stand-in of a test that runs on it alone, with its counts at zero."""
+    with standin.installed(standin.make()) as module, backend.use("cupy"):
+        module.counts.reset()
+        yield module
+
+
+@pytest.fixture(autouse=True)
+def _fresh(library):
     """Every test starts from the same seed and names, and leaves the float type alone."""
     tinynet.utils.set_random_seed(20261122)
     tinynet.utils.clear_session()

@@ -10,9 +10,9 @@ def central_differences(function, x, step=1e-5):
     changed one entry at a time and left as it was.
     """
     assert x.dtype == np.float64
-    gradient = np.empty_like(x)
+    gradient = np.empty(x.shape)
     for index in np.ndindex(x.shape):
-        kept = x[index]
+        kept = float(x[index])
         x[index] = kept + step
         above = float(function())
         x[index] = kept - step

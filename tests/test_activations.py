@@ -7,10 +7,14 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from arrays import assert_allclose, assert_array_equal, put, shares_memory, through
 from gradients import central_differences
 
 import tinynet
-from tinynet import activations
+from tinynet import backend
+
+pytestmark = pytest.mark.computes
+activations = through(tinynet.activations)
 
 NAMES = ["linear", "relu", "sigmoid", "softmax", "tanh"]
 ELEMENTWISE = [name for name in NAMES if name != "softmax"]
@@ -45,14 +49,14 @@ def test_values_are_keras_s(keras, x, name):
     expected = np.asarray(getattr(keras.activations, name)(x))
     value = getattr(activations, name)(x)
     assert value.dtype == np.float32
-    np.testing.assert_allclose(value, expected, rtol=5e-7, atol=TINY)
+    assert_allclose(value, expected, rtol=5e-7, atol=TINY)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
 def test_softmax_along_any_axis_is_keras_s(keras, rng, axis):
     x = rng.normal(size=(3, 4, 5)).astype("float32")
     expected = np.asarray(keras.activations.softmax(x, axis=axis))
-    np.testing.assert_allclose(activations.softmax(x, axis=axis), expected, rtol=5e-7)
+    assert_allclose(activations.softmax(x, axis=axis), expected, rtol=5e-7)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -69,7 +73,7 @@ def test_extreme_inputs_give_finite_values_without_a_warning(name, dtype):
 def test_softmax_gives_probabilities_that_sum_to_one(z):
     p = activations.softmax(z)
     assert (p >= 0).all()
-    np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=2e-6)
+    assert_allclose(p.sum(axis=-1), 1, rtol=2e-6)
 
 
 # Types and places
@@ -103,23 +107,23 @@ def test_a_single_number_gives_a_single_number(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_input_is_kept_and_the_output_is_another_array(rng, name):
-    x = rng.normal(size=(4, 5)).astype("float32")
+    x = put(rng.normal(size=(4, 5)).astype("float32"))
     kept = x.copy()
-    value = getattr(activations, name)(x)
-    assert not np.shares_memory(value, x)
-    np.testing.assert_array_equal(x, kept)
+    value = getattr(tinynet.activations, name)(x)
+    assert not shares_memory(value, x)
+    assert_array_equal(x, kept)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_out_receives_the_value_and_may_be_the_input_itself(rng, name):
-    function = getattr(activations, name)
-    x = rng.normal(size=(4, 5)).astype("float32")
-    expected, kept, out = function(x), x.copy(), np.full_like(x, np.nan)
+    function = getattr(tinynet.activations, name)
+    x = put(rng.normal(size=(4, 5)).astype("float32"))
+    expected, kept, out = function(x), x.copy(), backend.xp.empty_like(x)
     assert function(x, out=out) is out
-    np.testing.assert_array_equal(out, expected)
-    np.testing.assert_array_equal(x, kept)
+    assert_array_equal(out, expected)
+    assert_array_equal(x, kept)
     assert function(x, out=x) is x
-    np.testing.assert_array_equal(x, expected)
+    assert_array_equal(x, expected)
 
 
 # The way back
@@ -133,7 +137,7 @@ def test_backward_is_the_derivative_by_central_differences(rng, name, shape):
     z[np.abs(z) < 1e-3] = 1  # away from relu's corner
     expected = central_differences(lambda: (gradient * function(z)).sum(), z)
     result = activations.backward(function)(gradient, function(z))
-    np.testing.assert_allclose(result, expected, rtol=1e-7, atol=1e-9)
+    assert_allclose(result, expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -144,21 +148,22 @@ def test_backward_is_jax_s_gradient_of_keras_s_function(keras, x, rng, name):
     assert result.dtype == np.float32
     expected = vjp(getattr(keras.activations, name), x, gradient)
     # Where tanh has come within a rounding of 1, its slope is a rounding too: hence `atol`.
-    np.testing.assert_allclose(result, expected, rtol=2e-6, atol=2e-6)
+    assert_allclose(result, expected, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_backward_keeps_what_it_reads_and_fills_out(rng, name):
-    backward = activations.backward(getattr(activations, name))
-    a = getattr(activations, name)(rng.normal(size=(4, 5)).astype("float32"))
-    gradient = rng.normal(size=(4, 5)).astype("float32")
-    kept_a, kept_gradient, out = a.copy(), gradient.copy(), np.full_like(a, np.nan)
+    function = getattr(tinynet.activations, name)
+    backward = tinynet.activations.backward(function)
+    a = function(put(rng.normal(size=(4, 5)).astype("float32")))
+    gradient = put(rng.normal(size=(4, 5)).astype("float32"))
+    kept_a, kept_gradient, out = a.copy(), gradient.copy(), backend.xp.empty_like(a)
     expected = backward(gradient, a)
     assert backward(gradient, a, out=out) is out
-    np.testing.assert_array_equal(out, expected)
-    np.testing.assert_array_equal(a, kept_a)
-    np.testing.assert_array_equal(gradient, kept_gradient)
-    assert not np.shares_memory(expected, gradient)
+    assert_array_equal(out, expected)
+    assert_array_equal(a, kept_a)
+    assert_array_equal(gradient, kept_gradient)
+    assert not shares_memory(expected, gradient)
 
 
 # Names, and functions of one's own
@@ -166,6 +171,7 @@ def test_backward_keeps_what_it_reads_and_fills_out(rng, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_get_finds_a_function_by_its_name(name):
+    activations = tinynet.activations
     function = getattr(activations, name)
     assert activations.get(name) is function
     assert activations.get(function) is function
@@ -173,7 +179,7 @@ def test_get_finds_a_function_by_its_name(name):
 
 
 def test_none_is_linear():
-    assert activations.get(None) is activations.linear
+    assert tinynet.activations.get(None) is tinynet.activations.linear
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("sigmoyd", "sigmoid"), ("Softmax", "softmax")])
@@ -191,6 +197,7 @@ def test_what_is_no_name_is_no_activation():
 
 
 def test_a_function_of_one_s_own_gets_a_backward(monkeypatch):
+    activations = tinynet.activations
     monkeypatch.setattr(activations, "_backward", dict(activations._backward))
 
     def square(x, out=None):

@@ -8,10 +8,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from arrays import array_equal, assert_allclose
 
 import tinynet
 from tinynet import callbacks, evaluation
 from tinynet.callbacks import Callback, History
+
+pytestmark = pytest.mark.computes
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(10, 4)).astype("float32")
@@ -74,7 +77,7 @@ def assert_same_calls(ours, theirs):
         assert list(mine) == list(other), name
         for key, value in mine.items():
             assert type(value) is float or key == "outputs"
-            np.testing.assert_allclose(value, other[key], rtol=1e-6, atol=1e-6, err_msg=name)
+            assert_allclose(value, other[key], rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 USES = {
@@ -137,8 +140,8 @@ def test_logs_of_batches_are_those_of_the_epoch_so_far():
         right += [accuracy] * len(X[rows])
         place = (start // 4,)
         (logs,) = (logs for name, at, logs in calls if (name, at) == ("on_train_batch_end", place))
-        np.testing.assert_allclose(logs["loss"], np.mean(losses), rtol=1e-6)
-        np.testing.assert_allclose(logs["acc"], np.mean(right), rtol=1e-6)
+        assert_allclose(logs["loss"], np.mean(losses), rtol=1e-6)
+        assert_allclose(logs["acc"], np.mean(right), rtol=1e-6)
 
 
 def test_outputs_of_a_predicted_batch_are_handed_out_and_kept_apart():
@@ -147,7 +150,7 @@ def test_outputs_of_a_predicted_batch_are_handed_out_and_kept_apart():
     outputs = model.predict(X, batch_size=4, verbose=0, callbacks=[watch])
     batches = [logs["outputs"] for name, _, logs in calls if name == "on_predict_batch_end"]
     assert [len(batch) for batch in batches] == [4, 4, 2]
-    assert np.array_equal(np.concatenate(batches), outputs)
+    assert array_equal(np.concatenate(batches), outputs)
     batches[0][:] = 0
     assert outputs[:4].all()
 
@@ -246,7 +249,7 @@ def test_a_callback_may_evaluate_predict_and_set_the_learning_rate(pairs):
         history = model.fit(X, Y, epochs=3, callbacks=[Nested()], **QUIET).history
         both.append([*seen, *history["loss"], *history["acc"]])
         model.optimizer.learning_rate = 0.001
-    np.testing.assert_allclose(*both, rtol=2e-6, atol=2e-6)
+    assert_allclose(*both, rtol=2e-6, atol=2e-6)
 
 
 def test_weights_that_a_callback_sets_are_those_that_go_on():

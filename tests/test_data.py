@@ -9,9 +9,12 @@ import warnings
 
 import numpy as np
 import pytest
+from arrays import array_equal, look
 
 from tinynet import backend
 from tinynet.data import Batches, Passes, Rows, split_tail, weights_of_classes
+
+pytestmark = pytest.mark.computes
 
 
 def numbered(n, dtype="float32", width=3):
@@ -27,9 +30,9 @@ def aligned(n=10, batch_size=4, x_type="float32"):
 
 def ids(batch):
     """The numbers of a batch's samples, after a look at whether x, y and weights agree on them."""
-    x, y, weights = batch
-    assert np.array_equal(x, np.repeat(y, x.shape[1]).reshape(x.shape))
-    assert np.array_equal(y, weights)
+    x, y, weights, _ = map(look, batch)
+    assert array_equal(x, np.repeat(y, x.shape[1]).reshape(x.shape))
+    assert array_equal(y, weights)
     return y.astype(int).tolist()
 
 
@@ -41,6 +44,10 @@ def one_epoch(passes, steps):
 # Rows
 
 
+# `take` gives rows on the host, `take_on_device` (below) on a GPU.
+
+
+@pytest.mark.host
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("source", ["u1", "i8", "bool", "f2", "f4", "f8", ">f4"])
 @pytest.mark.parametrize("rows", [slice(1, 4), np.array([5, 0, 3])], ids=["range", "places"])
@@ -50,9 +57,10 @@ def test_rows_come_in_the_wanted_type_and_order(source, dtype, rows):
     assert part.dtype == np.dtype(dtype)
     assert part.dtype.isnative
     assert part.flags.c_contiguous
-    assert np.array_equal(part, array[rows])
+    assert array_equal(part, array[rows])
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("rows", [slice(2, 5), np.array([4, 1, 1])], ids=["range", "places"])
 @pytest.mark.parametrize(
     "form",
@@ -68,10 +76,11 @@ def test_rows_come_in_the_wanted_type_and_order(source, dtype, rows):
 def test_rows_of_any_layout_are_the_right_ones(form, rows):
     array = np.arange(24, dtype="float32").reshape(6, 4)
     part = Rows(form(array), "float32").take(rows)
-    assert np.array_equal(part, array[rows])
+    assert array_equal(part, array[rows])
     assert part.flags.c_contiguous
 
 
+@pytest.mark.host
 def test_rows_that_need_no_conversion_are_not_copied_in_order():
     array = numbered(6)
     part = Rows(array, "float32").take(slice(1, 3))
@@ -80,18 +89,20 @@ def test_rows_that_need_no_conversion_are_not_copied_in_order():
     assert not np.shares_memory(gathered, array)  # or a layer could write to the caller's array
 
 
+@pytest.mark.host
 def test_a_batch_of_a_read_only_array_cannot_be_written_to():
     array = numbered(6)
     array.flags.writeable = False
     assert not Rows(array, "float32").take(slice(0, 3)).flags.writeable
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("source", ["uint8", "float32"])
 def test_the_same_buffers_serve_every_batch(source):
     batches = aligned(10, 4, source)
     order = np.arange(10)[::-1].copy()
     buffers = [
-        [part.__array_interface__["data"][0] for part in batch]
+        [part.__array_interface__["data"][0] for part in batch[:3]]
         for batch in batches.run(0, 3, order)
     ]
     assert buffers[0] == buffers[1] == buffers[2]  # the last one too, of 2 samples
@@ -126,19 +137,19 @@ def test_a_run_begins_and_ends_where_it_is_told():
 
 
 def test_missing_parts_stay_missing():
-    ((x, y, weights),) = Batches(numbered(3)).run(0, 1)
+    ((x, y, weights, _),) = Batches(numbered(3)).run(0, 1)
     assert (len(x), y, weights) == (3, None, None)
 
 
 def test_targets_that_are_integers_stay_so_and_floats_follow_the_model():
     labels = np.arange(6)
-    ((_, y, _),) = Batches(numbered(6), labels).run(0, 1)
+    ((_, y, _, _),) = Batches(numbered(6), labels).run(0, 1)
     assert y.dtype == labels.dtype
-    ((x, y, weights),) = Batches(
+    ((x, y, weights, _),) = Batches(
         numbered(6, "uint8"), labels.astype("float64"), labels, dtype="float64"
     ).run(0, 1)
     assert [part.dtype.name for part in (x, y, weights)] == ["float64"] * 3
-    ((_, y, _),) = Batches(numbered(6), labels.astype("float64")).run(0, 1)
+    ((_, y, _, _),) = Batches(numbered(6), labels.astype("float64")).run(0, 1)
     assert y.dtype == np.float32
 
 
@@ -227,6 +238,7 @@ def mapped(array, directory, order):
     return np.load(path, mmap_mode="r")
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("shuffled", [True, False])
 @pytest.mark.parametrize(
     "form",
@@ -281,8 +293,8 @@ def test_the_tail_is_held_out_just_as_in_keras(keras, n, share):
     for ours, theirs in zip(
         split_tail(arrays, share), train_validation_split(arrays, share), strict=True
     ):
-        assert np.array_equal(ours[0], np.asarray(theirs[0]))
-        assert np.array_equal(ours[1], np.asarray(theirs[1]))
+        assert array_equal(ours[0], np.asarray(theirs[0]))
+        assert array_equal(ours[1], np.asarray(theirs[1]))
         assert ours[2] is theirs[2] is None
 
 
@@ -291,10 +303,10 @@ def test_the_split_is_the_floor_of_what_remains_and_made_of_views(n, share):
     x, places = numbered(n), np.arange(n)
     head, tail = split_tail((x, places, places), share)
     assert len(head[0]) == int(np.floor(n * (1 - share)))
-    assert np.array_equal(np.concatenate([head[0], tail[0]]), x)
+    assert array_equal(np.concatenate([head[0], tail[0]]), x)
     for side in (head, tail):
-        assert np.array_equal(side[0][:, 0], side[1])
-        assert np.array_equal(side[1], side[2])
+        assert array_equal(side[0][:, 0], side[1])
+        assert array_equal(side[1], side[2])
         assert np.shares_memory(side[0], x)
 
 
@@ -338,7 +350,7 @@ def test_class_weights_are_keras_s(keras, form, class_weight):
     theirs = data_adapter_utils.class_weight_to_sample_weights(y, class_weight)
     ours = weights_of_classes(y, class_weight)
     assert ours.dtype == np.float32
-    assert np.array_equal(ours, np.asarray(theirs))
+    assert array_equal(ours, np.asarray(theirs))
 
 
 def test_classes_that_are_not_mentioned_count_once():

@@ -7,9 +7,14 @@ import math
 
 import numpy as np
 import pytest
+from arrays import assert_allclose, assert_array_equal, through
 
-import tinynet
-from tinynet import initializers
+import tinynet as bare  # as it is; the rest of the file looks at it from the host
+
+pytestmark = pytest.mark.computes
+
+tinynet = through(bare)
+initializers = tinynet.initializers
 
 SHAPE = (400, 300)
 
@@ -47,9 +52,7 @@ def test_the_distribution_is_keras_s(keras, name, arguments):
     assert ours.mean() == pytest.approx(theirs.mean(), abs=6 * spread / math.sqrt(ours.size))
     assert ours.std() == pytest.approx(spread, rel=0.01)
     shares = np.linspace(0.02, 0.98, 25)
-    np.testing.assert_allclose(
-        np.quantile(ours, shares), np.quantile(theirs, shares), atol=0.03 * spread
-    )
+    assert_allclose(np.quantile(ours, shares), np.quantile(theirs, shares), atol=0.03 * spread)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +104,8 @@ def test_there_is_always_one_connection_at_least(shape):
 def test_constants_are_constant(keras, name, arguments):
     value = {"Ones": 1}.get(name, arguments.get("value", 0))
     ours = make(tinynet, name, **arguments)((3, 4))
-    np.testing.assert_array_equal(ours, np.full((3, 4), value))
-    np.testing.assert_array_equal(ours, np.asarray(make(keras, name, **arguments)((3, 4))))
+    assert_array_equal(ours, np.full((3, 4), value))
+    assert_array_equal(ours, np.asarray(make(keras, name, **arguments)((3, 4))))
 
 
 # Types and repetition
@@ -124,21 +127,21 @@ def test_float32_weights_are_the_float64_ones_rounded(name):
     wide = initializer((5, 6), dtype="float64")
     narrow = wide.astype("float32")
     assert (narrow != wide).all()
-    np.testing.assert_array_equal(initializer((5, 6)), narrow)
+    assert_array_equal(initializer((5, 6)), narrow)
 
 
 def test_without_a_seed_an_instance_repeats_itself_and_another_does_not(keras):
     for library, name in [(keras, "GlorotUniform"), *((tinynet, name) for name in RANDOM)]:
         first, second = make(library, name), make(library, name)
         values = np.asarray(first((4, 5)))
-        np.testing.assert_array_equal(np.asarray(first((4, 5))), values)
+        assert_array_equal(np.asarray(first((4, 5))), values)
         assert not np.any(np.asarray(second((4, 5))) == values)
 
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_a_seed_decides_the_values(name):
     values = make(tinynet, name, seed=5)((4, 5))
-    np.testing.assert_array_equal(make(tinynet, name, seed=5)((4, 5)), values)
+    assert_array_equal(make(tinynet, name, seed=5)((4, 5)), values)
     assert not np.any(make(tinynet, name, seed=6)((4, 5)) == values)
 
 
@@ -148,7 +151,7 @@ def test_without_a_seed_the_global_seed_decides(name):
         tinynet.utils.set_random_seed(7)
         return [make(tinynet, name)((4, 5)) for _ in range(2)]
 
-    np.testing.assert_array_equal(values(), values())
+    assert_array_equal(values(), values())
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -164,6 +167,7 @@ def test_numpy_s_global_generator_is_left_alone(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_get_takes_both_names_a_class_a_configuration_and_an_instance(name):
+    initializers = bare.initializers
     cls = getattr(initializers, name)
     instance = cls()
     snake = tinynet.naming.snake_case(name)
@@ -191,14 +195,14 @@ def test_keras_s_configuration_makes_the_same_initializer(keras, name, arguments
     if name in RANDOM:
         arguments = {**arguments, "seed": 9}
     found = initializers.get(keras.initializers.serialize(make(keras, name, **arguments)))
-    np.testing.assert_array_equal(found((3, 4)), make(tinynet, name, **arguments)((3, 4)))
+    assert_array_equal(found((3, 4)), make(bare, name, **arguments)((3, 4)))
 
 
 @pytest.mark.parametrize(("name", "arguments"), CASES)
 def test_an_initializer_can_be_made_again_from_its_configuration(name, arguments):
-    initializer = make(tinynet, name, seed=10, **arguments)
+    initializer = make(bare, name, seed=10, **arguments)
     again = type(initializer).from_config(initializer.get_config())
-    np.testing.assert_array_equal(again((3, 4)), initializer((3, 4)))
+    assert_array_equal(again((3, 4)), initializer((3, 4)))
 
 
 # Mistakes

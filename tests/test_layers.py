@@ -4,11 +4,15 @@ gradients of `Dense` twice over, by central differences in float64 and by JAX th
 
 import numpy as np
 import pytest
+from arrays import assert_allclose, assert_array_equal, put, shares_memory, through
 from gradients import central_differences
 
 import tinynet
-from tinynet import activations
-from tinynet.layers import Dense, Flatten, Input
+
+pytestmark = pytest.mark.computes
+
+activations, layers = through(tinynet.activations), through(tinynet.layers)
+Dense, Flatten, Input = layers.Dense, layers.Flatten, layers.Input
 
 ACTIVATIONS = [None, "linear", "relu", "sigmoid", "softmax", "tanh"]
 SHAPES = [(6, 4), (3, 5, 4), (2, 3, 2, 4)]
@@ -43,14 +47,14 @@ def test_dense_gives_keras_s_outputs(keras, rng, activation, shape, use_bias):
     theirs, ours = twins(keras, x, activation=activation, use_bias=use_bias)
     output = ours(x)
     assert output.dtype == np.float32
-    np.testing.assert_allclose(output, np.asarray(theirs(x)), rtol=2e-6, atol=1e-6)
+    assert_allclose(output, np.asarray(theirs(x)), rtol=2e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
 def test_dense_takes_numbers_of_any_type(keras, rng, dtype):
     x = rng.integers(0, 2, (6, 4)).astype(dtype)
     theirs, ours = twins(keras, x.astype("float32"))
-    np.testing.assert_allclose(ours(x), np.asarray(theirs(x)), rtol=2e-6, atol=1e-6)
+    assert_allclose(ours(x), np.asarray(theirs(x)), rtol=2e-6, atol=1e-6)
 
 
 def test_an_empty_batch_gives_an_empty_output(keras):
@@ -63,7 +67,7 @@ def test_the_logarithm_of_softmax_stays_beside_it(rng):
     layer = Dense(5, activation="softmax")
     output = layer(rng.normal(size=(2, 3, 4)).astype("float32"))
     assert layer.log_probabilities.shape == (2, 3, 5)
-    np.testing.assert_allclose(np.exp(layer.log_probabilities), output, rtol=1e-6)
+    assert_allclose(np.exp(layer.log_probabilities), output, rtol=1e-6)
 
 
 def test_a_caller_gets_an_array_of_its_own(rng):
@@ -74,7 +78,7 @@ def test_a_caller_gets_an_array_of_its_own(rng):
         assert type(first) is np.ndarray
         assert not np.shares_memory(first, x)
         layer(2 * x)
-        np.testing.assert_array_equal(first, kept)
+        assert_array_equal(first, kept)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
@@ -87,9 +91,9 @@ def test_batches_of_changing_size_share_buffers_but_no_numbers(rng, activation):
         fresh = Dense(3, activation)
         fresh(x)
         fresh.set_weights(layer.get_weights())
-        np.testing.assert_array_equal(layer.forward(x), fresh.forward(x))
-        np.testing.assert_array_equal(layer.backward(gradient), fresh.backward(gradient))
-        np.testing.assert_array_equal(layer.kernel_gradient, fresh.kernel_gradient)
+        assert_array_equal(layer.forward(x), fresh.forward(x))
+        assert_array_equal(layer.backward(gradient), fresh.backward(gradient))
+        assert_array_equal(layer.kernel_gradient, fresh.kernel_gradient)
 
 
 def test_a_batch_of_another_type_gets_buffers_of_that_type(rng):
@@ -97,7 +101,7 @@ def test_a_batch_of_another_type_gets_buffers_of_that_type(rng):
     layer(x.astype("float32"))
     expected = activations.softmax(x @ layer.kernel.astype("float64"))
     assert layer.forward(x).dtype == np.float64
-    np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-14)
+    assert_allclose(layer.forward(x), expected, rtol=1e-14)
     assert layer.forward(x.astype("float32")).dtype == np.float32
 
 
@@ -110,13 +114,13 @@ def test_a_layer_computes_in_its_own_type(keras, dtype, given):
 
 
 def test_a_step_reuses_its_arrays():
-    layer = Dense(3, "sigmoid")
-    x, gradient = np.ones((8, 4), "float32"), np.ones((8, 3), "float32")
+    layer = tinynet.layers.Dense(3, "sigmoid")
+    x, gradient = put(np.ones((8, 4), "float32")), put(np.ones((8, 3), "float32"))
     layer(x)
     output, passed = layer.forward(x), layer.backward(gradient)
-    assert np.shares_memory(layer.forward(x), output)
-    assert np.shares_memory(layer.backward(gradient), passed)
-    assert np.shares_memory(layer.forward(x[:5]), output)
+    assert shares_memory(layer.forward(x), output)
+    assert shares_memory(layer.backward(gradient), passed)
+    assert shares_memory(layer.forward(x[:5]), output)
 
 
 def test_what_a_user_s_activation_returns_is_the_output(rng):
@@ -125,7 +129,7 @@ def test_what_a_user_s_activation_returns_is_the_output(rng):
 
     x = rng.normal(size=(6, 4)).astype("float32")
     layer = Dense(3, activation=double)
-    np.testing.assert_allclose(layer(x), 2 * (x @ layer.kernel), rtol=1e-5, atol=1e-6)
+    assert_allclose(layer(x), 2 * (x @ layer.kernel), rtol=1e-5, atol=1e-6)
 
 
 # Dense: backward
@@ -145,12 +149,12 @@ def test_dense_s_gradients_are_the_derivatives(rng, activation, shape, use_bias)
 
     value()
     received = {"x": layer.backward(gradient).copy(), "kernel": layer.kernel_gradient.copy()}
-    variables = {"x": x, "kernel": layer.kernel}
+    variables = {"x": x, "kernel": layer.bare.kernel}
     if use_bias:
-        received["bias"], variables["bias"] = layer.bias_gradient.copy(), layer.bias
+        received["bias"], variables["bias"] = layer.bias_gradient.copy(), layer.bare.bias
     for name, variable in variables.items():
         expected = central_differences(value, variable)
-        np.testing.assert_allclose(received[name], expected, rtol=1e-7, atol=1e-9, err_msg=name)
+        assert_allclose(received[name], expected, rtol=1e-7, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize("shape", SHAPES[:2])
@@ -175,7 +179,7 @@ def test_dense_s_gradients_are_jax_s_through_keras_s_layer(keras, rng, activatio
         (ours.bias_gradient, bias),
     ]:
         assert received.dtype == np.float32
-        np.testing.assert_allclose(received, np.asarray(expected), rtol=1e-5, atol=5e-6)
+        assert_allclose(received, np.asarray(expected), rtol=1e-5, atol=5e-6)
 
 
 def test_starting_below_the_activation_skips_just_the_activation(rng):
@@ -185,8 +189,8 @@ def test_starting_below_the_activation_skips_just_the_activation(rng):
     a = layer.forward(x).copy()
     expected = layer.backward(gradient).copy(), layer.kernel_gradient.copy()
     passed = layer.backward_from_z(activations.tanh_backward(gradient, a))
-    np.testing.assert_array_equal(passed, expected[0])
-    np.testing.assert_array_equal(layer.kernel_gradient, expected[1])
+    assert_array_equal(passed, expected[0])
+    assert_array_equal(layer.kernel_gradient, expected[1])
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -197,8 +201,8 @@ def test_neither_input_nor_gradient_is_changed(rng, activation):
     layer(x)
     layer.forward(x)
     layer.backward(gradient)
-    np.testing.assert_array_equal(x, kept_x)
-    np.testing.assert_array_equal(gradient, kept_gradient)
+    assert_array_equal(x, kept_x)
+    assert_array_equal(gradient, kept_gradient)
 
 
 def test_a_frozen_layer_passes_the_gradient_and_computes_none_for_itself(rng):
@@ -207,9 +211,9 @@ def test_a_frozen_layer_passes_the_gradient_and_computes_none_for_itself(rng):
     layer(x)
     layer.forward(x)
     expected = layer.backward(gradient).copy()
-    layer.kernel_gradient[...], layer.bias_gradient[...] = 7, 7
+    layer.bare.kernel_gradient[...], layer.bare.bias_gradient[...] = 7, 7
     layer.trainable = False
-    np.testing.assert_array_equal(layer.backward(gradient), expected)
+    assert_array_equal(layer.backward(gradient), expected)
     assert (layer.kernel_gradient == 7).all()
     assert (layer.bias_gradient == 7).all()
 
@@ -221,10 +225,10 @@ def test_the_lowest_layer_that_trains_returns_no_gradient(rng):
     layer.forward(x)
     layer.backward(gradient)
     expected = layer.kernel_gradient.copy()
-    layer.kernel_gradient[...] = 0
+    layer.bare.kernel_gradient[...] = 0
     layer.passes_gradient = False
     assert layer.backward(gradient) is None
-    np.testing.assert_array_equal(layer.kernel_gradient, expected)
+    assert_array_equal(layer.kernel_gradient, expected)
 
 
 # Flatten
@@ -236,7 +240,7 @@ def test_flatten_gives_keras_s_rows(keras, rng, shape, data_format):
     for dtype in ("uint8", "float32", "int32"):
         x = rng.integers(0, 255, shape).astype(dtype)
         expected = np.asarray(keras.layers.Flatten(data_format)(x))
-        np.testing.assert_array_equal(Flatten(data_format)(x), expected, strict=True)
+        assert_array_equal(Flatten(data_format)(x), expected, strict=True)
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
@@ -247,7 +251,7 @@ def test_flatten_s_backward_puts_each_gradient_back(rng, shape, data_format):
     gradient = rng.normal(size=layer(x).shape)
     expected = central_differences(lambda: (gradient * layer.forward(x)).sum(), x)
     layer.forward(x)
-    np.testing.assert_allclose(layer.backward(gradient), expected, rtol=1e-7, atol=1e-9)
+    assert_allclose(layer.backward(gradient), expected, rtol=1e-7, atol=1e-9)
 
 
 # Shapes
@@ -375,15 +379,15 @@ def test_weights_go_out_and_come_in_as_copies(rng):
     kernel, bias = layer.get_weights()
     assert (kernel.shape, bias.shape) == ((4, 3), (3,))
     new = [rng.normal(size=(4, 3)), rng.normal(size=3)]
-    live = layer.kernel
+    live = layer.bare.kernel
     layer.set_weights(new)
-    assert layer.kernel is live
+    assert layer.bare.kernel is live
     assert live.dtype == np.float32
-    np.testing.assert_array_equal(live, new[0].astype("float32"))
+    assert_array_equal(live, new[0].astype("float32"))
     new[0][...] = 0
     kernel[...] = 0
     layer.get_weights()[0][...] = 0
-    assert live.all()
+    assert layer.kernel.all()
 
 
 def test_building_by_hand_is_building(keras, rng):
@@ -393,7 +397,7 @@ def test_building_by_hand_is_building(keras, rng):
         layer.build((None, 4))
         assert layer.built
         layer.set_weights(weights)
-        np.testing.assert_allclose(np.asarray(layer(x)), x @ weights[0] + 1, rtol=1e-5, atol=1e-6)
+        assert_allclose(np.asarray(layer(x)), x @ weights[0] + 1, rtol=1e-5, atol=1e-6)
         assert len(layer.get_weights()) == 2
         assert layer.count_params() == 15
 
@@ -418,9 +422,9 @@ def test_a_layer_of_one_s_own_has_weights_that_train_and_weights_that_do_not():
             self.seen += len(x)
             return x + self.by
 
-    layer = Shift()
+    layer = through(Shift())
     assert layer.name == "shift"
-    np.testing.assert_array_equal(layer(np.zeros((2, 3), "float32")), np.ones((2, 3)))
+    assert_array_equal(layer(np.zeros((2, 3), "float32")), np.ones((2, 3)))
     assert [w.shape for w in layer.weights] == [(3,), ()]
     assert (layer.seen, layer.count_params()) == (2, 4)
     assert layer.by_gradient.shape == (3,)
@@ -515,7 +519,7 @@ def test_weights_that_do_not_fit_are_refused_in_keras_s_words_and_change_nothing
     before = ours.get_weights()
     assert words(ours.set_weights, weights).startswith(words(theirs.set_weights, weights))
     for kept, now in zip(before, ours.get_weights(), strict=True):
-        np.testing.assert_array_equal(now, kept)
+        assert_array_equal(now, kept)
 
 
 def test_counting_weights_that_are_not_there_is_refused_in_keras_s_words(keras):
@@ -550,4 +554,4 @@ def test_the_gradient_of_a_single_sample_is_what_it_adds_to_a_batch(rng):
         layer(x[n : n + 1])
         layer.backward(gradient[n : n + 1])
         each = each + layer.kernel_gradient
-    np.testing.assert_allclose(each, both, rtol=1e-12)
+    assert_allclose(each, both, rtol=1e-12)

@@ -7,13 +7,22 @@ import math
 
 import numpy as np
 import pytest
+from arrays import assert_allclose, assert_array_equal, put, through
 from gradients import central_differences
 
-import tinynet
-from tinynet import activations, losses
-from tinynet.layers import Dense, Flatten
-from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
-from tinynet.objective import Objective
+import tinynet as bare  # as it is; the rest of the file looks at it from the host
+
+pytestmark = pytest.mark.computes
+
+tinynet = through(bare)
+activations, losses = tinynet.activations, tinynet.losses
+Dense, Flatten, Objective = (
+    tinynet.layers.Dense,
+    tinynet.layers.Flatten,
+    tinynet.objective.Objective,
+)
+CategoricalCrossentropy = losses.CategoricalCrossentropy
+SparseCategoricalCrossentropy = losses.SparseCategoricalCrossentropy
 
 CLASSES = 5
 MEANS = ["sum_over_batch_size", "mean", "mean_with_sample_weight"]
@@ -78,7 +87,7 @@ def test_values_are_keras_s(keras, data, kind, reduction, from_logits, weighted)
     value = make(tinynet, kind, **arguments)(y, outputs, sample_weight=weights)
     assert value.dtype == np.float32
     assert value.shape == expected.shape
-    np.testing.assert_allclose(value, np.asarray(expected), rtol=1e-6, atol=2e-7)
+    assert_allclose(value, np.asarray(expected), rtol=1e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("reduction", [*MEANS, "sum"])
@@ -101,7 +110,7 @@ def test_one_weight_may_count_for_all_samples(keras, rng, reduction):
     ours = CategoricalCrossentropy(reduction=reduction)
     expected = np.asarray(theirs(data.one_hot, data.rows, sample_weight=2.5))
     value = ours(data.one_hot, data.rows, sample_weight=2.5)
-    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert_allclose(value, expected, rtol=1e-6)
 
 
 def test_one_weight_counts_for_all_times_of_a_sample(rng):
@@ -134,7 +143,7 @@ def test_the_functions_give_one_value_for_each_sample(keras, data, from_logits):
         expected = np.asarray(getattr(keras.losses, name)(y, outputs, **arguments))
         values = getattr(losses, name)(y, outputs, **arguments)
         assert values.shape == expected.shape == data.labels.shape
-        np.testing.assert_allclose(values, expected, rtol=1e-6, atol=2e-7)
+        assert_allclose(values, expected, rtol=1e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
@@ -155,7 +164,7 @@ def test_labels_of_every_kind_mean_what_they_mean_to_keras(keras, rng, labels, f
         labels, outputs, from_logits=from_logits
     )
     values = losses.sparse_categorical_crossentropy(labels, outputs, from_logits=from_logits)
-    np.testing.assert_allclose(values, np.asarray(expected), rtol=1e-6, atol=2e-7)
+    assert_allclose(values, np.asarray(expected), rtol=1e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("label", [-1, 5, 255])
@@ -164,7 +173,7 @@ def test_a_label_out_of_range_contributes_nothing(rng, label):
     labels = np.full(3, label)
     loss = SparseCategoricalCrossentropy()
     assert loss(labels, data.rows) == 0
-    np.testing.assert_array_equal(loss.backward(labels, data.rows), 0)
+    assert_array_equal(loss.backward(labels, data.rows), 0)
 
 
 def test_the_best_and_the_worst_loss_are_set_by_the_clipping(keras):
@@ -173,8 +182,8 @@ def test_the_best_and_the_worst_loss_are_set_by_the_clipping(keras):
     for library in (keras, tinynet):
         best = np.asarray(library.losses.categorical_crossentropy(right, right))
         worst = np.asarray(library.losses.categorical_crossentropy(right, wrong))
-        np.testing.assert_allclose(best, 1.1920929e-07, rtol=1e-6)
-        np.testing.assert_allclose(worst, 16.118096, rtol=1e-6)
+        assert_allclose(best, 1.1920929e-07, rtol=1e-6)
+        assert_allclose(worst, 16.118096, rtol=1e-6)
 
 
 def test_only_the_ratio_of_probabilities_counts(rng):
@@ -182,7 +191,7 @@ def test_only_the_ratio_of_probabilities_counts(rng):
     values = losses.categorical_crossentropy(data.one_hot, data.p)
     for factor in (1e-6, 3.0, 1e6):
         scaled = losses.categorical_crossentropy(data.one_hot, data.p * np.float32(factor))
-        np.testing.assert_allclose(scaled, values, rtol=1e-6, atol=2e-7)
+        assert_allclose(scaled, values, rtol=1e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("size", [20, 200, 1e4, 1e30])
@@ -191,13 +200,13 @@ def test_logits_of_any_size_are_handled_as_keras_handles_them(keras, rng, size):
     y = np.eye(CLASSES)[rng.integers(CLASSES, size=50)]
     expected = keras.losses.categorical_crossentropy(y, z, from_logits=True)
     values = losses.categorical_crossentropy(y, z, from_logits=True)
-    np.testing.assert_allclose(values, np.asarray(expected), rtol=1e-6, atol=2e-7)
+    assert_allclose(values, np.asarray(expected), rtol=1e-6, atol=2e-7)
 
 
 def test_lists_will_do():
     value = losses.categorical_crossentropy([[0, 1]], [[1, 3]])
     assert value.dtype == np.float32
-    np.testing.assert_allclose(value, -math.log(0.75), rtol=1e-6)
+    assert_allclose(value, -math.log(0.75), rtol=1e-6)
 
 
 # The gradient of each sample's loss
@@ -209,7 +218,7 @@ def test_backward_is_the_derivative_by_central_differences(precise, kind, from_l
     loss = make(tinynet, kind, from_logits=from_logits)
     y, outputs = precise.targets(kind), precise.outputs(from_logits)
     expected = central_differences(lambda: loss.call(y, outputs).sum(), outputs)
-    np.testing.assert_allclose(loss.backward(y, outputs), expected, rtol=1e-7, atol=1e-9)
+    assert_allclose(loss.backward(y, outputs), expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
@@ -223,7 +232,7 @@ def test_backward_is_jax_s_gradient_of_keras_s_loss(keras, rng, kind, from_logit
     expected = np.asarray(jax.grad(lambda p: theirs(y, p))(outputs))
     gradient = make(tinynet, kind, from_logits=from_logits).backward(y, outputs)
     assert gradient.dtype == np.float32
-    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
+    assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_targets_need_not_sum_to_one(precise, rng):
@@ -231,7 +240,7 @@ def test_targets_need_not_sum_to_one(precise, rng):
     for from_logits in (False, True):
         loss, outputs = CategoricalCrossentropy(from_logits), precise.outputs(from_logits)
         expected = central_differences(lambda: loss.call(y, outputs).sum(), outputs)  # noqa: B023
-        np.testing.assert_allclose(loss.backward(y, outputs), expected, rtol=1e-7, atol=1e-9)
+        assert_allclose(loss.backward(y, outputs), expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("true_p", [0, 1e-8, 0.99e-7, 1.01e-7, 1e-6, 0.5, 1 - 1e-6, 1 - 1e-8, 1])
@@ -242,7 +251,7 @@ def test_beyond_the_clipping_the_gradient_is_exactly_zero(keras, true_p):
     p = np.array([[1 - true_p, true_p, 0]], "float32")
     expected = jax.grad(lambda p: keras.losses.CategoricalCrossentropy()(y, p))(p)
     gradient = CategoricalCrossentropy().backward(y, p)
-    np.testing.assert_allclose(gradient, np.asarray(expected), rtol=1e-5, atol=1e-6)
+    assert_allclose(gradient, np.asarray(expected), rtol=1e-5, atol=1e-6)
     inside = 1e-7 <= np.float32(true_p) <= np.float32(1 - 1e-7)
     assert gradient.any() == inside
 
@@ -296,7 +305,7 @@ def test_the_fused_step_equals_the_general_one(precise, loss, kind, weighted):
         by_weight = loss.reduction == "mean_with_sample_weight" and weighted
         each /= weights.sum() if by_weight else precise.labels.size
     general = activations.softmax_backward(each, p)
-    np.testing.assert_allclose(objective.backward(), general, rtol=0, atol=1e-12)
+    assert_allclose(objective.backward(), general, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -309,10 +318,10 @@ def test_the_fused_gradient_is_that_of_the_reported_loss(precise, loss, kind, we
     gradient = objective.backward()
 
     def value():
-        p = activations.softmax(z, log=layer.log_probabilities)
+        p = bare.activations.softmax(put(z), log=layer.bare.log_probabilities)
         return objective.forward(y, p, weights)
 
-    np.testing.assert_allclose(gradient, central_differences(value, z), rtol=1e-7, atol=1e-9)
+    assert_allclose(gradient, central_differences(value, z), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -334,10 +343,10 @@ def test_other_pairs_are_not_fused_and_just_as_right(
     expected = central_differences(
         lambda: objective.forward(precise.one_hot, outputs, weights), outputs
     )
-    np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
+    assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
 
 
-class SquaredError(losses.Loss):
+class SquaredError(bare.losses.Loss):
     """A loss of one's own: one value for a sample, however many axes its outputs have."""
 
     def call(self, y_true, y_pred):
@@ -353,17 +362,17 @@ class SquaredError(losses.Loss):
 def test_a_loss_of_one_s_own_is_weighted_by_sample(rng, shape, weighted):
     y, outputs = rng.normal(size=shape), rng.normal(size=shape)
     weights = rng.uniform(size=4) if weighted else None
-    objective = Objective(SquaredError(), Flatten())
+    objective = Objective(through(SquaredError()), Flatten())
     value = objective.forward(y, outputs, weights)
     each = ((outputs - y) ** 2).reshape(4, -1).sum(axis=-1) * (1 if weights is None else weights)
     assert value == pytest.approx(each.mean(), rel=1e-12)
     gradient = objective.backward()
     expected = central_differences(lambda: objective.forward(y, outputs, weights), outputs)
-    np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
+    assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
 
 
 def test_a_loss_that_changes_cross_entropy_is_not_taken_for_it(precise):
-    class Doubled(CategoricalCrossentropy):
+    class Doubled(bare.losses.CategoricalCrossentropy):
         def call(self, y_true, y_pred):
             return 2 * super().call(y_true, y_pred)
 
@@ -379,11 +388,11 @@ def test_a_loss_that_changes_cross_entropy_is_not_taken_for_it(precise):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_what_a_loss_returned_is_not_changed(rng, weighted):
     y, outputs, weights = (rng.normal(size=shape) for shape in ((4, 5), (4, 5), 4))
-    loss = SquaredError()
+    loss = through(SquaredError())
     objective = Objective(loss, Flatten())
     objective.forward(y, outputs, weights if weighted else None)
     objective.backward()
-    np.testing.assert_array_equal(loss.returned, 2 * (outputs - y))
+    assert_array_equal(loss.returned, 2 * (outputs - y))
 
 
 def test_on_saturated_logits_the_fused_loss_still_teaches(keras):
@@ -393,17 +402,17 @@ def test_on_saturated_logits_the_fused_loss_still_teaches(keras):
     layer(x)
     layer.set_weights([[[200, -200]], [0, 0]])
     p = layer.forward(x)
-    np.testing.assert_array_equal(p, [[1, 0]])
+    assert_array_equal(p, [[1, 0]])
     y = np.array([[0, 1]], "float32")
 
     objective = Objective(CategoricalCrossentropy(), layer)
     assert objective.forward(y, p) == 400
-    np.testing.assert_array_equal(objective.backward(), [[1, -1]])
+    assert_array_equal(objective.backward(), [[1, -1]])
 
     loss = CategoricalCrossentropy()
     assert loss(y, p) == pytest.approx(16.118, rel=1e-5)
     assert loss(y, p) == float(keras.losses.CategoricalCrossentropy()(y, p))
-    np.testing.assert_array_equal(loss.backward(y, p), 0)
+    assert_array_equal(loss.backward(y, p), 0)
 
 
 # Names, configurations, mistakes
@@ -422,6 +431,7 @@ def test_on_saturated_logits_the_fused_loss_still_teaches(keras):
     ],
 )
 def test_the_configuration_is_keras_s_and_makes_the_same_loss(keras, name, arguments):
+    losses = bare.losses
     ours, theirs = getattr(losses, name)(**arguments), getattr(keras.losses, name)(**arguments)
     assert ours.get_config() == theirs.get_config()
     assert type(ours).from_config(theirs.get_config()).get_config() == theirs.get_config()
@@ -435,15 +445,15 @@ def test_the_configuration_is_keras_s_and_makes_the_same_loss(keras, name, argum
     [
         "categorical_crossentropy",
         "CategoricalCrossentropy",
-        CategoricalCrossentropy,
-        CategoricalCrossentropy(),
-        losses.categorical_crossentropy,
+        bare.losses.CategoricalCrossentropy,
+        bare.losses.CategoricalCrossentropy(),
+        bare.losses.categorical_crossentropy,
         {"class_name": "CategoricalCrossentropy", "config": {}},
     ],
 )
 def test_a_loss_can_be_given_in_keras_s_ways(identifier):
-    loss = losses.as_loss(identifier)
-    assert type(loss) is CategoricalCrossentropy
+    loss = bare.losses.as_loss(identifier)
+    assert type(loss) is bare.losses.CategoricalCrossentropy
     assert loss.get_config() == CategoricalCrossentropy().get_config()
 
 
@@ -511,8 +521,8 @@ def test_neither_targets_nor_outputs_are_changed(data):
             loss = make(tinynet, kind, from_logits=from_logits)
             loss(y, outputs, sample_weight=data.weights)
             loss.backward(y, outputs)
-            np.testing.assert_array_equal(y, kept_y)
-            np.testing.assert_array_equal(outputs, kept_outputs)
+            assert_array_equal(y, kept_y)
+            assert_array_equal(outputs, kept_outputs)
 
 
 @pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [2.0, 1.0]])
@@ -530,7 +540,7 @@ def test_a_mean_by_weights_that_sum_to_nothing_is_nothing(keras, weights):
 
 
 def test_a_layer_with_a_forward_of_its_own_is_not_fused():
-    class Mixed(Dense):
+    class Mixed(bare.layers.Dense):
         def forward(self, x, training=False):
             return 0.9 * super().forward(x, training) + 0.1 / self.units
 

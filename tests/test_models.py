@@ -18,10 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arrays import address, array_equal, look, shares_memory
 
 import tinynet
 from tinynet import Input, Sequential, layers
 from tinynet.callbacks import Callback
+
+pytestmark = pytest.mark.computes
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(10, 4)).astype("float32")
@@ -279,7 +282,7 @@ def test_add_and_pop_leave_what_keras_leaves(keras):
         log = [popped.name, popped.built, model.built, model.output_shape, model.count_params()]
         model.add(dense(3, name="c", use_bias=False))
         log += [model.built, model.output_shape, model.count_params(), len(model.weights)]
-        assert np.array_equal(model.layers[0].get_weights()[0], kept[0])
+        assert array_equal(model.layers[0].get_weights()[0], kept[0])
         model.pop(), model.pop()
         log += [model.built, model.layers, model.weights]
         model.add(dense(5, name="d"))
@@ -383,10 +386,6 @@ def test_repr_is_keras_s(keras):
 # Weights, and the one vector that they lie in
 
 
-def address(array):
-    return array.__array_interface__["data"][0]
-
-
 def assert_one_vector(model):
     """Every kernel and bias is a view into `flat`, in `get_weights` order; gradients likewise."""
     names = [
@@ -406,7 +405,7 @@ def assert_one_vector(model):
             assert part.flags.c_contiguous
             start += part.nbytes
         assert start == address(vector) + vector.nbytes
-    assert np.array_equal(model.flat, np.concatenate([w.ravel() for w in model.get_weights()]))
+    assert array_equal(model.flat, np.concatenate([w.ravel() for w in model.get_weights()]))
 
 
 def fitted(model):
@@ -459,35 +458,35 @@ def test_weights_are_views_into_one_vector(state):
     before = model.get_weights()
     model.flat += 1
     for old, new in zip(before, model.get_weights(), strict=True):
-        assert np.array_equal(old + np.float32(1), new)
+        assert array_equal(old + np.float32(1), new)
 
 
 def test_get_weights_copies_and_weights_are_live():
     model = compiled(tinynet)
     copies, live = model.get_weights(), model.weights
     for ours, start in zip(copies, START, strict=True):
-        assert np.array_equal(ours, start)
+        assert array_equal(ours, start)
         assert type(ours) is np.ndarray
         assert ours.base is None
     copies[0][:] = 99
-    assert np.array_equal(model.get_weights()[0], START[0])
+    assert array_equal(model.get_weights()[0], START[0])
     fitted(model)
     for weight, now in zip(live, model.get_weights(), strict=True):
-        assert np.array_equal(weight, now)
-    assert not np.array_equal(live[0], START[0])
+        assert array_equal(weight, now)
+    assert not array_equal(live[0], START[0])
     model.set_weights(START)
-    assert np.array_equal(live[0], START[0])
+    assert array_equal(live[0], START[0])
     given = [weight.copy() for weight in START]
     model.set_weights(given)
     given[0][:] = 99  # is not the model's afterwards
-    assert np.array_equal(live[0], START[0])
+    assert array_equal(live[0], START[0])
 
 
 def test_set_weights_takes_lists_and_other_types():
     model = stack(tinynet)
     model.set_weights([weight.astype("float64").tolist() for weight in START])
     assert [weight.dtype for weight in model.weights] == [np.float32] * 4
-    assert np.array_equal(model.get_weights()[2], START[2])
+    assert array_equal(model.get_weights()[2], START[2])
 
 
 @pytest.mark.parametrize(
@@ -532,7 +531,7 @@ def test_a_copy_goes_on_as_the_original_would_and_leaves_it_alone(clone, state):
     assert training_bits(model, shuffle=False) == goes_on
     assert_one_vector(twin)
     assert_one_vector(model)
-    assert not np.shares_memory(model.flat, twin.flat)
+    assert not shares_memory(model.flat, twin.flat)
 
 
 def test_an_array_put_in_a_weight_s_place_is_refused_with_what_to_write():
@@ -557,7 +556,7 @@ def test_a_copy_made_in_the_middle_of_fit_disturbs_nothing():
     watched = compiled(tinynet)
     assert training_bits(watched, shuffle=False, callbacks=[Keep()]) == plain
     assert all(map(np.array_equal, copies[-1].get_weights(), watched.get_weights()))
-    assert not np.array_equal(copies[0].get_weights()[0], copies[1].get_weights()[0])
+    assert not array_equal(copies[0].get_weights()[0], copies[1].get_weights()[0])
 
 
 # Two models, one layer
@@ -570,9 +569,9 @@ def test_a_second_model_of_the_same_layers_predicts_with_live_weights():
     longer = Sequential([Input((4,)), *owner.layers, layers.Dense(2)])
     for _ in range(2):
         fitted(owner)
-        assert np.array_equal(borrower.predict(X, verbose=0), owner.predict(X, verbose=0))
+        assert array_equal(borrower.predict(X, verbose=0), owner.predict(X, verbose=0))
         hidden = owner.layers[0](X)
-        assert np.array_equal(head.predict(X, verbose=0), hidden)
+        assert array_equal(head.predict(X, verbose=0), hidden)
         assert longer.predict(X, verbose=0).shape == (10, 2)
     assert_one_vector(owner)
 
@@ -620,7 +619,7 @@ def test_a_popped_layer_is_free_for_another_model():
     second.compile("adam", "categorical_crossentropy")
     assert_one_vector(first)
     assert_one_vector(second)
-    assert np.array_equal(second.get_weights()[0], weights[0])
+    assert array_equal(second.get_weights()[0], weights[0])
     second.fit(X.repeat(2, axis=1)[:, :5], Y, verbose=0)
     assert_one_vector(second)
 
@@ -650,7 +649,7 @@ def test_frozen_layers_train_as_in_keras(keras, frozen):
         ours.fit(X, Y, **arguments).history["loss"], theirs.fit(X, Y, **arguments).history["loss"]
     )
     assert_same_state(ours, theirs)
-    stood_still = [np.array_equal(a, b) for a, b in zip(ours.get_weights(), start, strict=True)]
+    stood_still = [array_equal(a, b) for a, b in zip(ours.get_weights(), start, strict=True)]
     assert stood_still == [layer in frozen for layer in (0, 0, 1, 1, 2, 2)]
     assert len(ours.trainable_weights) == 4
     assert len(ours.non_trainable_weights) == 2
@@ -953,9 +952,9 @@ def test_predict_works_uncompiled_and_returns_an_array_of_its_own():
     again = [array.copy() for array in (called, layer)]
     model.predict(-X, batch_size=3, verbose=0)
     model(-X), model.layers[0](-X)
-    assert np.array_equal(outputs, kept)
-    assert np.array_equal(called, again[0])
-    assert np.array_equal(layer, again[1])
+    assert array_equal(outputs, kept)
+    assert array_equal(called, again[0])
+    assert array_equal(layer, again[1])
     outputs[:] = called[:] = 0  # writes to nothing that the model uses
     close(model(X), kept)
 
@@ -1100,7 +1099,7 @@ def test_nothing_draws_from_the_global_generators():
     model.evaluate(X, Y, verbose=0), model.predict(X, verbose=0), model(X)
     Sequential.from_config(model.get_config())
     for old, new in zip(before, np.random.get_state(), strict=True):  # noqa: NPY002
-        assert np.array_equal(old, new)
+        assert array_equal(old, new)
     assert random.getstate() == before_python
 
 
@@ -1120,7 +1119,7 @@ def test_shuffling_is_the_default_and_draws_a_new_order_each_epoch():
     forward = layer.forward
 
     def spy(x, training=False):
-        orders.append([int(np.flatnonzero((row == X).all(axis=1))[0]) for row in x])
+        orders.append([int(np.flatnonzero((row == X).all(axis=1))[0]) for row in look(x)])
         return forward(x, training)
 
     layer.forward = spy
@@ -1186,7 +1185,7 @@ def test_arrays_of_any_layout_train_alike_and_are_left_alone(form, x_type, spars
         results.append((bits, looked, on_batch, outputs.tobytes(), model(x).tobytes()))
     assert results[0] == results[1]
     for array, original in zip(given, plain, strict=True):
-        assert np.array_equal(array, original)
+        assert array_equal(array, original)
 
 
 def test_single_numbers_for_samples_are_taken_as_a_column():
@@ -1240,6 +1239,7 @@ class AllocationWatch(Callback):
         return self.look
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("batch_size", [32, 1024])
 def test_a_step_allocates_nothing_once_training_is_under_way(batch_size, shuffle):

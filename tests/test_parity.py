@@ -12,8 +12,11 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from arrays import assert_allclose, put
 
 import tinynet
+
+pytestmark = pytest.mark.computes
 
 
 def tutorial_model(library):
@@ -61,7 +64,7 @@ def agree(theirs, ours, tolerance=1e-6):
     assert list(theirs.history) == list(ours.history)
     assert theirs.epoch == ours.epoch
     for name, values in theirs.history.items():
-        np.testing.assert_allclose(ours.history[name], values, rtol=0, atol=tolerance, err_msg=name)
+        assert_allclose(ours.history[name], values, rtol=0, atol=tolerance, err_msg=name)
 
 
 @pytest.fixture
@@ -142,7 +145,7 @@ def test_a_second_fit_goes_on_where_the_first_ended(keras, data):
     for expected, received in zip(
         theirs.optimizer.variables, ours.optimizer.variables, strict=True
     ):
-        np.testing.assert_allclose(received, np.asarray(expected), rtol=2e-5, atol=1e-9)
+        assert_allclose(received, np.asarray(expected), rtol=2e-5, atol=1e-9)
 
 
 def test_evaluate_and_predict_after_training(keras, data):
@@ -150,12 +153,10 @@ def test_evaluate_and_predict_after_training(keras, data):
     theirs, ours = pair(keras, small_model)
     for model in (theirs, ours):
         model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
-    np.testing.assert_allclose(
+    assert_allclose(
         ours.evaluate(x, y, verbose=0), theirs.evaluate(x, y, verbose=0), rtol=0, atol=1e-6
     )
-    np.testing.assert_allclose(
-        ours.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=0, atol=1e-6
-    )
+    assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=0, atol=1e-6)
 
 
 def test_every_gradient_of_the_tutorial_s_model(keras, mnist):
@@ -173,7 +174,7 @@ def test_every_gradient_of_the_tutorial_s_model(keras, mnist):
 
     expected = jax.grad(loss)([v.value for v in theirs.trainable_variables])
     ours.start_training((32, 28, 28))
-    ours.objective.forward(y, ours.forward(x, training=True))
+    ours.objective.forward(put(y), ours.forward(put(x), training=True))
     ours.backward(ours.objective.backward())
     received = [
         gradient
@@ -181,7 +182,7 @@ def test_every_gradient_of_the_tutorial_s_model(keras, mnist):
         for gradient in (layer.kernel_gradient, layer.bias_gradient)
     ]
     for theirs_g, ours_g in zip(expected, received, strict=True):
-        np.testing.assert_allclose(ours_g, np.asarray(theirs_g), rtol=1e-5, atol=3e-8)
+        assert_allclose(ours_g, np.asarray(theirs_g), rtol=1e-5, atol=3e-8)
 
 
 ACTIVATIONS = st.sampled_from(["sigmoid", "tanh", "relu", "linear"])
@@ -234,6 +235,4 @@ def test_any_small_network_three_epochs(
     expected, received = theirs.fit(x, y, **how), ours.fit(x, y, **how)
     assert ours.predict(x, verbose=0).min() > 1e-6
     assert distance(theirs, ours) <= 3e-5  # a gradient near Adam's ε magnifies rounding
-    np.testing.assert_allclose(
-        received.history["loss"], expected.history["loss"], rtol=0, atol=2e-6
-    )
+    assert_allclose(received.history["loss"], expected.history["loss"], rtol=0, atol=2e-6)

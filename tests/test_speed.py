@@ -8,11 +8,14 @@ import sys
 
 import numpy as np
 import pytest
+from arrays import assert_allclose, assert_array_equal
 
 import tinynet
 from tinynet import evaluation, losses, metrics
 from tinynet.callbacks import Callback
 from tinynet.layers import Dense
+
+pytestmark = pytest.mark.computes
 
 SAMPLES, CLASSES = 1100, 4
 
@@ -194,16 +197,17 @@ def over_the_batch(z, out=None):
 
 
 @pytest.mark.parametrize(
-    ("layer", "expected"),
+    ("make", "expected"),
     [
-        (BatchNorm(), ONE_BY_ONE),
-        (Shift(), TOGETHER),
-        (CountedDense(3, activation=over_the_batch), ONE_BY_ONE),
-        (CentredDense(3), ONE_BY_ONE),
-        (CountedDense(3, activation="relu"), TOGETHER),
+        (BatchNorm, ONE_BY_ONE),
+        (Shift, TOGETHER),
+        (lambda: CountedDense(3, activation=over_the_batch), ONE_BY_ONE),
+        (lambda: CentredDense(3), ONE_BY_ONE),
+        (lambda: CountedDense(3, activation="relu"), TOGETHER),
     ],
 )
-def test_layers_that_may_look_at_the_batch_get_their_batch(samples, layer, expected):
+def test_layers_that_may_look_at_the_batch_get_their_batch(samples, make, expected):
+    layer = make()
     model = tinynet.Sequential([tinynet.Input((6,)), layer, Dense(CLASSES, "softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.evaluate(*samples, verbose=0)
@@ -211,7 +215,7 @@ def test_layers_that_may_look_at_the_batch_get_their_batch(samples, layer, expec
     layer.seen = []
     outputs = model.predict(samples[0], verbose=0)
     assert layer.seen == expected
-    np.testing.assert_allclose(outputs[32:64], model(samples[0][32:64]), rtol=1e-5)
+    assert_allclose(outputs[32:64], model(samples[0][32:64]), rtol=1e-5)
 
 
 def test_predict_takes_small_batches_together_and_says_the_same(model, samples):
@@ -220,10 +224,10 @@ def test_predict_takes_small_batches_together_and_says_the_same(model, samples):
     assert model.layers[0].seen == TOGETHER
     watch = OnPredictBatch()
     each = model.predict(x, verbose=0, callbacks=[watch])
-    np.testing.assert_allclose(merged, each, rtol=1e-5)
-    np.testing.assert_array_equal(np.concatenate(watch.batches), each)
+    assert_allclose(merged, each, rtol=1e-5)
+    assert_array_equal(np.concatenate(watch.batches), each)
     assert [len(batch) for batch in watch.batches] == ONE_BY_ONE
-    np.testing.assert_array_equal(model.predict(x, verbose=0, steps=20), merged[:640])
+    assert_array_equal(model.predict(x, verbose=0, steps=20), merged[:640])
 
 
 def test_training_never_takes_batches_together(model, samples):

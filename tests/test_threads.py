@@ -133,6 +133,6 @@ def test_an_error_lifts_the_limit_too():
 
 def test_rows_of_every_axis_count():
     model = tinynet.Sequential([tinynet.Input((5, 3)), Dense(7), tinynet.layers.Flatten()])
-    assert model.multiplications(2) == 2 * 5 * 3 * 7
+    assert threads.multiplications(model.layers, 2) == 2 * 5 * 3 * 7
     model.add(Dense(100))
-    assert model.multiplications(2) == 2 * 35 * 100
+    assert threads.multiplications(model.layers, 2) == 2 * 35 * 100

@@ -7,9 +7,12 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from arrays import assert_array_equal
 
 import tinynet
 from tinynet.utils import set_random_seed, to_categorical
+
+pytestmark = pytest.mark.computes
 
 # to_categorical
 
@@ -43,7 +46,7 @@ from tinynet.utils import set_random_seed, to_categorical
 )
 def test_rows_are_keras_s(keras, labels, classes):
     expected = keras.utils.to_categorical(labels, classes)
-    np.testing.assert_array_equal(to_categorical(labels, classes), expected, strict=True)
+    assert_array_equal(to_categorical(labels, classes), expected, strict=True)
 
 
 @hypothesis.settings(deadline=None)
@@ -57,13 +60,13 @@ def test_rows_are_keras_s(keras, labels, classes):
 )
 def test_rows_are_keras_s_whatever_the_shape(keras, labels, classes):
     expected = keras.utils.to_categorical(labels, classes)
-    np.testing.assert_array_equal(to_categorical(labels, classes), expected, strict=True)
+    assert_array_equal(to_categorical(labels, classes), expected, strict=True)
 
 
 def test_labels_are_left_as_they_are():
     labels = np.array([[2], [0]])
     to_categorical(labels)
-    np.testing.assert_array_equal(labels, [[2], [0]], strict=True)
+    assert_array_equal(labels, [[2], [0]], strict=True)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +113,8 @@ def test_the_seed_decides_the_weights_of_models_made_afterwards():
     set_random_seed(3)
     again, further = model_weights(), model_weights()
     for kernel in (0, 2):
-        np.testing.assert_array_equal(first[kernel], again[kernel])
-        np.testing.assert_array_equal(second[kernel], further[kernel])
+        assert_array_equal(first[kernel], again[kernel])
+        assert_array_equal(second[kernel], further[kernel])
         assert not np.any(first[kernel] == second[kernel])
     set_random_seed(4)
     assert not np.any(model_weights()[0] == first[0])
@@ -148,7 +151,7 @@ def test_every_number_of_32_bits_is_a_seed(seed):
     set_random_seed(seed)
     first = model_weights()[0]
     set_random_seed(int(seed))
-    np.testing.assert_array_equal(model_weights()[0], first)
+    assert_array_equal(model_weights()[0], first)
 
 
 @pytest.mark.parametrize("wrong", [-1, 2**32])

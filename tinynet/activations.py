@@ -47,8 +47,8 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
 
     Source: https://keras.io/api/layers/activations/#sigmoid-function
     """
-    xp = backend.xp
     z = backend.as_float(x)
+    xp = backend.of(z)
     a = xp.negative(z, out=_place(z, out))
     with backend.ignore_overflow():  # e⁻ᶻ = inf below z ≈ -88, and 1 / inf = 0 is right
         xp.exp(a, out=a)
@@ -59,7 +59,7 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
 @backward_of(sigmoid)
 def sigmoid_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
     """σ′(z) = e⁻ᶻ / (1 + e⁻ᶻ)² = a (1 − a)."""
-    xp = backend.xp
+    xp = backend.of(a)
     slope = xp.subtract(1, a, out=_place(a, out))
     slope *= a
     slope *= gradient
@@ -72,13 +72,13 @@ def tanh(x: Array, out: Array | None = None) -> Array:
     Source: https://keras.io/api/layers/activations/#tanh-function
     """
     z = backend.as_float(x)
-    return backend.xp.tanh(z, out=_place(z, out))
+    return backend.of(z).tanh(z, out=_place(z, out))
 
 
 @backward_of(tanh)
 def tanh_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
     """tanh′(z) = 1 − a²."""
-    xp = backend.xp
+    xp = backend.of(a)
     slope = xp.multiply(a, a, out=_place(a, out))
     xp.subtract(1, slope, out=slope)
     slope *= gradient
@@ -91,13 +91,13 @@ def relu(x: Array, out: Array | None = None) -> Array:
     Source: https://keras.io/api/layers/activations/#relu-function
     """
     z = backend.as_float(x)
-    return backend.xp.maximum(z, 0, out=_place(z, out))
+    return backend.of(z).maximum(z, 0, out=_place(z, out))
 
 
 @backward_of(relu)
 def relu_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
     """1 where z > 0, else 0 (also at z = 0, as in Keras): the sign of a, which is never below 0."""
-    slope = backend.xp.sign(a, out=_place(a, out))
+    slope = backend.of(a).sign(a, out=_place(a, out))
     slope *= gradient
     return slope
 
@@ -114,8 +114,8 @@ def softmax(x: Array, axis: int = -1, out: Array | None = None, log: Array | Non
 
     Source: https://keras.io/api/layers/activations/#softmax-function
     """
-    xp = backend.xp
     z = backend.as_float(x)
+    xp = backend.of(z)
     out = _place(z, out)
     shifted = xp.subtract(z, z.max(axis=axis, keepdims=True), out=out if log is None else log)
     p = xp.exp(shifted, out=out)
@@ -133,7 +133,7 @@ def softmax_backward(gradient: Array, a: Array, out: Array | None = None) -> Arr
     Summed over k, with gₖ = ∂L/∂pₖ arriving: ∂L/∂zⱼ = pⱼ (gⱼ − Σₖ gₖ pₖ), along the last axis.
     """
     mean = (gradient * a).sum(axis=-1, keepdims=True)
-    dz = backend.xp.subtract(gradient, mean, out=_place(a, out))
+    dz = backend.of(a).subtract(gradient, mean, out=_place(a, out))
     dz *= a
     return dz
 
@@ -144,13 +144,13 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
     Source: https://keras.io/api/layers/activations/#logsoftmax-function
     """
     z = backend.as_float(x)
-    log = backend.xp.empty_like(z)
+    log = backend.of(z).empty_like(z)
     softmax(z, axis, log=log)
     return log
 
 
 def _place(like: Array, out: Array | None) -> Array:
-    return backend.xp.empty_like(like) if out is None else out
+    return backend.of(like).empty_like(like) if out is None else out
 
 
 def _copy(array: Array, out: Array) -> Array:

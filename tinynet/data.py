@@ -1,20 +1,36 @@
 """The caller's arrays, cut into batches: in order or shuffled, converted as they are handed out.
 
-Nothing is converted, copied or looked through as a whole. Images stay the bytes they are, a file
-mapped into memory stays on disk, and only the batch at hand becomes float32, in the same buffers
-at every step.
+On the host nothing is converted, copied or looked through as a whole. Images stay the bytes they
+are, a file mapped into memory stays on disk, and only the batch at hand becomes float32, in the
+same buffers at every step.
+
+To a GPU the way is long and every operation, however small, costs the host some microseconds. So
+the data go there once if they fit, again as the bytes they are; their order follows, once an epoch;
+and rows are gathered and converted for many batches at a time, of which each batch is then a view.
 """
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinynet import backend, config
 from tinynet.backend import Array
 
-Batch = tuple[Array, Array | None, Array | None]
+# What is gathered on a GPU at a time. For MNIST that is some 160 batches of 32.
+BLOCK_BYTES = 16_000_000
+
+
+class Batch(NamedTuple):
+    """What a step sees; `classes` are the class numbers of one-hot targets, where known."""
+
+    x: Array
+    y: Array = None
+    sample_weight: Array = None
+    classes: Array = None
+
+
 Samples = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # x, y, sample_weight
 
 
@@ -25,17 +41,16 @@ class Rows:
         self.source = np.asarray(source)  # of a memmap, a plain view
         self.dtype = np.dtype(dtype)
         self._converts = self.source.dtype != self.dtype
+        # Bytes go to a GPU as bytes; floats in the type they will have there.
+        floats = self.source.dtype.kind == "f"
+        self._sent_as = self.dtype if floats else self.source.dtype.newbyteorder("=")
+        self._loaded: Array = None  # all rows on the GPU
         self._gathered = np.empty((0, *self.source.shape[1:]), self.source.dtype)
         self._converted = np.empty((0, *self.source.shape[1:]), self.dtype)
 
     def take(self, rows: slice | np.ndarray) -> Array:
-        """The rows in a range, or at given places in the given order."""
-        if isinstance(rows, slice):
-            part = self.source[rows]
-        else:
-            if len(self._gathered) < len(rows):
-                self._gathered = np.empty((len(rows), *self.source.shape[1:]), self.source.dtype)
-            part = backend.take_rows(self.source, rows, out=self._gathered[: len(rows)])
+        """The rows in a range, or at given places in the given order, on the host."""
+        part = self._rows(rows)
         if not self._converts and part.flags.c_contiguous:
             return part
         if len(self._converted) < len(part):
@@ -43,6 +58,41 @@ class Rows:
         converted = self._converted[: len(part)]
         converted[...] = part
         return converted
+
+    def _rows(self, rows: slice | np.ndarray) -> np.ndarray:
+        if isinstance(rows, slice):
+            return self.source[rows]
+        if len(self._gathered) < len(rows):
+            self._gathered = np.empty((len(rows), *self.source.shape[1:]), self.source.dtype)
+        return backend.take_rows(self.source, rows, out=self._gathered[: len(rows)])
+
+    @property
+    def bytes_on_device(self) -> int:
+        """What all rows would take on a GPU."""
+        return self.source.size * self._sent_as.itemsize
+
+    def load(self) -> None:
+        """Send all rows to the GPU in use."""
+        self._loaded = self._send(self.source)
+
+    def take_on_device(self, rows: slice | Array) -> Array:
+        """The same as `take` on the GPU in use: from there where they are loaded, else sent now."""
+        if self._loaded is None:
+            part = self._send(self._rows(rows))
+        elif isinstance(rows, slice):
+            part = self._loaded[rows]
+        else:
+            part = backend.take_rows(self._loaded, rows)
+        return part.astype(self.dtype, copy=False)
+
+    def classes(self) -> "Rows":
+        """The place of each row's largest number; of loaded rows, and loaded as well."""
+        found = Rows(self.source[..., 0], "int64")
+        found._loaded = self._loaded.argmax(axis=-1)
+        return found
+
+    def _send(self, rows: np.ndarray) -> Array:
+        return backend.xp.asarray(np.asarray(rows, self._sent_as))
 
 
 class Batches:
@@ -71,6 +121,23 @@ class Batches:
         # Class numbers stay the integers they are.
         self.y = None if y is None else Rows(y, dtype if y.dtype.kind == "f" else y.dtype)
         self.weights = None if sample_weight is None else Rows(sample_weight, dtype)
+        self.classes: Rows | None = None  # of one-hot targets, once they are on a GPU
+        self._loaded = False
+
+    def load(self) -> None:
+        """Send all to the GPU in use if it fits into half of what is free there.
+
+        Else, batches go there as they are needed; on the host, nothing happens.
+        """
+        room = backend.free_memory()
+        rows = [part for part in (self.x, self.y, self.weights) if part is not None]
+        if room is None or sum(part.bytes_on_device for part in rows) > room // 2:
+            return
+        for part in rows:
+            part.load()
+        self._loaded = True
+        if self.y is not None and self.y.source.ndim > 1 and self.y.source.shape[-1] > 1:
+            self.classes = self.y.classes()
 
     def __len__(self) -> int:
         return -(-self.samples // self.batch_size)
@@ -92,7 +159,7 @@ class Batches:
         return min(steps, left)
 
     def run(
-        self, first: int, last: int, order: np.ndarray | None = None, together: int = 1
+        self, first: int, last: int, order: Array | None = None, together: int = 1
     ) -> Iterator[Batch]:
         """The batches number `first` to `last` − 1, the samples in `order` or as they lie.
 
@@ -101,16 +168,33 @@ class Batches:
         """
         end = min(last * self.batch_size, self.samples)
         size = together * self.batch_size
-        for start in range(first * self.batch_size, end, size):
-            rows = slice(start, min(start + size, end))
-            yield self._take(rows if order is None else order[rows])
+        on_host = backend.backend() == "numpy"
+        block = size if on_host else size * self._batches_in_a_block(size)
+        if order is not None and self._loaded:
+            order = backend.xp.asarray(order)
+        for start in range(first * self.batch_size, end, block):
+            stop = min(start + block, end)
+            rows = slice(start, stop) if order is None else order[start:stop]
+            if on_host:
+                yield Batch(*(None if part is None else part.take(rows) for part in self._parts()))
+                continue
+            gathered = [
+                None if part is None else part.take_on_device(rows) for part in self._parts()
+            ]
+            for begin in range(0, stop - start, size):
+                yield Batch(
+                    *(None if a is None else a[begin : begin + size] for a in gathered),
+                )
 
-    def _take(self, rows: slice | np.ndarray) -> Batch:
-        return (
-            self.x.take(rows),
-            None if self.y is None else self.y.take(rows),
-            None if self.weights is None else self.weights.take(rows),
+    def _parts(self) -> tuple[Rows | None, ...]:
+        return self.x, self.y, self.weights, self.classes
+
+    def _batches_in_a_block(self, size: int) -> int:
+        """How many batches of `size` samples are gathered on a GPU at a time."""
+        sample = sum(
+            part.source[:1].size * part.dtype.itemsize for part in self._parts() if part is not None
         )
+        return max(1, BLOCK_BYTES // (size * sample))
 
 
 class Passes:

@@ -10,7 +10,7 @@ from tinynet.backend import Array, HostArray
 from tinynet.callbacks import CallbackList
 from tinynet.data import Batch, Batches, Samples
 from tinynet.losses import Loss
-from tinynet.metrics import Metric
+from tinynet.metrics import CategoricalAccuracy, Metric
 from tinynet.progress import ProgressBar, resolve_verbose
 
 BATCH_SIZE = 32  # Keras's, where none is given
@@ -34,12 +34,24 @@ class Tracker:
         for metric in metrics.values():
             metric.reset_state()
 
-    def update(self, y: Array, loss: Array, output: Array) -> None:
+    def update(self, batch: Batch, loss: Array, output: Array) -> None:
         """Add a batch: its loss counts by its samples, and sums are float64."""
-        self._loss = self._loss + loss.astype("float64") * len(output)
+        self._loss = self._loss + backend.xp.multiply(loss, len(output), dtype="float64")
         self._samples += len(output)
         for metric in self.metrics.values():
-            metric.update_state(y, output)
+            if batch.classes is not None and type(metric) is CategoricalAccuracy:
+                metric.add(batch.classes == output.argmax(axis=-1))  # the rest is known already
+            else:
+                metric.update_state(batch.y, output)
+
+    def read(self, *others: Any) -> list[float]:
+        """Bring all sums to the host, and the numbers `others` with them: one wait for the GPU."""
+        plain = [metric for metric in self.metrics.values() if type(metric).result is Metric.result]
+        sums = [part for metric in plain for part in (metric.total, metric.count)]
+        self._loss, *came = backend.numbers(self._loss, *sums, *others)
+        for number, metric in enumerate(plain):
+            metric.total, metric.count = came[2 * number : 2 * number + 2]
+        return came[2 * len(plain) :]
 
     def can_merge(self, loss: Loss) -> bool:
         """Whether several batches may be added as one: every number is a mean over the samples."""
@@ -48,7 +60,8 @@ class Tracker:
 
     def results(self) -> list[float]:
         """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
-        loss = float(self._loss) / self._samples
+        self.read()
+        loss = self._loss / self._samples
         values = [loss, *(metric.result() for metric in self.metrics.values())]
         with backend.ignore_overflow():
             return [float(self._round(value)) for value in values]
@@ -61,9 +74,8 @@ class Tracker:
 
 def test_step(model: Any, batch: Batch) -> tuple[Array, Array]:
     """One batch, only looked at: its loss and outputs."""
-    x, y, sample_weight = batch
-    output = model.forward(x)
-    return model.objective.forward(y, output, sample_weight), output
+    output = model.forward(batch.x)
+    return model.objective.forward(batch.y, output, batch.sample_weight), output
 
 
 def test_epoch(
@@ -79,12 +91,12 @@ def test_epoch(
     if tracker.can_merge(model.objective.loss) and not listeners.watches_test_batches:
         together = at_once(model, batches.batch_size)
     listeners.call("on_test_begin", {})
-    with threads.suited_to(model.multiplications(batches.largest(together))):
+    with threads.suited_to(threads.multiplications(model.layers, batches.largest(together))):
         for number, batch in enumerate(batches.run(0, steps, together=together), start=1):
             step = min(number * together, steps)
             if listeners.watches_test_batches:
                 listeners.call("on_test_batch_begin", step - 1, {})
-            tracker.update(batch[1], *test_step(model, batch))
+            tracker.update(batch, *test_step(model, batch))
             if bar is not None and bar.due():
                 bar.update(step, tracker.logs())
             if listeners.watches_test_batches:
@@ -153,8 +165,8 @@ def on_batch(
     batches = Batches(*samples, batch_size=len(samples[0]), dtype=model.dtype)
     tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
     (batch,) = batches.run(0, 1)
-    with threads.suited_to(model.multiplications(batches.largest())):
-        tracker.update(batch[1], *step(model, batch))
+    with threads.suited_to(threads.multiplications(model.layers, batches.largest())):
+        tracker.update(batch, *step(model, batch))
     check_finite(tracker.logs(), model, batches, where)
     return reported(tracker, return_dict)
 
@@ -186,13 +198,13 @@ def predict(
         bar = ProgressBar(steps, verbose)
         listeners.call("on_predict_begin", {})
         together = 1 if listeners.watches_predict_batches else at_once(model, batch_size)
-        with threads.suited_to(model.multiplications(batches.largest(together))):
-            for number, (batch, _, _) in enumerate(batches.run(0, steps, together=together)):
+        with threads.suited_to(threads.multiplications(model.layers, batches.largest(together))):
+            for number, batch in enumerate(batches.run(0, steps, together=together)):
                 step = min((number + 1) * together, steps)
                 if listeners.watches_predict_batches:
                     listeners.call("on_predict_batch_begin", step - 1, {})
-                rows = outputs[number * together * batch_size :][: len(batch)]
-                rows[...] = backend.to_numpy(model.forward(batch))
+                rows = outputs[number * together * batch_size :][: len(batch.x)]
+                rows[...] = backend.to_numpy(model.forward(batch.x))
                 if bar.due():
                     bar.update(step, {})
                 if listeners.watches_predict_batches:
@@ -244,17 +256,21 @@ def not_finite(expected: str, model: Any, batches: Batches, where: str) -> Value
 
 @contextmanager
 def unbuilt_on_error(model: Any) -> Iterator[None]:
-    """Forget weights that the block made, if it raises."""
+    """Compute where the model is; forget weights that the block made, if it raises."""
     was_built, input_layer = model.built, model.input_layer
     unbuilt = [layer for layer in model.layers if not layer.built]
     try:
         # Where NumPy would warn of infinity or NaN, `check_finite` says where it came from.
-        with backend.quiet():
+        with backend.at(model.anchor), backend.quiet():
             yield
     except Exception:
         if not was_built:
             model.unbuild(unbuilt, input_layer)
         raise
+    finally:
+        if backend.on_device(model.anchor):  # where memory is short
+            for layer in model.layers:
+                layer.forget()
 
 
 def reported(tracker: Tracker, return_dict: bool) -> float | list[float] | Logs:

@@ -53,6 +53,9 @@ class HasWeights:
             raise not_built("count_params", self.name)
         return sum(weight.size for weight in self.weights)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
 
 class Layer(HasWeights):
     """The base of every layer, tinynet's and your own.
@@ -209,23 +212,33 @@ class Layer(HasWeights):
     def __call__(self, x: Any, training: bool = False) -> HostArray:
         """The output for a batch `x`, as a NumPy array; the first call builds the layer."""
         dtype = None if self.any_dtype else self.dtype or config.floatx()
-        batch = backend.xp.asarray(x, dtype)
-        self.ensure_built(batch.shape)
-        return backend.to_numpy(self.forward(batch, training))
+        with backend.at(self.weights[0] if self.built and self.weights else None):
+            batch = backend.to_active(x, dtype)
+            self.ensure_built(batch.shape)
+            return backend.to_numpy(self.forward(batch, training))
 
-    def rehome(self, name: str, weight: Array, gradient: Array) -> None:
-        """Make the weight `name` and its gradient the given views, with the values they have."""
+    def rehome(self, name: str, weight: Array, gradient: Array | None = None) -> None:
+        """Make the weight `name` and its gradient the given arrays, which hold the same values."""
         old = getattr(self, name)
-        weight[...] = old
         for attribute, value in list(vars(self).items()):
             if value is old:  # also where a subclass keeps the weight under a name of its own
                 setattr(self, attribute, weight)
-        setattr(self, f"{name}_gradient", gradient)
+        if gradient is not None:
+            setattr(self, f"{name}_gradient", gradient)
+
+    def forget(self) -> None:
+        """Let go of what `forward` has cached; a subclass with a cache of its own adds to this."""
+        self._buffers = {}
 
     @property
     def trained_names(self) -> list[str]:
         """The names of the weights that have a gradient, in order."""
         return list(self._trained)
+
+    @property
+    def kept_names(self) -> list[str]:
+        """The names of the weights that have none, in order."""
+        return list(self._kept)
 
     @property
     def weights(self) -> list[Array]:
@@ -255,9 +268,6 @@ class Layer(HasWeights):
         # A copy belongs to no model until one adopts it, and grows buffers of its own.
         return {**vars(self), "home": None, "_buffers": {}}
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
-
 
 def dtype_policy(dtype: str) -> dict[str, Any]:
     """The float type in the form in which Keras writes it into a configuration."""
@@ -279,7 +289,7 @@ def not_built(method: str, name: str) -> ValueError:
 
 def assign(name: str, current: Sequence[Array], new: Iterable[Any]) -> None:
     """Copy `new` into the arrays `current`, all of them or, where one does not fit, none."""
-    arrays = [backend.host.asarray(array) for array in new]
+    arrays = [a if backend.on_device(a) else backend.host.asarray(a) for a in new]
     if len(arrays) != len(current):
         raise ValueError(
             f"You called `set_weights(weights)` on layer '{name}' with a weight list of length "
@@ -297,4 +307,4 @@ def assign(name: str, current: Sequence[Array], new: Iterable[Any]) -> None:
                 f"Layer {name} expects numeric weights, received an array of dtype {array.dtype}."
             )
     for old, array in zip(current, arrays, strict=True):
-        old[...] = backend.xp.asarray(array)
+        backend.fill(old, array)

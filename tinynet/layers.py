@@ -263,6 +263,10 @@ class Dense(Layer):
         xp.matmul(delta, self.kernel.T, out=dx)  # (batch, units) @ (units, in)
         return dx.reshape(*self._shape[:-1], -1)
 
+    def forget(self) -> None:
+        super().forget()
+        self._x = self._a = self._log_a = None
+
     @property
     def log_probabilities(self) -> Array:
         """ln a of the last forward pass, if f is softmax."""

@@ -75,7 +75,7 @@ class Loss:
             sample_weight: w, (batch,); 1 for each sample if not given.
         """
         y_pred = backend.as_float(y_pred)
-        y_true = backend.xp.asarray(y_true)
+        y_true = backend.of(y_pred).asarray(y_true)
         self.check_shapes(y_true.shape, y_pred.shape)
         values = self.call(match_rank(y_true, y_pred), y_pred)
         values = values * self.factor(values, sample_weight)
@@ -137,7 +137,7 @@ class CategoricalCrossentropy(Loss):
         if self.from_logits:
             return crossentropy(target, activations.log_softmax(y_pred))
         q = y_pred / y_pred.sum(axis=-1, keepdims=True)
-        return -(target * backend.xp.log(q.clip(EPSILON, 1 - EPSILON))).sum(axis=-1)
+        return -(target * backend.of(q).log(q.clip(EPSILON, 1 - EPSILON))).sum(axis=-1)
 
     def backward(self, y_true: Array, y_pred: Array) -> Array:
         """With S = Σⱼ pⱼ and q = p / S: ∂ℓ/∂qₖ = −yₖ/qₖ, or 0 where q was clipped; and since
@@ -212,7 +212,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
 
         Labels may come as floats; Keras cuts off what stands behind the point.
         """
-        xp = backend.xp
+        xp = backend.of(y_pred)
         labels = y_true.reshape(*y_pred.shape[:-1], 1)
         if labels.dtype.kind == "f":
             labels = xp.trunc(labels)
@@ -268,7 +268,7 @@ def match_rank(y_true: Array, y_pred: Array) -> Array:
 
 def as_weights(sample_weight: Any, values: Array) -> Array:
     """Weights (n,), (n, 1) or a single number, as floats that multiply `values`, (n, …)."""
-    weights = backend.xp.asarray(sample_weight).astype(values.dtype, copy=False)
+    weights = backend.of(values).asarray(sample_weight).astype(values.dtype, copy=False)
     if weights.ndim and weights.size == len(weights):
         return weights.reshape(len(weights), *(1,) * (values.ndim - 1))
     return weights

@@ -39,12 +39,17 @@ class Metric:
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch."""
-        y_pred = backend.xp.asarray(y_pred)
-        values = self.call(backend.xp.asarray(y_true), y_pred)
+        y_pred = backend.as_array(y_pred)
+        self.add(self.call(backend.of(y_pred).asarray(y_true), y_pred), sample_weight)
+
+    def add(self, values: Array, sample_weight: Any = None) -> None:
+        """Add the values of some samples."""
         if sample_weight is None:
             # Counting what is true is exact; other values are summed in float64.
             exact = values.dtype.kind == "b"
-            total = backend.xp.count_nonzero(values) if exact else values.sum(dtype="float64")
+            total = (
+                backend.of(values).count_nonzero(values) if exact else values.sum(dtype="float64")
+            )
             self.total = self.total + total
             self.count += values.size
         else:
@@ -54,8 +59,8 @@ class Metric:
 
     def result(self) -> float:
         """The mean over everything since `reset_state`; 0 if that was nothing."""
-        count = float(self.count)
-        return float(self.total) / count if count else 0.0
+        total, count = backend.numbers(self.total, self.count)
+        return total / count if count else 0.0
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """Add a batch, and return the mean so far."""
@@ -134,7 +139,7 @@ class FunctionMetric(Metric):
         self.function = function
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        return backend.xp.asarray(self.function(y_true, y_pred))
+        return backend.as_array(self.function(y_true, y_pred))
 
 
 def categorical_accuracy(y_true: Any, y_pred: Any) -> Array:
@@ -158,7 +163,7 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Array:
 
 def _values(metric: Metric, y_true: Any, y_pred: Any) -> Array:
     y_pred = backend.as_float(y_pred)
-    return metric.call(backend.xp.asarray(y_true), y_pred).astype(y_pred.dtype)
+    return metric.call(backend.of(y_pred).asarray(y_true), y_pred).astype(y_pred.dtype)
 
 
 _CLASSES = (CategoricalAccuracy, SparseCategoricalAccuracy, BinaryAccuracy)

@@ -7,7 +7,17 @@ The stack itself is a `Network`. Here it gets an optimizer, a loss and metrics, 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tinynet import evaluation, layers, losses, metrics, naming, optimizers, training, validation
+from tinynet import (
+    backend,
+    evaluation,
+    layers,
+    losses,
+    metrics,
+    naming,
+    optimizers,
+    training,
+    validation,
+)
 from tinynet.backend import Array, Shape
 from tinynet.callbacks import History
 from tinynet.layer import Layer, dtype_policy
@@ -216,6 +226,35 @@ class Sequential(Network):
         if self.optimizer is not None and self.optimizer.built and self.flat is not None:
             self._pair(self._runs)
             self.optimizer.rebind([weights for _, weights in self.gradients_and_weights])
+
+    def to(self, name: str, device: int = 0) -> "Sequential":
+        """Move the weights, and the optimizer's state with them, to another backend.
+
+        Arguments:
+            name, device: ``"numpy"``, or ``"cupy"`` and the number of a GPU, as in
+                `tinynet.backend.use`; which backend is in use does not change.
+
+        Returns:
+            This model; it goes on where it was.
+
+        Raises:
+            ValueError: if the weights live in another model.
+            RuntimeError: if CuPy cannot run, with the reason; then nothing is moved.
+        """
+        if self.lender is not None:
+            raise ValueError(
+                f"Expected a model whose layers are its own, but layers of '{self.name}' live in "
+                f"model '{self.lender.name}': move that one, and this one goes with it."
+            )
+        arrays = [weights for _, weights in self.gradients_and_weights]
+        begun = self.optimizer is not None and self.optimizer.is_built_for(arrays)
+        with backend.use(name, device):
+            if self.built:
+                self._gather_weights()
+                self._pair(self._runs)
+            if self.optimizer is not None and begun:
+                self.optimizer.rebind([weights for _, weights in self.gradients_and_weights])
+        return self
 
     # Configuration
 

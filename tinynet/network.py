@@ -5,7 +5,6 @@ another), passes batches up and gradients down. It knows nothing of losses, opti
 `Sequential`, in `models`, adds those.
 """
 
-import math
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -169,45 +168,58 @@ class Network(HasWeights):
     def _make_weights(self, shape: Shape) -> None:
         """Build the layers that are not built, all or none, and gather what they made."""
         fresh = [layer for layer in self._layers if not layer.built]
-        try:
-            for layer in self._layers:
-                if layer.dtype not in (None, self.dtype):
-                    raise ValueError(
-                        f"Expected all layers of model '{self.name}' to compute in {self.dtype}, "
-                        f"received layer '{layer.name}' with dtype {layer.dtype}. "
-                        f'Write: tinynet.config.set_floatx("{layer.dtype}") before the model'
-                    )
-                layer.dtype = self.dtype
-                layer.ensure_built(shape)
-                shape = tuple(layer.compute_output_shape(shape))
-        except Exception:
-            for layer in fresh:
-                layer.unbuild()
-            raise
-        self._gather_weights()
+        with backend.at(self.anchor):
+            try:
+                for layer in self._layers:
+                    if layer.dtype not in (None, self.dtype):
+                        raise self._another_type(layer)
+                    layer.dtype = self.dtype
+                    layer.ensure_built(shape)
+                    shape = tuple(layer.compute_output_shape(shape))
+            except Exception:
+                for layer in fresh:
+                    layer.unbuild()
+                raise
+            self._gather_weights()
         self.built = True
+
+    def _another_type(self, layer: Layer) -> ValueError:
+        return ValueError(
+            f"Expected all layers of model '{self.name}' to compute in {self.dtype}, received "
+            f"layer '{layer.name}' with dtype {layer.dtype}. "
+            f'Write: tinynet.config.set_floatx("{layer.dtype}") before the model'
+        )
 
     def _gather_weights(self) -> None:
         """Move all weights with gradients into one vector, `flat`, and the gradients likewise.
 
         Each layer keeps views of its part: it reads its kernel and writes its kernel's gradient
         as before. The order is that of `get_weights`. Weights have one home; layers that already
-        live in another model stay there, and this one borrows them (see `lender`).
+        live in another model stay there, and this one borrows them (see `lender`). All is made in
+        the backend in use, wherever it was, and nothing changes until all is made.
         """
         if self.lender is not None:
             return
-        places = [(layer, name) for layer in self._layers for name in layer.trained_names]
-        sizes = [getattr(layer, name).size for layer, name in places]
-        self.flat = backend.xp.empty(sum(sizes), self.dtype)
-        self.flat_gradient = backend.xp.zeros(sum(sizes), self.dtype)
+        names = [(layer, name) for layer in self._layers for name in layer.trained_names]
+        size = sum(getattr(layer, name).size for layer, name in names)
+        flat, flat_gradient = backend.xp.empty(size, self.dtype), backend.xp.zeros(size, self.dtype)
+        homes: list[tuple[Layer, str, Array, Array | None]] = []
         stop = 0
-        for (layer, name), size in zip(places, sizes, strict=True):
-            start, stop = stop, stop + size
-            shape = getattr(layer, name).shape
-            weight, gradient = self.flat[start:stop], self.flat_gradient[start:stop]
-            layer.rehome(name, weight.reshape(shape), gradient.reshape(shape))
+        for layer, name in names:
+            old = getattr(layer, name)
+            start, stop = stop, stop + old.size
+            weight, gradient = (v[start:stop].reshape(old.shape) for v in (flat, flat_gradient))
+            backend.fill(weight, old)
+            homes.append((layer, name, weight, gradient))
+        for layer in self._layers:
+            kept = ((name, getattr(layer, name)) for name in layer.kept_names)
+            homes += [(layer, name, backend.to_active(weight), None) for name, weight in kept]
+        self.flat, self.flat_gradient = flat, flat_gradient
+        for layer, name, weight, gradient in homes:
+            layer.rehome(name, weight, gradient)
         for layer in self._layers:
             layer.home = weakref.ref(self)
+            layer.forget()
 
     def ensure_flat(self) -> None:
         """Have all weights in `flat`; layers whose former home is gone get one here.
@@ -225,6 +237,11 @@ class Network(HasWeights):
                         "with, received another one in its place. To change values, write into "
                         f"it: layer.{name}[...] = values, or call layer.set_weights."
                     )
+
+    @property
+    def anchor(self) -> Array | None:
+        """A weight: where it is, there the model computes. None as long as there is no weight."""
+        return next(iter(self.weights), None)
 
     @property
     def lender(self) -> "Network | None":
@@ -273,27 +290,9 @@ class Network(HasWeights):
                 "Call `model.add(layer)`."
             )
 
-    def multiplications(self, batch_size: int) -> int:
-        """How many multiplications the largest matrix product of a step has."""
-        largest = 0
-        for layer in self._layers:
-            rows = math.prod(size or 1 for size in (layer.output_shape or ())[1:-1])
-            largest = max([largest, *(rows * weight.size for weight in layer.weights)])
-        return batch_size * largest
-
     def adapt(self, x: HostArray) -> HostArray:
-        """`x` in the shape that this model takes: as it is, or with a last axis of 1 added or
-        removed, as Keras does.
-
-        Raises:
-            ValueError: if it does not fit.
-        """
-        if self.input_shape is None:
-            return x
-        fit = validation.input_shape(x.shape, self.input_shape, self.name)
-        if fit == "same":
-            return x
-        return x[..., None] if fit == "expand" else x[..., 0]
+        """`x` in the shape that this model takes; a ValueError if it does not fit."""
+        return x if self.input_shape is None else validation.adapt(x, self.input_shape, self.name)
 
     @property
     def weights(self) -> list[Array]:
@@ -336,10 +335,8 @@ class Network(HasWeights):
         x = self.adapt(validation.array(backend.host.asarray(x), "x"))
         self.ensure_built(x.shape)
         self.compute_output_shape(x.shape)
-        return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+        with backend.at(self.anchor):
+            return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "flat": None, "flat_gradient": None}

@@ -14,7 +14,6 @@ from tinynet.losses import (
     CategoricalCrossentropy,
     Loss,
     SparseCategoricalCrossentropy,
-    crossentropy_backward,
     match_rank,
 )
 
@@ -46,18 +45,20 @@ class Objective:
             values = self.loss.call(self._target, y_pred)
             self._factor = self.loss.factor(values, sample_weight)
             return (values * self._factor).sum()
-        # Cross-entropy and its gradient are linear in the targets: with wᵢ/n multiplied in there,
+        # Cross-entropy and its gradient are linear in the targets: with −wᵢ/n multiplied in there,
         # one product of all targets with all logarithms is the loss of the batch.
         assert isinstance(self.loss, CategoricalCrossentropy)
         targets = self.loss.targets(y_true, y_pred)
         factor = self.loss.factor(targets[..., 0], sample_weight)
-        self._target = targets * _for_each_output(factor, targets)
-        return 0 - backend.xp.vdot(self._target, self.layer.log_probabilities)  # never −0
+        self._target = targets * _for_each_output(-factor, targets)
+        return backend.xp.vdot(self._target, self.layer.log_probabilities)
 
     def backward(self) -> Array:
         """∂L/∂z or ∂L/∂y_pred for each sample: that of ℓᵢ, times wᵢ/n."""
         if self.fused:
-            return crossentropy_backward(self._target, self._y_pred)
+            # `losses.crossentropy_backward`, the minus sign being in the targets already.
+            t = self._target
+            return t - self._y_pred * t.sum(axis=-1, keepdims=True)
         gradient = self.loss.backward(self._target, self._y_pred)
         return gradient * _for_each_output(self._factor, gradient)
 

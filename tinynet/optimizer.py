@@ -113,9 +113,8 @@ class Optimizer:
                     'Write: weights = weights.astype("float32")'
                 )
         self._arrays = arrays
-        xp = backend.xp
-        self._state = [[xp.zeros_like(a) for _ in self.slots] for a in self._arrays]
-        self._scratch = [xp.empty_like(a) for a in self._arrays]
+        self._state = [[backend.of(a).zeros_like(a) for _ in self.slots] for a in arrays]
+        self._scratch = [backend.of(a).empty_like(a) for a in arrays]
         self._parts = [[a.shape] for a in self._arrays] if parts is None else list(parts)
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Array, Array]]) -> None:
@@ -166,8 +165,12 @@ class Optimizer:
         )
 
     def rebind(self, arrays: Sequence[Array]) -> None:
-        """Go on with `arrays`, which hold what the arrays of `build` held."""
+        """Go on with `arrays`, which hold what the arrays of `build` held, wherever they are."""
         self._arrays = list(arrays)
+        for number, array in enumerate(self._arrays):
+            with backend.at(array):
+                self._state[number] = [backend.to_active(a) for a in self._state[number]]
+                self._scratch[number] = backend.xp.empty_like(array)
 
     @property
     def variables(self) -> list[HostArray]:

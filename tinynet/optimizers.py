@@ -49,7 +49,8 @@ class SGD(Optimizer):
             self.slots = ("velocity",)
 
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
-        step = backend.xp.multiply(gradient, self.learning_rate, out=scratch)  # η g
+        xp = backend.of(weights)
+        step = xp.multiply(gradient, self.learning_rate, out=scratch)  # η g
         if not self.momentum:
             weights -= step
             return
@@ -58,7 +59,7 @@ class SGD(Optimizer):
         velocity -= step
         if self.nesterov:
             weights -= step
-            weights += backend.xp.multiply(velocity, self.momentum, out=scratch)
+            weights += xp.multiply(velocity, self.momentum, out=scratch)
         else:
             weights += velocity
 
@@ -126,7 +127,7 @@ class Adam(Optimizer):
         self._epsilon = self.epsilon / root
 
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
-        xp = backend.xp
+        xp = backend.of(weights)
         m, v = state
         m *= self.beta_1
         m += gradient

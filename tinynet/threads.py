@@ -11,8 +11,9 @@ where it is not installed, BLAS does as it likes.
 """
 
 import functools
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +43,15 @@ def suited_to(multiplications: int) -> Iterator[None]:
         return
     with libraries.limit(limits=1):
         yield
+
+
+def multiplications(layers: Sequence[Any], batch_size: int) -> int:
+    """How many multiplications the largest matrix product of a step through `layers` has."""
+    largest = 0
+    for layer in layers:
+        rows = math.prod(size or 1 for size in (layer.output_shape or ())[1:-1])
+        largest = max([largest, *(rows * weight.size for weight in layer.weights)])
+    return batch_size * largest
 
 
 @functools.cache

@@ -34,9 +34,8 @@ def train_step(model: Any, batch: Batch) -> tuple[Array, Array]:
     Returns:
         The batch's loss and outputs, from before the change.
     """
-    x, y, sample_weight = batch
-    output = model.forward(x, training=True)
-    loss = model.objective.forward(y, output, sample_weight)
+    output = model.forward(batch.x, training=True)
+    loss = model.objective.forward(batch.y, output, batch.sample_weight)
     model.backward(model.objective.backward())
     model.optimizer.apply_gradients(model.gradients_and_weights)
     return loss, output
@@ -53,12 +52,12 @@ def train_epoch(
 ) -> Logs:
     """Train on the next `steps` batches, and return the loss and metrics over them all."""
     where = f"in epoch {epoch + 1}"
-    with threads.suited_to(model.multiplications(passes.batches.largest())):
+    with threads.suited_to(threads.multiplications(model.layers, passes.batches.largest())):
         for step, batch in enumerate(passes.epoch(steps), start=1):
             if listeners.watches_train_batches:
                 listeners.call("on_train_batch_begin", step - 1, {})
             loss, output = train_step(model, batch)
-            tracker.update(batch[1], loss, output)
+            tracker.update(batch, loss, output)
             if bar.due():
                 now = f"{where} by step {step}"
                 bar.update(step, check_finite(tracker.logs(), model, passes.batches, now))
@@ -66,8 +65,9 @@ def train_epoch(
                 listeners.call("on_train_batch_end", step - 1, tracker.logs())
             if model.stop_training:
                 break
+    (total,) = tracker.read(sum_of_weights(model))
     logs = check_finite(tracker.logs(), model, passes.batches, where)
-    check_weights(model, passes.batches, where)
+    check_weights(total, model, passes.batches, where)
     return logs
 
 
@@ -150,6 +150,9 @@ def fit(
     with unchanged_on_error(model):
         model.start_training((batches.largest(), *samples[0].shape[1:]))
         model.stop_training, model.history = False, history
+        batches.load()
+        if held_out_samples is not None:
+            held_out.load()
         passes = Passes(batches, backend.generator() if shuffle else None)
         logs: Logs = {}
         listeners.call("on_train_begin", {})
@@ -192,7 +195,8 @@ def train_on_batch(
     with unchanged_on_error(model):
         model.start_training(samples[0].shape)
         results = on_batch(model, samples, train_step, "in train_on_batch", return_dict)
-        check_weights(model, Batches(*samples), "in train_on_batch")
+        total = float(sum_of_weights(model))
+        check_weights(total, model, Batches(*samples), "in train_on_batch")
     return results
 
 
@@ -227,24 +231,30 @@ def unchanged_on_error(model: Any) -> Iterator[None]:
     The copy that this takes is about as large as the weights and the optimizer's state. Ctrl-C is
     no error: what was trained until then is kept.
     """
-    weights = [weight.copy() for weight in model.weights]
-    optimizer, history = model.optimizer.get_state(), model.history
+    with backend.at(model.anchor):
+        weights = [weight.copy() for weight in model.weights]
+        optimizer, history = model.optimizer.get_state(), model.history
     generator, drawn = backend.generator(), backend.generator().bit_generator.state
     try:
         with unbuilt_on_error(model):
             yield
     except Exception:
         for weight, saved in zip(model.weights, weights, strict=True):
-            weight[...] = saved
-        model.optimizer.set_state(optimizer)
+            backend.fill(weight, saved)
+        with backend.at(model.anchor):
+            model.optimizer.set_state(optimizer)
         model.history = history
         generator.bit_generator.state = drawn
         raise
 
 
-def check_weights(model: Any, batches: Batches, where: str) -> None:
-    """Raise a ValueError if the last step made a weight NaN or infinite."""
-    total = float(model.flat.sum(dtype="float64"))  # one bad weight spoils it, and it is one number
+def sum_of_weights(model: Any) -> Array:
+    """One number that is NaN or infinite if any weight is."""
+    return model.flat.sum(dtype="float64")
+
+
+def check_weights(total: float, model: Any, batches: Batches, where: str) -> None:
+    """Raise a ValueError if the last step made a weight NaN or infinite, by the weights' sum."""
     if not isfinite(total):
         expected = "a finite loss and finite weights, received weights that are not"
         raise not_finite(expected, model, batches, where)

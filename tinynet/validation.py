@@ -88,22 +88,19 @@ def validation_data(data: Any) -> tuple[Any, Any, Any]:
     return triple(x, y, weight[0] if weight else None, prefix="validation ")
 
 
-def input_shape(shape: Shape, expected: Shape, model: str) -> str:
-    """How samples of `shape` fit a model that expects `expected`: as they are, or by an axis of 1.
-
-    Returns:
-        ``"same"``, ``"expand"`` (x lacks a last axis of length 1) or ``"squeeze"`` (it has one
-        too many).
+def adapt(x: np.ndarray, expected: Shape, model: str) -> np.ndarray:
+    """Samples in the shape that a model expects: as they are, or by a last axis of 1 more or less.
 
     Raises:
         ValueError: if they do not fit.
     """
+    shape = x.shape
     if _fits(shape, expected):
-        return "same"
+        return x
     if expected[-1:] == (1,) and _fits((*shape, 1), expected):
-        return "expand"
+        return x[..., None]
     if shape[-1:] == (1,) and _fits(shape[:-1], expected):
-        return "squeeze"
+        return x[..., 0]
     wanted = ", ".join("n" if size is None else str(size) for size in expected)
     hint = f"Write: x = x.reshape(-1{''.join(f', {size}' for size in expected[1:])})"
     if _fits((None, *shape), expected):
