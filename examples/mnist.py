@@ -3,6 +3,7 @@
     python examples/mnist.py                # ten epochs, pictures in mnist-pictures/
     python examples/mnist.py --raw          # the same on pixels 0…255: why is it worse?
     python examples/mnist.py --epochs 3 --batch-size 128 --seed 7 --data digits
+    python examples/mnist.py --backend cupy # on a GPU
 
 It is the program of many a Keras tutorial, with `keras` replaced by `tinynet` in the imports.
 """
@@ -12,6 +13,7 @@ import pathlib
 
 import numpy as np
 
+from tinynet import backend
 from tinynet.callbacks import History
 from tinynet.datasets import digits, mnist
 from tinynet.layers import Dense, Flatten
@@ -21,6 +23,8 @@ from tinynet.utils import set_random_seed, to_categorical
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.backend:
+        choose(arguments.backend)
     set_random_seed(arguments.seed)
 
     # 1. The data: grey images of handwritten digits, and which digit each of them is.
@@ -78,6 +82,14 @@ def main() -> None:
     draw(model, history, (X_train, y_train), (X_test, y_test), probabilities, arguments.out)
 
 
+def choose(name: str) -> None:
+    """Compute on the CPU (numpy) or on a GPU (cupy)."""
+    try:
+        backend.use(name)
+    except RuntimeError as error:
+        raise SystemExit(f"{error}") from None
+
+
 def load(which: str) -> tuple:
     """The images and labels, and the value of a white pixel."""
     if which != "digits":
@@ -133,6 +145,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32, help="images in a step (32)")
     parser.add_argument("--seed", type=int, default=42, help="the same seed, the same run (42)")
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
+    parser.add_argument("--backend", choices=["numpy", "cupy", "auto"], help="CPU or GPU (numpy)")
     parser.add_argument("--raw", action="store_true", help="leave the pixels at 0…255")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("mnist-pictures"))
     arguments = parser.parse_args()

@@ -1,5 +1,6 @@
 """What the tests share: Keras as the oracle, MNIST where it is, and quiet global state."""
 
+import functools
 import gzip
 import importlib.util
 import os
@@ -18,13 +19,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def has_gpu():
-    """Whether there is a GPU on which the real CuPy computes."""
+@functools.cache
+def without_gpu():
+    """Why the real CuPy cannot compute here; an empty word if it can."""
     try:
         gpu.library()
-    except gpu.UnavailableError:
-        return False
-    return True
+    except gpu.UnavailableError as missing:
+        return missing.reason
+    return ""
 
 
 def pytest_generate_tests(metafunc):
@@ -32,22 +34,19 @@ def pytest_generate_tests(metafunc):
     marks = metafunc.definition
     if marks.get_closest_marker("computes") and not marks.get_closest_marker("host"):
         chosen = ["numpy", "stand-in"]
-        if has_gpu():
+        if not without_gpu():
             chosen.append(pytest.param("gpu", marks=pytest.mark.gpu))
         metafunc.parametrize("library", chosen, indirect=True)
 
 
 def pytest_report_header():
-    if has_gpu():
-        names = ", ".join(device.name for device in tinynet.backend.devices())
-        return f"GPU: {names}: what computes runs on NumPy, on the stand-in for CuPy and on CuPy"
-    try:
-        gpu.library()
-    except gpu.UnavailableError as missing:
+    if reason := without_gpu():
         return (
-            f"GPU: none ({missing.reason}): what computes runs on NumPy and on a stand-in for "
-            "CuPy, which proves names, types, copies and launches, but neither kernels nor speed"
+            f"GPU: none ({reason}). What computes is tested on NumPy and on a stand-in for CuPy: "
+            "that proves names, types, copies and launches, but neither kernels nor speed."
         )
+    names = ", ".join(device.name for device in backend.devices())
+    return f"GPU: {names}. What computes is tested on NumPy, on a stand-in for CuPy, and on CuPy."
 
 
 def pytest_collection_modifyitems(items):

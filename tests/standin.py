@@ -474,11 +474,11 @@ def installed(cupy):
     """A ``with`` block in which ``import cupy`` finds this one."""
     before = sys.modules.get("cupy")
     sys.modules["cupy"] = cupy
-    gpu.library.cache_clear()
+    gpu.examined.cache_clear()
     try:
         yield cupy
     finally:
-        gpu.library.cache_clear()
+        gpu.examined.cache_clear()
         sys.modules.pop("cupy")
         if before is not None:
             sys.modules["cupy"] = before

@@ -7,6 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+import standin
+
+import tinynet
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -199,3 +202,92 @@ def test_the_machine_is_named():
 
     assert "cores" in machine()
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in machine()
+
+
+# CPU and GPU
+
+
+def cpu_vs_gpu(monkeypatch, tmp_path, *arguments):
+    """Exit code, lines and figures of a quick run in this process."""
+    import cpu_vs_gpu as script
+
+    figures, picture, lines = tmp_path / "g.json", tmp_path / "g.png", []
+    small = {"batch": [{"batch": 32, "hidden": [8, 8]}], "width": [{"batch": 4, "hidden": [5, 5]}]}
+    monkeypatch.setattr(script, "cases", lambda quick: small)
+    given = ["--quick", "--rounds", "2", "--json", figures, "--plot", picture, *arguments]
+    monkeypatch.setattr(sys, "argv", ["cpu_vs_gpu.py", *map(str, given)])
+    code = script.main(lines.append)
+    if code:
+        return code, lines, None
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    return code, lines, json.loads(figures.read_text("utf-8"))
+
+
+def test_without_a_gpu_the_cpu_is_measured_and_what_is_missing_is_said(tmp_path):
+    if tinynet.backend.devices():
+        pytest.skip("there is a GPU")
+    text = run("cpu_vs_gpu.py", "--quick", "--rounds", 1)
+    assert "GPU: none that works: " in text
+    assert "Fix: " in text
+    assert "this is the CPU alone" in text
+    assert "| 4,096 " in text
+    assert "| 1,024 " in text
+    assert "GPU: a step" not in text
+
+
+def test_with_a_gpu_both_are_checked_and_then_measured(monkeypatch, tmp_path):
+    with standin.installed(standin.make()):
+        code, lines, figures = cpu_vs_gpu(monkeypatch, tmp_path)
+    assert code == 0
+    text = "\n".join(lines)
+    assert "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6" in text
+    assert "Loss after 50 steps of [100, 144]: CPU " in text
+    assert text.index("Loss after") < text.index("CPU: a step")
+    assert text.count(" wins") == 2  # a sentence for each kind of size
+    (entry,) = figures["kinds"]["batch"]
+    assert entry["flops"] == 2 * 32 * (2 * 784 * 8 + 3 * (8 * 8 + 8 * 10))
+    assert entry["bytes"] == 4 * 32 * (784 + 10)
+    for name in ("numpy", "cupy"):
+        assert len(entry["backends"][name]["seconds"]) == 2
+        assert min(entry["backends"][name]["seconds"]) > 0
+
+
+def test_nothing_is_timed_where_the_gpu_computes_something_else(monkeypatch, tmp_path):
+    cupy = standin.make()
+    with standin.installed(cupy):
+        tinynet.gpu.library()
+        cupy.machine.broken = "arithmetic"  # from here on, each product is off by one
+        code, lines, _ = cpu_vs_gpu(monkeypatch, tmp_path)
+    assert code == 1
+    assert lines[-1].startswith("These are not the same")
+
+
+def entry(size, cpu, gpu, telling):
+    figures = {"sending": [1e-4] * 3, "first": 1.0, "steps": 9}
+    each = {
+        "numpy": {"seconds": [cpu] * 3, "telling": [cpu] * 3, **figures},
+        "cupy": {"seconds": [gpu] * 3, "telling": [telling] * 3, **figures},
+    }
+    return {"batch": size, "hidden": [100, 144], "flops": 10**6, "bytes": 10**6, "backends": each}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "said"),
+    [
+        ([4, 4, 4], "from batches of 64 on, and takes 40% of the CPU's time with 128. With batches "
+                    "of 32 the GPU takes 4.00 s for a step, the CPU 2.00 s: the products are soon"),
+        ([1, 6, 6], "The GPU wins from batches of 128 on"),  # what comes before was luck
+        ([1, 2, 3], "at every batch that was measured: the CPU takes 2.0 times as long"),
+        ([30, 30, 30], "The CPU wins up to the largest batch that was measured."),
+    ],
+)  # fmt: skip
+def test_the_verdict_says_from_where_on_the_gpu_wins(gpu, said):
+    import cpu_vs_gpu as script
+
+    entries = [
+        entry(32 * 2**n, cpu, seconds, 0.9 * seconds)
+        for n, (cpu, seconds) in enumerate(zip([2, 5, 10], gpu, strict=True))
+    ]
+    assert said in script.verdict("batch", entries)
+    busy = [entry(32, 2, 4, 0.1)]
+    assert "launches" not in script.verdict("batch", busy)

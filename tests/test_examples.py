@@ -2,11 +2,15 @@
 
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 import time
 
 import pytest
+import standin
+
+import tinynet
 
 EXAMPLE = pathlib.Path(__file__).resolve().parent.parent / "examples" / "mnist.py"
 
@@ -61,6 +65,34 @@ def test_asking_for_mnist_where_it_cannot_be_had_says_why(tmp_path):
     assert result.returncode == 1
     assert "MNIST cannot be had" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_gpu_that_is_not_there_is_missed_in_one_line_before_anything_else(tmp_path):
+    if tinynet.backend.devices():
+        pytest.skip("there is a GPU")
+    result = run("--backend", "cupy", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("The backend 'cupy' cannot run: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_backend_may_be_chosen(tmp_path):
+    for name, word in (("numpy", ""), ("auto", "tinynet computes with ")):
+        result = run("--data", "digits", "--epochs", 1, "--backend", name, cwd=tmp_path)
+        assert result.returncode == 0
+        assert result.stderr.startswith(word)
+
+
+def test_the_example_runs_on_the_stand_in(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["mnist.py", "--data", "digits", "--epochs", "2", "--backend", "cupy"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with standin.installed(standin.make()) as cupy:
+        runpy.run_path(str(EXAMPLE), run_name="__main__")
+        assert cupy.counts.launches["matmul"] > 2 * 8 * 40
+    assert "Right on" in capsys.readouterr().out
+    assert len(list((tmp_path / "mnist-pictures").iterdir())) == 4
 
 
 @pytest.mark.parametrize("option", ["--epochs", "--batch-size"])

@@ -23,7 +23,7 @@ ORDER = [
     data progress callbacks
     evaluation training
     network summary models
-    utils plotting datasets
+    utils plotting datasets doctor
     __init__
 """.splitlines()
     for name in group.split()

@@ -121,6 +121,11 @@ def wished() -> str:
     return os.environ.get("TINYNET_BACKEND", "").strip() or "numpy"
 
 
+def is_wished() -> bool:
+    """Whether ``TINYNET_BACKEND`` holds a name."""
+    return bool(os.environ.get("TINYNET_BACKEND", "").strip())
+
+
 def backend() -> str:
     """The name of the library in use: ``"numpy"`` or ``"cupy"``."""
     _active()
@@ -142,7 +147,7 @@ def _go(place: Place | None) -> None:
     elif place.name == "numpy":
         globals()["xp"] = numpy
     else:
-        globals()["xp"] = gpu.library(place.device)
+        globals()["xp"] = sys.modules["cupy"]  # there is no such place before it was looked at
         _active().cuda.Device(place.device).use()
 
 

@@ -39,7 +39,7 @@ class Rows:
 
     def __init__(self, source: np.ndarray, dtype: Any) -> None:
         self.source = np.asarray(source)  # of a memmap, a plain view
-        self.dtype = np.dtype(dtype)
+        self.dtype = np.dtype(dtype).newbyteorder("=")
         self._converts = self.source.dtype != self.dtype
         # Bytes go to a GPU as bytes; floats in the type they will have there.
         floats = self.source.dtype.kind == "f"
@@ -169,7 +169,7 @@ class Batches:
         end = min(last * self.batch_size, self.samples)
         size = together * self.batch_size
         on_host = backend.backend() == "numpy"
-        block = size if on_host else size * self._batches_in_a_block(size)
+        block = size if on_host else size * self._in_a_block(size)
         if order is not None and self._loaded:
             order = backend.xp.asarray(order)
         for start in range(first * self.batch_size, end, block):
@@ -189,12 +189,12 @@ class Batches:
     def _parts(self) -> tuple[Rows | None, ...]:
         return self.x, self.y, self.weights, self.classes
 
-    def _batches_in_a_block(self, size: int) -> int:
+    def _in_a_block(self, size: int) -> int:
         """How many batches of `size` samples are gathered on a GPU at a time."""
-        sample = sum(
-            part.source[:1].size * part.dtype.itemsize for part in self._parts() if part is not None
-        )
-        return max(1, BLOCK_BYTES // (size * sample))
+        parts = [part for part in self._parts() if part is not None]
+        sample = sum(part.source[:1].size * part.dtype.itemsize for part in parts)
+        room = min(BLOCK_BYTES, (backend.free_memory() or 0) // 8)
+        return max(1, room // (size * sample))
 
 
 class Passes:

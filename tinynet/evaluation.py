@@ -29,15 +29,16 @@ class Tracker:
     def __init__(self, metrics: Mapping[str, Metric], dtype: str) -> None:
         self.metrics = metrics
         self._round = backend.host.dtype(dtype).type
-        self._loss: Any = 0.0
+        self._losses: dict[int, Any] = {}  # their sums, by the size of the batches
         self._samples = 0
         for metric in metrics.values():
             metric.reset_state()
 
     def update(self, batch: Batch, loss: Array, output: Array) -> None:
         """Add a batch: its loss counts by its samples, and sums are float64."""
-        self._loss = self._loss + backend.xp.multiply(loss, len(output), dtype="float64")
-        self._samples += len(output)
+        size = len(output)
+        self._losses[size] = backend.xp.add(self._losses.get(size, 0.0), loss, dtype="float64")
+        self._samples += size
         for metric in self.metrics.values():
             if batch.classes is not None and type(metric) is CategoricalAccuracy:
                 metric.add(batch.classes == output.argmax(axis=-1))  # the rest is known already
@@ -48,10 +49,11 @@ class Tracker:
         """Bring all sums to the host, and the numbers `others` with them: one wait for the GPU."""
         plain = [metric for metric in self.metrics.values() if type(metric).result is Metric.result]
         sums = [part for metric in plain for part in (metric.total, metric.count)]
-        self._loss, *came = backend.numbers(self._loss, *sums, *others)
-        for number, metric in enumerate(plain):
-            metric.total, metric.count = came[2 * number : 2 * number + 2]
-        return came[2 * len(plain) :]
+        came = iter(backend.numbers(*self._losses.values(), *sums, *others))
+        self._losses = {size: next(came) for size in self._losses}
+        for metric in plain:
+            metric.total, metric.count = next(came), next(came)
+        return list(came)
 
     def can_merge(self, loss: Loss) -> bool:
         """Whether several batches may be added as one: every number is a mean over the samples."""
@@ -61,7 +63,7 @@ class Tracker:
     def results(self) -> list[float]:
         """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
         self.read()
-        loss = self._loss / self._samples
+        loss = sum(size * total for size, total in self._losses.items()) / self._samples
         values = [loss, *(metric.result() for metric in self.metrics.values())]
         with backend.ignore_overflow():
             return [float(self._round(value)) for value in values]

@@ -42,13 +42,17 @@ class Device:
     compute_capability: str
 
 
-@functools.cache  # once for each GPU is enough
 def library(device: int = 0) -> ModuleType:
     """CuPy, after a look at everything that it needs for computing on GPU number `device`.
 
     Raises:
         UnavailableError: with the first thing that is missing, and what to do about it.
     """
+    return examined(device)
+
+
+@functools.cache  # once for each GPU is enough
+def examined(device: int) -> ModuleType:
     cupy = _installed()
     _check_driver(cupy)
     _check_device(cupy, device)
@@ -68,7 +72,7 @@ def devices() -> list[Device]:
 
 def driver_version(cupy: ModuleType) -> str:
     """The newest CUDA that the driver speaks, ``"12.4"``."""
-    return _dotted(cupy.cuda.runtime.driverGetVersion())
+    return dotted(cupy.cuda.runtime.driverGetVersion())
 
 
 def wheels() -> list[str]:
@@ -112,15 +116,20 @@ def _check_driver(cupy: ModuleType) -> None:
     driver, runtime = _driver_and_runtime(cupy)
     if not driver:
         raise UnavailableError(
-            "there is no NVIDIA driver", "Install one: https://www.nvidia.com/drivers"
+            "there is no NVIDIA driver",
+            "If this machine has an NVIDIA GPU, install its driver: https://www.nvidia.com/drivers",
         )
     # Within a generation, any driver runs any runtime.
     speaks, wants = driver // 1000, runtime // 1000
     if speaks < wants:
-        other = f", or the CuPy for CUDA {speaks}: {INSTALL[speaks]}" if speaks in INSTALL else ""
+        other = (
+            f", or install the CuPy for CUDA {speaks}: {INSTALL[speaks]}"
+            if speaks in INSTALL
+            else ""
+        )
         oldest = _OLDEST_DRIVER.get(wants, "the newest")
         raise UnavailableError(
-            f"the driver speaks CUDA {_dotted(driver)} and is too old for this CuPy, "
+            f"the driver speaks CUDA {dotted(driver)} and is too old for this CuPy, "
             f"which was built for CUDA {wants}",
             f"Update the driver, to {oldest} or newer{other}",
         )
@@ -202,7 +211,7 @@ def _describe(cupy: ModuleType, index: int) -> Device:
     return Device(index, name, int(facts["totalGlobalMem"]), f"{facts['major']}.{facts['minor']}")
 
 
-def _dotted(version: int) -> str:
+def dotted(version: int) -> str:
     return f"{version // 1000}.{version % 1000 // 10}"
 
 

@@ -216,7 +216,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
         labels = y_true.reshape(*y_pred.shape[:-1], 1)
         if labels.dtype.kind == "f":
             labels = xp.trunc(labels)
-        return (labels == xp.arange(y_pred.shape[-1])).astype(y_pred.dtype)
+        return xp.equal(labels, xp.arange(y_pred.shape[-1]), out=xp.empty_like(y_pred))
 
     def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
         if y_true not in (y_pred[:-1], (*y_pred[:-1], 1)):

@@ -247,13 +247,15 @@ class Sequential(Network):
                 f"model '{self.lender.name}': move that one, and this one goes with it."
             )
         arrays = [weights for _, weights in self.gradients_and_weights]
-        begun = self.optimizer is not None and self.optimizer.is_built_for(arrays)
+        optimizer = self.optimizer
         with backend.use(name, device):
+            begun = optimizer is not None and optimizer.is_built_for(arrays)
+            moved = optimizer.moved() if optimizer is not None and begun else None
             if self.built:
                 self._gather_weights()
                 self._pair(self._runs)
-            if self.optimizer is not None and begun:
-                self.optimizer.rebind([weights for _, weights in self.gradients_and_weights])
+            if optimizer is not None and begun:
+                optimizer.rebind([weights for _, weights in self.gradients_and_weights], moved)
         return self
 
     # Configuration

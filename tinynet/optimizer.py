@@ -14,6 +14,8 @@ from typing import Any
 from tinynet import backend, config, naming
 from tinynet.backend import Array, HostArray
 
+Moved = tuple[list[list[Array]], list[Array]]
+
 _KERAS_OPTIMIZER = {
     "weight_decay": None,
     "clipnorm": None,
@@ -164,13 +166,16 @@ class Optimizer:
             and all(map(operator.is_, known, arrays))
         )
 
-    def rebind(self, arrays: Sequence[Array]) -> None:
-        """Go on with `arrays`, which hold what the arrays of `build` held, wherever they are."""
+    def moved(self) -> Moved:
+        """The slots, and scratch arrays, in the backend in use, for `rebind`."""
+        state = [[backend.to_active(array) for array in slots] for slots in self._state]
+        return state, [backend.xp.empty(a.shape, a.dtype) for a in self._scratch]
+
+    def rebind(self, arrays: Sequence[Array], moved: Moved | None = None) -> None:
+        """Go on with `arrays`, which hold what the arrays of `build` held, and what `moved`."""
         self._arrays = list(arrays)
-        for number, array in enumerate(self._arrays):
-            with backend.at(array):
-                self._state[number] = [backend.to_active(a) for a in self._state[number]]
-                self._scratch[number] = backend.xp.empty_like(array)
+        if moved is not None:
+            self._state, self._scratch = moved
 
     @property
     def variables(self) -> list[HostArray]:

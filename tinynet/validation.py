@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinynet import config
-from tinynet.backend import Shape
+from tinynet.backend import Shape, on_device
 
 
 def array(value: Any, name: str) -> np.ndarray:
@@ -23,7 +23,7 @@ def array(value: Any, name: str) -> np.ndarray:
     if not isinstance(value, np.ndarray):
         text = repr(value)
         short = text if len(text) < 60 else text[:57] + "..."
-        write = f"{name} = np.asarray({name})"
+        write = f"{name} = {name}.get()" if on_device(value) else f"{name} = np.asarray({name})"
         if callable(value) or hasattr(value, "__next__") or hasattr(value, "as_numpy_iterator"):
             write = f"collect the batches into one array first: {name} = np.concatenate(batches)"
         raise ValueError(

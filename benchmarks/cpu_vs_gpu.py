@@ -1,0 +1,346 @@
+"""Where a GPU wins, and where the CPU does: the same training step on both, over batch and width.
+
+    python benchmarks/cpu_vs_gpu.py             # some minutes
+    python benchmarks/cpu_vs_gpu.py --quick     # a few sizes, some seconds
+    python benchmarks/cpu_vs_gpu.py --plot cpu_vs_gpu.png --json cpu_vs_gpu.json
+
+First both have to come to the same loss in 50 steps from the same weights. Then steps are timed,
+on a batch that is already where it is needed: some hundred steps in a row, between two moments at
+which the GPU has done all it was told, as training does not wait for it after each step either
+(which is why `cupyx.profiler.benchmark`, which does, is not used). The first step, in which kernels
+are compiled, and the sending of a batch are timed apart. Without a GPU, the CPU is measured alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from programs import blas_threads
+from report import counted, machine, median, parse, ratio, save, seconds, table
+
+import tinynet
+from tinynet import backend, doctor, threads, training
+from tinynet.data import Batch, Batches
+from tinynet.layers import Dense
+
+INPUTS, CLASSES = 784, 10
+CHECKED_STEPS, TOLERANCE = 50, 1e-3
+NAMES = {"numpy": "CPU", "cupy": "GPU"}
+
+Figures = dict[str, Any]
+
+
+def cases(quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """The sizes to measure: the tutorial's network over the batch, others over the width."""
+    batches = [32, 512, 4096] if quick else [2**n for n in range(5, 15)]
+    widths = [64, 256, 1024] if quick else [2**n for n in range(6, 13)]
+    return {
+        "batch": [{"batch": size, "hidden": [100, 144]} for size in batches],
+        "width": [{"batch": 32, "hidden": [size, size]} for size in widths],
+    }
+
+
+def products(sizes: dict[str, Any]) -> int:
+    """The floating-point operations in a step's matrix products.
+
+    Each layer has three products of 2 · batch · in · units: forward, and back to its weights and
+    its inputs; the lowest does not go back to its inputs.
+    """
+    widths = [INPUTS, *sizes["hidden"], CLASSES]
+    first, *rest = (2 * sizes["batch"] * a * b for a, b in itertools.pairwise(widths))
+    return 2 * first + 3 * sum(rest)
+
+
+def samples(size: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(CLASSES, size=size)
+    return rng.random((size, INPUTS), "float32"), np.eye(CLASSES, dtype="float32")[labels]
+
+
+class Trainer:
+    """A model in one place, and a batch beside it."""
+
+    def __init__(self, name: str, sizes: dict[str, Any]) -> None:
+        self.name, self.sizes = name, sizes
+        self.x, self.y = samples(sizes["batch"])
+        tinynet.utils.set_random_seed(1)
+        with backend.use(name):
+            self.model = tinynet.Sequential([tinynet.Input((INPUTS,))])
+            for units in sizes["hidden"]:
+                self.model.add(Dense(units, activation="sigmoid"))
+            self.model.add(Dense(CLASSES, activation="softmax"))
+            self.model.compile("adam", "categorical_crossentropy")
+            self.model.start_training(self.x.shape)
+            self.batch = self.send()
+        self.seconds: list[float] = []
+        self.telling: list[float] = []
+        self.sending: list[float] = []
+        self.first = 0.0
+
+    def send(self) -> Batch:
+        """The batch, sent anew."""
+        (batch,) = Batches(self.x, self.y, None, len(self.x)).run(0, 1)
+        return batch
+
+    def steps(self, count: int) -> tuple[float, float]:
+        """Seconds until all steps are told, and until they are done."""
+        largest = threads.multiplications(self.model.layers, len(self.x))
+        with backend.use(self.name), threads.suited_to(largest):
+            backend.synchronize()
+            began = time.perf_counter()
+            for _ in range(count):
+                self.loss, _ = training.train_step(self.model, self.batch)
+            told = time.perf_counter() - began
+            backend.synchronize()
+            return told, time.perf_counter() - began
+
+    def warm(self) -> None:
+        """The first step, timed apart; then as many as make the clock's hands move."""
+        _, self.first = self.steps(1)
+        _, once = self.steps(1)
+        self.count = min(max(2, int(0.1 / once)), 200)
+
+    def measure(self) -> None:
+        """One more figure of each kind."""
+        told, done = self.steps(self.count)
+        self.telling.append(told / self.count)
+        self.seconds.append(done / self.count)
+        with backend.use(self.name):
+            backend.synchronize()
+            began = time.perf_counter()
+            self.send()
+            backend.synchronize()
+            self.sending.append(time.perf_counter() - began)
+
+    def figures(self) -> Figures:
+        return {
+            "seconds": self.seconds,
+            "telling": self.telling,
+            "sending": self.sending,
+            "first": self.first,
+            "steps": self.count,
+        }
+
+
+def check(names: list[str], hidden: list[int]) -> dict[str, float]:
+    """The loss on each backend after some steps from the same weights."""
+    losses = {}
+    for name in names:
+        trainer = Trainer(name, {"batch": 128, "hidden": hidden})
+        trainer.steps(CHECKED_STEPS)
+        losses[name] = float(trainer.loss)
+    return losses
+
+
+def agree(losses: dict[str, float]) -> bool:
+    return max(losses.values()) - min(losses.values()) <= TOLERANCE * max(losses.values())
+
+
+def measure(names: list[str], sizes: dict[str, Any], rounds: int) -> Figures:
+    """Figures of one size on each backend, in turn over the rounds."""
+    trainers = [Trainer(name, sizes) for name in names]
+    for trainer in trainers:
+        trainer.warm()
+    for _ in range(rounds):
+        for trainer in trainers:
+            trainer.measure()
+    sent = trainers[0].x.nbytes + trainers[0].y.nbytes
+    backends = {trainer.name: trainer.figures() for trainer in trainers}
+    return {**sizes, "flops": products(sizes), "bytes": sent, "backends": backends}
+
+
+def steps_table(kind: str, names: list[str], entries: list[Figures]) -> str:
+    """What a step takes."""
+    head = [kind]
+    for name in names:
+        head += [f"{NAMES[name]}: a step", "spread", "GFLOP/s"]
+    rows = []
+    for entry in entries:
+        cells = [f"{size_of(kind, entry):,}"]
+        for name in names:
+            each = entry["backends"][name]["seconds"]
+            spread = f"{seconds(min(each))} – {seconds(max(each))}"
+            cells += [seconds(median(each)), spread, f"{entry['flops'] / median(each) / 1e9:,.1f}"]
+        rows.append([*cells, f"{gain(entry):.2f}"] if len(names) > 1 else cells)
+    return table([*head, "CPU ÷ GPU"] if len(names) > 1 else head, rows)
+
+
+def rest_table(kind: str, names: list[str], entries: list[Figures]) -> str:
+    """What comes before the steps; and how much of a step on a GPU is the host's telling it."""
+    head = [kind, *(f"{NAMES[name]}: first step" for name in names)]
+    if "cupy" in names:
+        head += ["a batch", "is sent in", "GB/s", "of a step, telling"]
+    rows = []
+    for entry in entries:
+        cells = [f"{size_of(kind, entry):,}"]
+        cells += [seconds(entry["backends"][name]["first"]) for name in names]
+        if "cupy" in names:
+            figures = entry["backends"]["cupy"]
+            sending, share = median(figures["sending"]), telling_share(entry)
+            cells += [f"{entry['bytes'] / 1e6:.1f} MB", seconds(sending)]
+            cells += [f"{entry['bytes'] / sending / 1e9:.1f}", f"{share:.0%}"]
+        rows.append(cells)
+    return table(head, rows)
+
+
+def telling_share(entry: Figures) -> float:
+    figures = entry["backends"]["cupy"]
+    return ratio(figures["telling"], figures["seconds"])
+
+
+def size_of(kind: str, entry: Figures) -> int:
+    return entry["batch"] if kind == "batch" else entry["hidden"][0]
+
+
+def gain(entry: Figures) -> float:
+    """How many times as long as the GPU the CPU takes: the median over the rounds."""
+    cpu, gpu = (entry["backends"][name]["seconds"] for name in ("numpy", "cupy"))
+    return ratio(cpu, gpu)
+
+
+def crossover(entries: list[Figures]) -> int:
+    """The place of the first size from which on the GPU wins at all that follow."""
+    return max((n + 1 for n, entry in enumerate(entries) if gain(entry) <= 1), default=0)
+
+
+def verdict(kind: str, entries: list[Figures]) -> str:
+    """From which size on the GPU wins; and where it does not, why."""
+    sizes = [size_of(kind, entry) for entry in entries]
+    losing = crossover(entries) - 1
+    what = "batches of" if kind == "batch" else "a width of"
+    if losing < 0:
+        return (
+            f"The GPU wins at every {kind} that was measured: the CPU takes {gain(entries[0]):.1f} "
+            f"times as long with {what} {sizes[0]:,}, {gain(entries[-1]):.1f} times with "
+            f"{sizes[-1]:,}."
+        )
+    slow = entries[losing]["backends"]
+    why = (
+        f"With {what} {sizes[losing]:,} the GPU takes {seconds(median(slow['cupy']['seconds']))} "
+        f"for a step, the CPU {seconds(median(slow['numpy']['seconds']))}"
+    )
+    if telling_share(entries[losing]) > 0.5:
+        telling = seconds(median(slow["cupy"]["telling"]))
+        why += (
+            f": the products are soon done, but the host needs {telling} to tell the GPU a step's "
+            "fifty-odd operations (launches), one by one"
+        )
+    why += "."
+    if losing == len(entries) - 1:
+        return f"The CPU wins up to the largest {kind} that was measured. {why}"
+    return (
+        f"The GPU wins from {what} {sizes[losing + 1]:,} on, and takes {1 / gain(entries[-1]):.0%} "
+        f"of the CPU's time with {sizes[-1]:,}. {why}"
+    )
+
+
+def plot(results: Figures, path: pathlib.Path) -> None:
+    """A panel over the batch and one over the width: a step on each backend."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib import ticker
+
+    titles = {"batch": "784-100-144-10, over the batch", "width": "784-w-w-10, batches of 32"}
+    figure, panels = plt.subplots(
+        1, len(results["kinds"]), figsize=(9.5, 4.2), squeeze=False, layout="constrained"
+    )
+    for axes, (kind, entries) in zip(panels.flat, results["kinds"].items(), strict=True):
+        places = range(len(entries))
+        for name, colour in (("numpy", "#d1495b"), ("cupy", "#00798c")):
+            found = [entry["backends"][name] for entry in entries if name in entry["backends"]]
+            if found:
+                steps = [1e3 * median(figures["seconds"]) for figures in found]
+                axes.plot(places, steps, "o-", color=colour, label=NAMES[name], markersize=4)
+        if "cupy" in results["names"]:
+            telling = [1e3 * median(entry["backends"]["cupy"]["telling"]) for entry in entries]
+            axes.plot(places, telling, "--", color="#8a8a8a", label="telling the GPU")
+            first = crossover(entries)
+            if first < len(entries):
+                begins = max(first - 0.5, -0.3)
+                axes.axvspan(begins, len(entries) - 0.7, color="#00798c", alpha=0.08, zorder=0)
+                axes.text(
+                    len(entries) - 0.75, 0.02, "the GPU wins", transform=axes.get_xaxis_transform(),
+                    ha="right", color="#00798c", fontsize=9,
+                )  # fmt: skip
+        labels = [f"{size_of(kind, entry):,}" for entry in entries]
+        axes.set_xticks(places, labels, fontsize=8, rotation=45 if len(labels) > 6 else 0)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(ticker.NullLocator())
+        axes.set_title(titles[kind], loc="left", fontsize=10)
+        axes.set_ylabel("milliseconds a step")
+        axes.grid(axis="y", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels.flat[0].legend(frameon=False, fontsize=9)
+    figure.suptitle("\n".join(results["about"]), fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def about(names: list[str]) -> list[str]:
+    """What the figures were measured on."""
+    lines = [
+        f"CPU: {machine()}",
+        f"NumPy {np.__version__}, {blas()}, tinynet {tinynet.__version__}",
+    ]
+    if "cupy" in names:
+        lines += [line for line in doctor.about_gpu().splitlines() if not line.startswith("All")]
+    return lines
+
+
+def blas() -> str:
+    """The library behind NumPy's products, and how many threads it has."""
+    built: Any = np.show_config(mode="dicts")
+    found = built.get("Build Dependencies", {}).get("blas", {})
+    name = f"{found.get('name', 'BLAS')} {found.get('version', '')}".strip()
+    return f"{name} with {counted(blas_threads(), 'thread')}"
+
+
+def main(printing: Callable[[str], None] = print) -> int:
+    parser = argparse.ArgumentParser(description="The same training step on a CPU and a GPU.")
+    parser.add_argument("--quick", action="store_true", help="a few sizes only")
+    parser.add_argument("--rounds", type=int, default=0, help="measurements of each size (7; 3)")
+    arguments = parse(parser)
+    rounds = arguments.rounds or (3 if arguments.quick else 7)
+    names = ["numpy", "cupy"] if backend.devices() else ["numpy"]
+    if len(names) > 1:
+        try:
+            backend.choose("cupy")
+        except RuntimeError:
+            names = ["numpy"]
+    results: Figures = {"about": about(names), "names": names, "rounds": rounds, "kinds": {}}
+    printing("\n".join(results["about"]))
+    if len(names) == 1:
+        printing(doctor.about_gpu())
+        printing("So this is the CPU alone, and says nothing about a GPU.")
+    else:
+        for hidden in ([100, 144], [256, 256]):
+            losses = check(names, hidden)
+            shown = " and ".join(f"{NAMES[name]} {loss:.6f}" for name, loss in losses.items())
+            printing(f"Loss after {CHECKED_STEPS} steps of {hidden}: {shown}")
+            if not agree(losses):
+                printing("These are not the same. Nothing is timed before they are.")
+                return 1
+    printing(f"\nMedians of {counted(rounds, 'round')}; one BLAS thread where products are small.")
+    for kind, sizes in cases(arguments.quick).items():
+        entries = [measure(names, one, rounds) for one in sizes]
+        results["kinds"][kind] = entries
+        printing("\n" + steps_table(kind, names, entries))
+        printing("\n" + rest_table(kind, names, entries))
+        if len(names) > 1:
+            printing("\n" + verdict(kind, entries))
+    save(results, arguments, plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

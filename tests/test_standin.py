@@ -1,0 +1,241 @@
+"""The stand-in for CuPy bites, offers nothing that CuPy does not, and is what tinynet needs.
+
+The comparison with the real package needs no GPU: its functions have signatures, its methods and
+ufuncs docstrings that begin with one. What no GPU also means: no kernel of CuPy's has run here.
+"""
+
+import copy
+import importlib
+import importlib.util
+import inspect
+import os
+import pickle
+import re
+
+import numpy as np
+import pytest
+import standin
+
+OPERATORS = "add sub mul truediv pow and or eq ne lt le gt ge neg abs invert"
+
+
+# Beside the real package
+
+
+@pytest.fixture(scope="module")
+def real():
+    """CuPy itself. CI forbids to go without it."""
+    if importlib.util.find_spec("cupy") is None:
+        assert "CI" not in os.environ, "in CI, the stand-in must be compared with CuPy"
+        pytest.skip("CuPy is not installed: python -m pip install cupy-cuda12x (no GPU needed)")
+    return importlib.import_module("cupy")
+
+
+def keywords(function):
+    """The arguments that one of CuPy's functions, methods or ufuncs knows."""
+    try:
+        return set(inspect.signature(function).parameters)
+    except ValueError:
+        signature = re.search(r"\((.*?)\)( ->|\n|$)", function.__doc__.strip())
+        return set(re.findall(r"(?:^|, )(\w+)", signature[1]))
+
+
+def table(name):
+    return sorted(getattr(standin, name))
+
+
+@pytest.mark.cupy
+@pytest.mark.parametrize("name", table("UFUNCS"))
+def test_cupy_has_the_ufunc_and_its_keywords(real, name):
+    found = getattr(real, name)
+    assert isinstance(found, real.ufunc)
+    assert standin.UFUNCS[name] <= keywords(found)
+
+
+@pytest.mark.cupy
+@pytest.mark.parametrize("name", table("FUNCTIONS"))
+def test_cupy_has_the_function_and_its_keywords(real, name):
+    assert standin.FUNCTIONS[name] <= keywords(getattr(real, name))
+
+
+@pytest.mark.cupy
+@pytest.mark.parametrize("name", table("METHODS"))
+def test_cupy_s_arrays_have_the_method_and_its_keywords(real, name):
+    assert standin.METHODS[name] <= keywords(getattr(real.ndarray, name))
+
+
+@pytest.mark.cupy
+def test_cupy_s_arrays_have_the_attributes_and_operators(real):
+    for name in standin.ATTRIBUTES:
+        assert hasattr(real.ndarray, name)
+    for name in OPERATORS.split():
+        assert hasattr(real.ndarray, f"__{name}__")
+    for name in OPERATORS.split()[:5]:
+        assert hasattr(real.ndarray, f"__i{name}__")
+
+
+@pytest.mark.cupy
+def test_cupy_has_what_is_asked_of_the_device(real):
+    for name in standin.RUNTIME:
+        assert callable(getattr(real.cuda.runtime, name))
+    assert issubclass(real.cuda.runtime.CUDARuntimeError, RuntimeError)
+    assert issubclass(real.cuda.memory.OutOfMemoryError, MemoryError)
+    for name in standin.POOL:
+        assert hasattr(real.cuda.MemoryPool, name)
+    assert hasattr(real.cuda.PinnedMemoryPool, "free_all_blocks")
+    assert hasattr(real.cuda.Stream, "synchronize")
+    for name in ("id", "use", "synchronize", "__enter__"):
+        assert hasattr(real.cuda.Device, name)
+    for name in ("get_default_memory_pool", "get_default_pinned_memory_pool"):
+        assert callable(getattr(real, name))
+    assert callable(real.cuda.get_current_stream)
+
+
+@pytest.mark.cupy
+@pytest.mark.parametrize(
+    ("name", "keyword"), [("take", "mode"), ("max", "initial"), ("sum", "where")]
+)
+def test_the_comparison_sees_a_keyword_that_cupy_lacks(real, name, keyword):
+    assert keyword not in keywords(getattr(real.ndarray, name))
+    assert keyword in keywords(getattr(np, name))
+
+
+def test_the_stand_in_offers_just_what_the_tables_say():
+    cupy = standin.make()
+    own = {"counts", "machine", "pools", "ndarray", "cuda"}
+    pools = {"get_default_memory_pool", "get_default_pinned_memory_pool"}
+    offered = {name for name in vars(cupy) if not name.startswith("_")} - own - pools
+    assert offered == {*standin.UFUNCS, *standin.FUNCTIONS}
+    methods = {name for name in vars(cupy.ndarray) if not name.startswith("_")}
+    assert methods <= {*standin.METHODS, *standin.ATTRIBUTES}
+    for name, allowed in standin.FUNCTIONS.items():
+        assert set(inspect.signature(getattr(cupy, name)).parameters) - {"b", "a"} <= allowed
+    assert {name for name in vars(cupy.cuda.runtime) if name[0].islower()} == standin.RUNTIME
+    assert {n for n in vars(type(cupy.pools[0])) if n[0] != "_"} - {"take", "give"} == standin.POOL
+
+
+# It bites
+
+
+@pytest.fixture
+def device(cupy):
+    return cupy.asarray(np.arange(6, dtype="float32").reshape(2, 3))
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        np.asarray,
+        np.exp,
+        np.sum,
+        lambda a: np.add(a, 1),
+        lambda a: np.matmul(a, a.T),
+        lambda a: a + np.ones((2, 3), "float32"),
+        lambda a: np.ones((2, 3), "float32") + a,
+        lambda a: a.__iadd__(np.ones((2, 3), "float32")),
+        lambda a: a.__setitem__(Ellipsis, np.ones((2, 3), "float32")),
+        lambda a: a[np.array([0])],
+        lambda a: a[[0, 1]],
+        lambda a: a.take(np.array([0]), axis=0),
+        lambda a: a.take(a, axis=0, mode="clip"),
+        lambda a: a.sum(where=True),
+        lambda a: np.zeros((2, 3), "float32").__setitem__(Ellipsis, a),
+        lambda a: np.multiply(2.0, 3.0, out=a),
+    ],
+)
+def test_what_would_travel_by_itself_raises(device, mistake):
+    with pytest.raises(TypeError):
+        mistake(device)
+
+
+def test_a_name_that_is_not_allowed_is_not_there(cupy, device):
+    for name in ("errstate", "einsum", "nan_to_num"):
+        assert not hasattr(cupy, name)
+    for name in ("tobytes", "nonzero", "std", "__array_interface__"):
+        assert not hasattr(device, name)
+
+
+def test_arrays_are_no_numpy_arrays_and_reductions_stay_on_the_device(cupy, device):
+    assert not isinstance(device, np.ndarray)
+    total = device.sum()
+    assert type(total) is type(device)
+    assert total.shape == ()
+    assert cupy.counts.waits == 0
+    assert float(total) == 15
+    assert cupy.counts.waits == 1
+
+
+def test_what_is_waited_for_is_counted(cupy, device):
+    one = device[0, 0]
+    cupy.counts.reset()
+    bool(one), int(one), float(one), one.item(), one.get(), cupy.asnumpy(one)
+    assert cupy.counts.waits == 6
+    assert cupy.counts.launched == 0
+
+
+def test_operations_are_launches_and_views_are_none(cupy, device):
+    cupy.counts.reset()
+    device[0], device.T, device.reshape(-1), device.ravel(), device[:, 1:], device.shape
+    device.astype("float32", copy=False)
+    cupy.empty((3,), "float32")
+    assert cupy.counts.launched == 0
+    device += 1
+    cupy.exp(device * 2, out=device)
+    device.sum(axis=0)
+    device[...] = 0
+    cupy.zeros((3,))
+    device.astype("float64")
+    assert dict(cupy.counts.launches) == {
+        "add": 1, "multiply": 1, "exp": 1, "sum": 1, "fill": 1, "zeros": 1, "astype": 1,
+    }  # fmt: skip
+
+
+def test_copies_from_the_host_are_counted_with_their_bytes(cupy, device):
+    cupy.counts.reset()
+    cupy.asarray(np.zeros(5, "uint8"))
+    cupy.asarray([1.0, 2.0], dtype="float32")
+    cupy.asarray(device)
+    assert cupy.counts.copies == [5, 8]
+
+
+def test_types_are_promoted_as_in_numpy_2(cupy, device):
+    assert (device * 2.0).dtype == np.float32
+    assert (device * np.float64(2)).dtype == np.float64
+    assert (device > 1).dtype == bool
+    assert cupy.counts.double == {"multiply": 1}
+
+
+def test_a_view_knows_its_base_and_shares_its_numbers(device):
+    view = device[1:].reshape(-1)
+    assert view.base is device
+    view += 10
+    assert device.get()[1].tolist() == [13, 14, 15]
+    for again in (copy.deepcopy(device), pickle.loads(pickle.dumps(device))):
+        again += 1
+        assert device.get()[0].tolist() == [0, 1, 2]
+
+
+def test_each_gpu_has_arrays_of_its_own():
+    cupy = standin.make(devices=2)
+    first = cupy.asarray([1.0])
+    with cupy.cuda.Device(1):
+        second = cupy.asarray([2.0])
+        with pytest.raises(ValueError, match="array device = 0 while current = 1"):
+            first + second
+        assert (first.copy() + second).get() == 3
+    assert (first.device.id, second.device.id) == (0, 1)
+
+
+def test_memory_is_bounded_and_kept_until_it_is_given_back():
+    cupy = standin.make(memory=1000)
+    pool = cupy.get_default_memory_pool()
+    array = cupy.empty((200,), "float32")
+    with pytest.raises(MemoryError, match="allocating 400 bytes"):
+        cupy.empty((100,), "float32")
+    del array
+    assert (pool.used_bytes(), pool.total_bytes(), pool.free_bytes()) == (0, 800, 800)
+    pool.free_all_blocks()
+    assert pool.total_bytes() == 0
+    pool.set_limit(size=100)
+    with pytest.raises(MemoryError):
+        cupy.empty((100,), "float32")
