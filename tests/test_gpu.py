@@ -4,6 +4,8 @@ model; and five mistakes are made on purpose, to see each of them found.
 """
 
 import inspect
+import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -18,6 +20,7 @@ from tinynet import backend, evaluation, layers, losses, network, optimizers, tr
 from tinynet.callbacks import Callback
 from tinynet.data import Batches
 
+README = (pathlib.Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8")
 LAUNCHES = 55  # in a step of the tutorial's model; 60 are allowed
 SAMPLES = 640
 
@@ -83,9 +86,10 @@ def test_a_step_takes_few_launches_and_an_epoch_one_wait_and_one_copy(cupy, batc
         assert double <= steps + 4  # the sum of the losses
 
 
-def test_the_figures_of_the_documentation(cupy):
+def test_the_figures_are_those_of_the_readme(cupy):
     """Printed with -s: launches a step, waits and copies an epoch."""
     x, labels = images()
+    found = []
     for name, y, loss in (
         ("one-hot rows", one_hot(labels), "categorical_crossentropy"),
         ("class numbers", labels, "sparse_categorical_crossentropy"),
@@ -93,7 +97,8 @@ def test_the_figures_of_the_documentation(cupy):
         (launches, waits, copies, double), _ = epochs(cupy, 32, x, y, tutorial(loss))
         print(f"{name}: {launches / 20:.1f} launches a step, of which {double / 20:.1f} in float64")
         print(f"    an epoch: waits {waits}, copies {len(copies)} of {sum(copies)} bytes")
-        assert launches / 20 <= 60
+        found.append(launches // 20)
+    assert f"a step | {found[0]}; {found[1]} where the targets are class numbers |" in README
     weights = np.ones(len(x))
     (launches, _, _, _), _ = epochs(cupy, 32, x, one_hot(labels), sample_weight=weights)
     assert launches / 20 <= 60
@@ -341,8 +346,6 @@ def test_the_variable_decides_at_the_first_computation(wish, prints):
     program = (
         "import tinynet; from tinynet import backend; print('imported')\nprint(backend.backend())"
     )
-    import os
-
     environment = {**os.environ, "TINYNET_BACKEND": wish}
     run = [sys.executable, "-c", program]
     done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
