@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 def without_gpu():
     """Why the real CuPy cannot compute here; an empty word if it can."""
     try:
-        gpu.library()
+        gpu.library(0)
     except gpu.UnavailableError as missing:
         return missing.reason
     return ""

@@ -94,7 +94,7 @@ class CUDARuntimeError(RuntimeError):
     pass
 
 
-def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090):
+def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8.6"):
     """A module `cupy` of its own, as a machine with such GPUs would have it."""
     cupy = types.ModuleType("cupy")
     cupy.__version__ = "14.0.0"
@@ -148,6 +148,8 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090):
             return self
 
         def __enter__(self):
+            if machine.broken == "entrance":
+                raise CUDARuntimeError("cudaErrorUnknown: unknown error")
             self.before = machine.device
             return self.use()
 
@@ -262,6 +264,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090):
         def astype(self, dtype, copy=True):
             if not copy and self.dtype == dtype:
                 return self
+            here(self)
             return launch("astype", self._there.astype(dtype))
 
         def copy(self):
@@ -276,9 +279,11 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090):
         def take(self, indices, axis=None, out=None):
             if not isinstance(indices, ndarray):
                 raise TypeError(f"an index from the host: {type(indices)}")
+            here(self)
             return launch("take", self._there.take(operand(indices), axis=axis), out)
 
         def clip(self, min=None, max=None):
+            here(self)
             return launch("clip", self._there.clip(min, max))
 
     def reduction(name):
@@ -333,6 +338,8 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090):
     def launch(name, result, out=None):
         if machine.broken == "kernel":
             raise RuntimeError("nvrtc: error: failed to load builtins")
+        if machine.broken == "busy":
+            raise CUDARuntimeError("cudaErrorDevicesUnavailable: device is busy or unavailable")
         result = np.asarray(result)
         counted(name, result.dtype)
         if out is None:
@@ -385,8 +392,8 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090):
         if isinstance(a, list | tuple) and any(isinstance(part, ndarray) for part in a):
             raise TypeError("a list of device arrays: use stack")
         there = np.array(a, dtype)
-        if not there.dtype.isnative or there.dtype.kind not in "biuf":
-            raise TypeError(f"Unsupported dtype {there.dtype}")
+        if not there.dtype.isnative or there.dtype.char not in "?bhilqBHILQefd":
+            raise ValueError(f"Unsupported dtype {there.dtype}")
         counts.copies.append(there.nbytes)
         return ndarray(there)
 
@@ -402,6 +409,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090):
     def vdot(a, b):
         if a.dtype != b.dtype:
             raise TypeError("vdot of two types")
+        counted("vdot", a.dtype)  # CuPy's is a product, and a sum
         return launch("vdot", np.vdot(operand(a), operand(b)))
 
     def stack(tup, dtype=None):
@@ -441,8 +449,9 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090):
             raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
         return devices
 
-    def properties(device):
-        facts = {"totalGlobalMem": memory, "major": 8, "minor": 6}
+    def device_properties(device):
+        major, minor = map(int, capability.split("."))
+        facts = {"totalGlobalMem": memory, "major": major, "minor": minor}
         return {"name": f"Stand-in {device}".encode(), **facts}
 
     cupy.cuda = types.SimpleNamespace(
@@ -453,15 +462,15 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090):
             driverGetVersion=lambda: driver,
             runtimeGetVersion=lambda: runtime,
             getDeviceCount=device_count,
-            getDeviceProperties=properties,
+            getDeviceProperties=device_properties,
             memGetInfo=lambda: (memory - pools[machine.device].total_bytes(), memory),
         ),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     )
     cupy.get_default_memory_pool = lambda: pools[machine.device]
-    cupy.get_default_pinned_memory_pool = lambda: types.SimpleNamespace(
-        free_all_blocks=lambda: None
-    )
+    cupy.pinned = types.SimpleNamespace(freed=0)
+    cupy.pinned.free_all_blocks = lambda: vars(cupy.pinned).update(freed=cupy.pinned.freed + 1)
+    cupy.get_default_pinned_memory_pool = lambda: cupy.pinned
     return cupy
 
 
@@ -474,11 +483,11 @@ def installed(cupy):
     """A ``with`` block in which ``import cupy`` finds this one."""
     before = sys.modules.get("cupy")
     sys.modules["cupy"] = cupy
-    gpu.examined.cache_clear()
+    gpu.library.cache_clear()
     try:
         yield cupy
     finally:
-        gpu.examined.cache_clear()
+        gpu.library.cache_clear()
         sys.modules.pop("cupy")
         if before is not None:
             sys.modules["cupy"] = before

@@ -241,6 +241,7 @@ def test_with_a_gpu_both_are_checked_and_then_measured(monkeypatch, tmp_path):
     assert code == 0
     text = "\n".join(lines)
     assert "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6" in text
+    assert "The very first step on the GPU: " in text
     assert "Loss after 50 steps of [100, 144]: CPU " in text
     assert text.index("Loss after") < text.index("CPU: a step")
     assert text.count(" wins") == 2  # a sentence for each kind of size
@@ -255,7 +256,7 @@ def test_with_a_gpu_both_are_checked_and_then_measured(monkeypatch, tmp_path):
 def test_nothing_is_timed_where_the_gpu_computes_something_else(monkeypatch, tmp_path):
     cupy = standin.make()
     with standin.installed(cupy):
-        tinynet.gpu.library()
+        tinynet.gpu.library(0)
         cupy.machine.broken = "arithmetic"  # from here on, each product is off by one
         code, lines, _ = cpu_vs_gpu(monkeypatch, tmp_path)
     assert code == 1
@@ -278,7 +279,8 @@ def entry(size, cpu, gpu, telling):
                     "of 32 the GPU takes 4.00 s for a step, the CPU 2.00 s: the products are soon"),
         ([1, 6, 6], "The GPU wins from batches of 128 on"),  # what comes before was luck
         ([1, 2, 3], "at every batch that was measured: the CPU takes 2.0 times as long"),
-        ([30, 30, 30], "The CPU wins up to the largest batch that was measured."),
+        ([30, 30, 30], "The CPU wins at every batch that was measured. With batches of 128"),
+        ([1, 2, 12], "The GPU wins with batches of 32, 64, but not with the largest."),
     ],
 )  # fmt: skip
 def test_the_verdict_says_from_where_on_the_gpu_wins(gpu, said):
@@ -289,5 +291,8 @@ def test_the_verdict_says_from_where_on_the_gpu_wins(gpu, said):
         for n, (cpu, seconds) in enumerate(zip([2, 5, 10], gpu, strict=True))
     ]
     assert said in script.verdict("batch", entries)
+    assert not script.agree({"numpy": 2.3, "cupy": float("nan")})
+    assert not script.agree({"numpy": 2.3, "cupy": 2.301})
+    assert script.agree({"numpy": 2.3, "cupy": 2.30001})
     busy = [entry(32, 2, 4, 0.1)]
     assert "launches" not in script.verdict("batch", busy)

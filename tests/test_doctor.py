@@ -18,7 +18,7 @@ WHEEL = ["cupy-cuda12x"]
 @pytest.fixture(autouse=True)
 def _forget():
     yield
-    gpu.examined.cache_clear()
+    gpu.library.cache_clear()
 
 
 def play(monkeypatch, cupy, wheels=WHEEL):
@@ -26,7 +26,7 @@ def play(monkeypatch, cupy, wheels=WHEEL):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(gpu, "wheels", lambda: wheels)
     monkeypatch.setattr(backend, "_place", None)
-    gpu.examined.cache_clear()
+    gpu.library.cache_clear()
 
 
 def broken(how):
@@ -76,12 +76,36 @@ CASES = {
         "a small matrix product fails (CUBLAS_STATUS_NOT_INITIALIZED)",
         'Install CuPy together with its libraries: python -m pip install "cupy-cuda12x[ctk]"',
     ),
+    "a GPU too old for the newest wheel": (
+        lambda: (standin.make(driver=13000, runtime=13000, capability="7.0"), ["cupy-cuda13x"]),
+        "the Stand-in 0, of compute capability 7.0, is too old for CUDA 13",
+        'Install the CuPy for CUDA 12: python -m pip install "cupy-cuda12x[ctk]"',
+    ),
+    "a full GPU": (
+        lambda: (standin.make(memory=40), WHEEL),
+        "the GPU's memory is full (Out of memory allocating 48 bytes)",
+        "See who has it: nvidia-smi",
+    ),
+    "a GPU in use": (
+        lambda: (broken("busy"), WHEEL),
+        "the GPU does not answer (cudaErrorDevicesUnavailable",
+        "Ask it yourself, with: nvidia-smi",
+    ),
+    "a GPU that is not to be entered": (
+        lambda: (broken("entrance"), WHEEL),
+        "the GPU does not answer (cudaErrorUnknown: unknown error)",
+        "Ask it yourself, with: nvidia-smi",
+    ),
     "a wrong product": (
         lambda: (broken("arithmetic"), WHEEL),
         "a small matrix product comes out wrong",
         "Update driver and CuPy",
     ),
 }
+
+
+# Where there is a GPU, whatever else is wrong with it.
+SEEN = {case for case in CASES if "GPU" in case or "product" in case} | {"no kernel"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -112,7 +136,7 @@ def test_use_raises_the_reason_and_the_fix_and_changes_nothing(monkeypatch, case
     assert fix in str(error.value)
     assert "TINYNET_BACKEND=numpy" in str(error.value)
     assert backend.backend() == "numpy"
-    assert backend.devices() == [] or case in ("no kernel", "no product", "a wrong product")
+    assert bool(backend.devices()) is (case in SEEN)
 
 
 def test_all_well(monkeypatch, capsys):
@@ -120,7 +144,7 @@ def test_all_well(monkeypatch, capsys):
     monkeypatch.setenv("TINYNET_BACKEND", "auto")
     assert doctor.main() == 0
     assert capsys.readouterr().out.splitlines()[0::2] == [
-        "Backend: cupy. TINYNET_BACKEND is auto: there is a GPU, and it works.",
+        "Backend: cupy. TINYNET_BACKEND is 'auto': there is a GPU, and it works.",
         "GPU 0: Stand-in 0, 24 GiB, compute capability 8.6",
         "CuPy 14.0.0 for CUDA 12.9, driver for CUDA 12.9",
     ]
@@ -140,7 +164,7 @@ def test_a_cupy_that_cannot_be_imported_is_named(monkeypatch, capsys, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(gpu, "wheels", lambda: WHEEL)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    gpu.examined.cache_clear()
+    gpu.library.cache_clear()
     assert doctor.main() == 0
     said = capsys.readouterr().out
     assert "CuPy is installed but cannot be imported (libnvrtc.so.12: cannot open)" in said
@@ -160,9 +184,35 @@ def test_a_fault_of_the_doctor_s_own_is_no_traceback(monkeypatch, capsys):
     assert "ZeroDivisionError" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wish", [None, "", "numpy", "auto", "cupy", "CUPY", "torch", "  ", "🙂"])
-def test_whatever_the_variable_says_there_is_no_traceback(wish):
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1"}
+def test_without_numpy_it_says_so_and_with_nowhere_to_say_it_it_is_quiet(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tinynet.backend", None)
+    monkeypatch.delattr("tinynet.backend")
+    assert doctor.main() == 1
+    assert "Fix: python -m pip install --force-reinstall numpy" in capsys.readouterr().out
+
+    class Full:
+        def write(self, text):
+            raise OSError("No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert doctor.main() == 1
+
+
+def test_what_goes_wrong_with_the_gpu_does_not_change_the_code(monkeypatch, capsys):
+    def fails(device):
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(gpu, "library", fails)
+    assert doctor.main() == 0
+    assert "GPU: none that works: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "wish", [None, "", "numpy", "auto", "cupy", "CUPY", "torch", "  ", "🙂", "two\nlines"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_whatever_the_variable_says_there_is_no_traceback(wish, encoding):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
     environment.pop("TINYNET_BACKEND", None)
     if wish is not None:
         environment["TINYNET_BACKEND"] = wish
@@ -174,5 +224,6 @@ def test_whatever_the_variable_says_there_is_no_traceback(wish):
     works = wish in (None, "", "  ", "numpy", "auto") or (wish == "cupy" and gpu.devices())
     assert run.returncode == (0 if works else 1)
     assert run.stdout.startswith("Backend: ")
-    if wish in ("CUPY", "torch", "🙂"):
+    if wish in ("CUPY", "torch", "🙂", "two\nlines"):
+        assert len(run.stdout.splitlines()) == 2
         assert "Fix: set TINYNET_BACKEND to one of numpy, cupy, auto, or unset it" in run.stdout

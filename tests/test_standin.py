@@ -102,7 +102,7 @@ def test_the_comparison_sees_a_keyword_that_cupy_lacks(real, name, keyword):
 
 def test_the_stand_in_offers_just_what_the_tables_say():
     cupy = standin.make()
-    own = {"counts", "machine", "pools", "ndarray", "cuda"}
+    own = {"counts", "machine", "pools", "pinned", "ndarray", "cuda"}
     pools = {"get_default_memory_pool", "get_default_pinned_memory_pool"}
     offered = {name for name in vars(cupy) if not name.startswith("_")} - own - pools
     assert offered == {*standin.UFUNCS, *standin.FUNCTIONS}
@@ -110,6 +110,16 @@ def test_the_stand_in_offers_just_what_the_tables_say():
     assert methods <= {*standin.METHODS, *standin.ATTRIBUTES}
     for name, allowed in standin.FUNCTIONS.items():
         assert set(inspect.signature(getattr(cupy, name)).parameters) - {"b", "a"} <= allowed
+    for name, allowed in standin.UFUNCS.items():
+        assert set(inspect.signature(getattr(cupy, name)).parameters) == {"arguments", *allowed}
+    array = cupy.zeros((2, 2))
+    for name, allowed in standin.METHODS.items():
+        method = getattr(array, name)
+        parameters = set(inspect.signature(method).parameters) - {"shape", "axes", "given"}
+        assert parameters <= allowed
+        if "given" in inspect.signature(method).parameters:
+            with pytest.raises(TypeError, match="unexpected keyword argument 'where'"):
+                method(where=True)
     assert {name for name in vars(cupy.cuda.runtime) if name[0].islower()} == standin.RUNTIME
     assert {n for n in vars(type(cupy.pools[0])) if n[0] != "_"} - {"take", "give"} == standin.POOL
 
@@ -198,6 +208,12 @@ def test_copies_from_the_host_are_counted_with_their_bytes(cupy, device):
     assert cupy.counts.copies == [5, 8]
 
 
+@pytest.mark.parametrize("kind", ["longdouble", ">f4", "complex64", "U1"])
+def test_types_that_no_gpu_knows_are_refused(cupy, kind):
+    with pytest.raises(ValueError, match="Unsupported dtype"):
+        cupy.asarray(np.zeros(2, kind))
+
+
 def test_types_are_promoted_as_in_numpy_2(cupy, device):
     assert (device * 2.0).dtype == np.float32
     assert (device * np.float64(2)).dtype == np.float64
@@ -222,6 +238,9 @@ def test_each_gpu_has_arrays_of_its_own():
         second = cupy.asarray([2.0])
         with pytest.raises(ValueError, match="array device = 0 while current = 1"):
             first + second
+        for use in (lambda: first.astype("int8"), first.sum, lambda: first.clip(0, 1)):
+            with pytest.raises(ValueError, match="array device = 0"):
+                use()
         assert (first.copy() + second).get() == 3
     assert (first.device.id, second.device.id) == (0, 1)
 

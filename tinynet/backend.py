@@ -35,6 +35,7 @@ class Place(NamedTuple):
 
 
 _place: Place | None = None  # None until somebody asks: importing tinynet decides nothing
+_cupy: ModuleType | None = None  # once it has computed
 _random: "numpy.random.Generator | None" = None  # made at its first use: its import takes a while
 
 
@@ -46,7 +47,8 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
     'numpy'
 
     The environment variable ``TINYNET_BACKEND`` sets the default; unset, it is ``"numpy"``. A
-    model stays where its weights were made; `Sequential.to` moves it.
+    model stays where its weights were made; `Sequential.to` moves it. The switch is the process's:
+    two models on different backends cannot compute at the same time, in two threads.
 
     Arguments:
         name: ``"numpy"``, ``"cupy"``, or ``"auto"``: CuPy if it can run here, else NumPy, and a
@@ -61,7 +63,7 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
 
     def __init__(self, name: str, device: int = 0, memory_limit: int | None = None) -> None:
         for label, value, least in (("device", device, 0), ("memory_limit", memory_limit, 1)):
-            if value is not None and (not is_integer(value) or value < least):
+            if value is not None and not (is_integer(value) and least <= value <= sys.maxsize):
                 raise ValueError(
                     f"Expected {label} to be a whole number of at least {least}, received: "
                     f'{value!r}. Write: tinynet.backend.use("cupy", {label}={least})'
@@ -75,9 +77,8 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
             )
         if name == "auto":
             print(f"tinynet computes with {chosen}: {why}", file=sys.stderr)
-        self._before, self._limit_before = _place, None
-        self._there = Place(chosen, device if chosen == "cupy" else 0)
-        _go(self._there)
+        self._there, self._limit_before = Place(chosen, device if chosen == "cupy" else 0), None
+        self._before = _go(self._there)
         if chosen == "cupy" and memory_limit is not None:
             pool = _active().get_default_memory_pool()
             self._limit_before = pool.get_limit()
@@ -90,7 +91,7 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
         if self._limit_before is not None:
             _go(self._there)  # a limit belongs to a GPU
             _active().get_default_memory_pool().set_limit(size=self._limit_before)
-        _go(self._before)
+        _back(self._before)
 
 
 def choose(name: str, device: int = 0) -> tuple[str, str]:
@@ -121,16 +122,16 @@ def wished() -> str:
     return os.environ.get("TINYNET_BACKEND", "").strip() or "numpy"
 
 
-def is_wished() -> bool:
-    """Whether ``TINYNET_BACKEND`` holds a name."""
-    return bool(os.environ.get("TINYNET_BACKEND", "").strip())
-
-
 def backend() -> str:
     """The name of the library in use: ``"numpy"`` or ``"cupy"``."""
+    return here().name
+
+
+def here() -> Place:
+    """Where new arrays are made."""
     _active()
     assert _place is not None
-    return _place.name
+    return _place
 
 
 def _active() -> ModuleType:
@@ -139,16 +140,29 @@ def _active() -> ModuleType:
     return globals()["xp"]
 
 
-def _go(place: Place | None) -> None:
-    global _place
+def _go(place: Place) -> tuple[Place | None, int | None]:
+    """Compute there from now on, and return what `_back` needs for the way back."""
+    global _place, _cupy
+    before, device = _place, None
+    if place.name == "cupy":
+        _cupy = sys.modules["cupy"]  # there is no such place before it was looked at
+        device = _cupy.cuda.Device().id
+        _cupy.cuda.Device(place.device).use()
     _place = place
-    if place is None:
+    globals()["xp"] = numpy if place.name == "numpy" else _cupy
+    return before, device
+
+
+def _back(before: tuple[Place | None, int | None]) -> None:
+    """Return to what was in use before a `_go`; also CuPy to the GPU that it was on."""
+    global _place
+    _place, device = before
+    if device is not None and _cupy is not None:
+        _cupy.cuda.Device(device).use()
+    if _place is None:
         globals().pop("xp", None)
-    elif place.name == "numpy":
-        globals()["xp"] = numpy
     else:
-        globals()["xp"] = sys.modules["cupy"]  # there is no such place before it was looked at
-        _active().cuda.Device(place.device).use()
+        globals()["xp"] = numpy if _place.name == "numpy" else _cupy
 
 
 def __getattr__(attribute: str) -> ModuleType:
@@ -186,13 +200,12 @@ class at:  # noqa: N801, a ``with`` block
         self._there = None if array is None else place_of(array)
 
     def __enter__(self) -> None:
-        self._before = _place
         if self._there is not None:
-            _go(self._there)
+            self._before = _go(self._there)
 
     def __exit__(self, *_: object) -> None:
         if self._there is not None:
-            _go(self._before)
+            _back(self._before)
 
 
 # Moving numbers
@@ -217,8 +230,8 @@ def to_numpy(array: Array) -> HostArray:
 
 def to_active(values: Any, dtype: Any = None) -> Array:
     """`values` where new arrays are made: itself if it is such an array, else a copy."""
-    library, place = _active(), _place
-    if on_device(values) and place_of(values) != place:
+    library = _active()
+    if on_device(values) and place_of(values) != here():
         values = to_numpy(values) if library is numpy else values.copy()  # to the GPU in use
     return library.asarray(values, dtype)
 
@@ -258,10 +271,7 @@ def take_rows(array: Array, rows: Array, out: Array | None = None) -> Array:
 
 
 def devices() -> list[gpu.Device]:
-    """The GPUs that CuPy can see: number, name, bytes of memory, compute capability.
-
-    An empty list where there is none; ``python -m tinynet.doctor`` then says why.
-    """
+    """The GPUs that CuPy can see; if there is none, ``python -m tinynet.doctor`` says why."""
     return gpu.devices()
 
 
@@ -289,17 +299,16 @@ def release_memory() -> Released:
     CuPy keeps the memory of arrays that are gone, for new ones; another program cannot have it.
 
     Returns:
-        The bytes that CuPy holds on the GPU in use, before and after; with NumPy there is no such
-        pool, and both are 0.
+        The bytes that CuPy holds on its present GPU, before and after; where CuPy has not
+        computed, both are 0.
     """
-    if backend() == "numpy":
-        gc.collect()
-        return Released(0, 0)
-    pool = _active().get_default_memory_pool()
-    before = pool.total_bytes()
     gc.collect()  # arrays that hold each other in a circle are only gone after this
+    if _cupy is None:
+        return Released(0, 0)
+    pool = _cupy.get_default_memory_pool()
+    before = pool.total_bytes()  # what is gone counts as well, until it is given back
     pool.free_all_blocks()
-    _active().get_default_pinned_memory_pool().free_all_blocks()
+    _cupy.get_default_pinned_memory_pool().free_all_blocks()
     return Released(before, pool.total_bytes())
 
 

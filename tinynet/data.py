@@ -72,8 +72,12 @@ class Rows:
         return self.source.size * self._sent_as.itemsize
 
     def load(self) -> None:
-        """Send all rows to the GPU in use."""
-        self._loaded = self._send(self.source)
+        """Send all rows to the GPU in use, some at a time: the host need not hold them twice."""
+        loaded = backend.xp.empty(self.source.shape, self._sent_as)
+        size = max(1, BLOCK_BYTES * len(self.source) // max(1, self.bytes_on_device))
+        for start in range(0, len(self.source), size):
+            loaded[start : start + size] = self._send(self.source[start : start + size])
+        self._loaded = loaded
 
     def take_on_device(self, rows: slice | Array) -> Array:
         """The same as `take` on the GPU in use: from there where they are loaded, else sent now."""

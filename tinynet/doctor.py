@@ -3,39 +3,56 @@
 Its exit code is 0 if the backend that is asked for works, else 1.
 """
 
+import os
 import sys
 
 
 def main() -> int:
     """Print the findings, and return the exit code."""
     try:
-        return examine()
+        code, findings = examine()
     except Exception as error:  # a doctor who faints helps nobody
-        print(f"Backend: none. tinynet itself does not start: {type(error).__name__}: {error}")
-        print("Fix: python -m pip install --force-reinstall numpy")
+        code, findings = (
+            1,
+            f"Backend: none. Looking for one failed: {error!a}\nFix: please report it",
+        )
+    try:
+        print(findings, flush=True)
+    except OSError:  # a full disk, a pipe that is closed
         return 1
+    return code
 
 
-def examine() -> int:
-    """Ask for the backend as the first computation would, and look at the GPU in any case."""
-    from tinynet import backend
-
+def examine() -> tuple[int, str]:
+    """The exit code and the findings, whatever is wrong here."""
+    try:
+        from tinynet import backend
+    except Exception as error:
+        return 1, (
+            "Backend: none. "
+            f"tinynet does not start ({type(error).__name__}: {str(error)!a}).\n"
+            "Fix: python -m pip install --force-reinstall numpy"
+        )
     wish = backend.wished()
-    asked = f"TINYNET_BACKEND is {wish}" if backend.is_wished() else "TINYNET_BACKEND is not set"
+    asked = (
+        f"TINYNET_BACKEND is {wish!a}" if "TINYNET_BACKEND" in os.environ else "It is the default"
+    )
     try:
         chosen, why = backend.choose(wish)
-    except (RuntimeError, ValueError) as error:
-        print(f"Backend: none. {asked}, and that cannot be.")
-        if isinstance(error, ValueError):
-            names = ", ".join([*backend.NAMES, "auto"])
-            print(f"Fix: set TINYNET_BACKEND to one of {names}, or unset it")
-        else:
-            print(about_gpu())
-        return 1
-    print(f"Backend: {chosen}. {asked}{f': {why}' if wish == 'auto' else ''}.")
-    print(f"CPU: NumPy {backend.host.__version__}")
-    print(about_gpu())
-    return 0
+    except ValueError:
+        names = ", ".join([*backend.NAMES, "auto"])
+        return 1, (
+            f"Backend: none. {asked}, which is none.\n"
+            f"Fix: set TINYNET_BACKEND to one of {names}, or unset it"
+        )
+    except RuntimeError:
+        return 1, f"Backend: none. {asked}, and that cannot run.\n{about_gpu()}"
+    lines = [
+        f"Backend: {chosen}. {asked}{f': {why}' if wish == 'auto' else ''}.",
+        f"CPU: NumPy {backend.host.__version__}",
+        about_gpu(),
+    ]
+    return 0, "\n".join(lines)
 
 
 def about_gpu() -> str:
@@ -43,17 +60,19 @@ def about_gpu() -> str:
     from tinynet import gpu
 
     try:
-        cupy = gpu.library()
+        cupy = gpu.library(0)
+        runtime = gpu.dotted(cupy.cuda.runtime.runtimeGetVersion())
+        driver = gpu.driver_version(cupy)
     except gpu.UnavailableError as missing:
         return f"GPU: none that works: {missing.reason}.\nFix: {missing.fix}"
-    runtime = gpu.dotted(cupy.cuda.runtime.runtimeGetVersion())
+    except Exception as error:
+        return f"GPU: none that works: {str(error)!a}.\nFix: Ask the driver, with: nvidia-smi"
     lines = [
         f"GPU {device.index}: {device.name}, {device.memory / 2**30:.0f} GiB, "
         f"compute capability {device.compute_capability}"
         for device in gpu.devices()
     ]
-    driver = f"driver for CUDA {gpu.driver_version(cupy)}"
-    lines.append(f"CuPy {cupy.__version__} for CUDA {runtime}, {driver}")
+    lines.append(f"CuPy {cupy.__version__} for CUDA {runtime}, driver for CUDA {driver}")
     lines.append("All well: a small kernel and a small product came out right.")
     return "\n".join(lines)
 

@@ -40,7 +40,8 @@ class Tracker:
         self._losses[size] = backend.xp.add(self._losses.get(size, 0.0), loss, dtype="float64")
         self._samples += size
         for metric in self.metrics.values():
-            if batch.classes is not None and type(metric) is CategoricalAccuracy:
+            plain = type(metric) is CategoricalAccuracy and batch.y.shape == output.shape
+            if plain and batch.classes is not None:
                 metric.add(batch.classes == output.argmax(axis=-1))  # the rest is known already
             else:
                 metric.update_state(batch.y, output)
@@ -261,6 +262,8 @@ def unbuilt_on_error(model: Any) -> Iterator[None]:
     """Compute where the model is; forget weights that the block made, if it raises."""
     was_built, input_layer = model.built, model.input_layer
     unbuilt = [layer for layer in model.layers if not layer.built]
+    model.check_place()
+    model.busy += 1
     try:
         # Where NumPy would warn of infinity or NaN, `check_finite` says where it came from.
         with backend.at(model.anchor), backend.quiet():
@@ -270,9 +273,10 @@ def unbuilt_on_error(model: Any) -> Iterator[None]:
             model.unbuild(unbuilt, input_layer)
         raise
     finally:
+        model.busy -= 1
         if backend.on_device(model.anchor):  # where memory is short
-            for layer in model.layers:
-                layer.forget()
+            for part in (*model.layers, *filter(None, [model.objective])):
+                part.forget()
 
 
 def reported(tracker: Tracker, return_dict: bool) -> float | list[float] | Logs:

@@ -21,7 +21,9 @@ _CPU = "Or compute on the CPU: TINYNET_BACKEND=numpy"
 
 # The oldest driver for each generation of CUDA.
 # Source: https://docs.nvidia.com/deploy/cuda-compatibility/
-_OLDEST_DRIVER = {11: "450", 12: "525", 13: "580"}
+_OLDEST_DRIVER = {12: "525", 13: "580"}
+# And the oldest GPU. Source: https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/
+_OLDEST_GPU = {12: (5, 0), 13: (7, 5)}
 
 
 class UnavailableError(RuntimeError):
@@ -42,21 +44,22 @@ class Device:
     compute_capability: str
 
 
-def library(device: int = 0) -> ModuleType:
+@functools.cache  # once for each GPU is enough
+def library(device: int) -> ModuleType:
     """CuPy, after a look at everything that it needs for computing on GPU number `device`.
 
     Raises:
         UnavailableError: with the first thing that is missing, and what to do about it.
     """
-    return examined(device)
-
-
-@functools.cache  # once for each GPU is enough
-def examined(device: int) -> ModuleType:
     cupy = _installed()
-    _check_driver(cupy)
-    _check_device(cupy, device)
-    _check_arithmetic(cupy, device)
+    try:
+        _check_driver(cupy)
+        _check_device(cupy, device)
+        _check_arithmetic(cupy, device)
+    except UnavailableError:
+        raise
+    except Exception as error:
+        raise _silent("the GPU", error) from error
     return cupy
 
 
@@ -66,7 +69,7 @@ def devices() -> list[Device]:
         cupy = _installed()
         _check_driver(cupy)
         return [_describe(cupy, index) for index in range(_count(cupy))]
-    except UnavailableError:
+    except Exception:  # whatever it is, there is none to be used; `library` says why
         return []
 
 
@@ -127,11 +130,11 @@ def _check_driver(cupy: ModuleType) -> None:
             if speaks in INSTALL
             else ""
         )
-        oldest = _OLDEST_DRIVER.get(wants, "the newest")
+        oldest = f", to {_OLDEST_DRIVER[wants]} or newer" if wants in _OLDEST_DRIVER else ""
         raise UnavailableError(
             f"the driver speaks CUDA {dotted(driver)} and is too old for this CuPy, "
             f"which was built for CUDA {wants}",
-            f"Update the driver, to {oldest} or newer{other}",
+            f"Update the driver{oldest}{other}",
         )
 
 
@@ -139,10 +142,7 @@ def _driver_and_runtime(cupy: ModuleType) -> tuple[int, int]:
     try:
         return cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
     except Exception as error:
-        raise UnavailableError(
-            f"the NVIDIA driver does not answer ({_first_line(error)})",
-            "Ask it yourself, with: nvidia-smi",
-        ) from error
+        raise _silent("the NVIDIA driver", error) from error
 
 
 def _count(cupy: ModuleType) -> int:
@@ -151,10 +151,13 @@ def _count(cupy: ModuleType) -> int:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         if "NoDevice" in str(error):
             return 0
-        raise UnavailableError(
-            f"the NVIDIA driver does not answer ({_first_line(error)})",
-            "Ask it yourself, with: nvidia-smi",
-        ) from error
+        raise _silent("the NVIDIA driver", error) from error
+
+
+def _silent(who: str, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"{who} does not answer ({_first_line(error)})", "Ask it yourself, with: nvidia-smi"
+    )
 
 
 def _check_device(cupy: ModuleType, device: int) -> None:
@@ -173,6 +176,15 @@ def _check_device(cupy: ModuleType, device: int) -> None:
             "counted from 0",
             f'Write: tinynet.backend.use("cupy", device={count - 1})',
         )
+    found, generation = _describe(cupy, device), cupy.cuda.runtime.runtimeGetVersion() // 1000
+    capability = tuple(map(int, found.compute_capability.split(".")))
+    if capability < _OLDEST_GPU.get(generation, capability):
+        raise UnavailableError(
+            f"the {found.name}, of compute capability {found.compute_capability}, is too old for "
+            f"CUDA {generation}, for which this CuPy was built",
+            f"Install the CuPy for CUDA {generation - 1}: "
+            + INSTALL.get(generation - 1, "https://docs.cupy.dev/en/stable/install.html"),
+        )
 
 
 def _check_arithmetic(cupy: ModuleType, device: int) -> None:
@@ -182,6 +194,13 @@ def _check_arithmetic(cupy: ModuleType, device: int) -> None:
         try:
             on_device = cupy.asarray(numbers)
             doubled = cupy.asnumpy(on_device * 2 + 1)
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            raise UnavailableError(
+                f"the GPU's memory is full ({_first_line(error)})",
+                "See who has it: nvidia-smi",
+            ) from error
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise _silent("the GPU", error) from error
         except Exception as error:
             raise UnavailableError(
                 f"a small kernel does not compile or run ({_first_line(error)})",

@@ -226,6 +226,15 @@ class Layer(HasWeights):
         if gradient is not None:
             setattr(self, f"{name}_gradient", gradient)
 
+    def moved(self) -> list[tuple[str, Array, Array | None]]:
+        """Each weight's name, it and its gradient in the backend in use, for `rehome`."""
+        move = backend.to_active
+        trained = [
+            (name, move(getattr(self, name)), move(getattr(self, f"{name}_gradient")))
+            for name in self._trained
+        ]
+        return [*trained, *((name, move(getattr(self, name)), None) for name in self._kept)]
+
     def forget(self) -> None:
         """Let go of what `forward` has cached; a subclass with a cache of its own adds to this."""
         self._buffers = {}
@@ -306,5 +315,9 @@ def assign(name: str, current: Sequence[Array], new: Iterable[Any]) -> None:
             raise ValueError(
                 f"Layer {name} expects numeric weights, received an array of dtype {array.dtype}."
             )
+    ready = []
     for old, array in zip(current, arrays, strict=True):
+        with backend.at(old):  # all are made before the first is written
+            ready.append(backend.to_active(array.astype(old.dtype, copy=False)))
+    for old, array in zip(current, ready, strict=True):
         backend.fill(old, array)

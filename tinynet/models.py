@@ -18,7 +18,7 @@ from tinynet import (
     training,
     validation,
 )
-from tinynet.backend import Array, Shape
+from tinynet.backend import Array, HostArray, Shape
 from tinynet.callbacks import History
 from tinynet.layer import Layer, dtype_policy
 from tinynet.network import Network
@@ -60,10 +60,11 @@ class Sequential(Network):
         name: str | None = None,
     ) -> None:
         self.stop_training = False
+        self.busy = 0  # how many calls of `fit`, `evaluate` … are under way
         self.history: History | None = None
         self.optimizer: Optimizer | None = None
         self.loss: Any = None
-        self.objective: Objective
+        self.objective: Any = None  # an `Objective`, once there is something to look at
         self.gradients_and_weights: list[tuple[Array, Array]] = []
         self._loss: losses.Loss | None = None
         self._metrics: list[Any] = []
@@ -194,6 +195,16 @@ class Sequential(Network):
 
     # Training, looking, using
 
+    def __call__(self, x: Any, training: bool = False) -> HostArray:
+        """The outputs for a batch `x`, as a NumPy array. `predict` does the same in batches."""
+        x = x if backend.on_device(x) else backend.host.asarray(x)
+        x = self.adapt(validation.array(x, "x"))
+        self.ensure_built(x.shape)
+        self.compute_output_shape(x.shape)
+        self.check_place()
+        with backend.at(self.anchor):
+            return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
+
     fit = training.fit
     train_on_batch = training.train_on_batch
     evaluate = evaluation.evaluate
@@ -238,25 +249,46 @@ class Sequential(Network):
             This model; it goes on where it was.
 
         Raises:
-            ValueError: if the weights live in another model.
-            RuntimeError: if CuPy cannot run, with the reason; then nothing is moved.
+            ValueError: if weights live in another model that is elsewhere, or training is under
+                way; then nothing is moved.
+            RuntimeError: if CuPy cannot run, with the reason; likewise.
         """
-        if self.lender is not None:
+        if self.busy:
             raise ValueError(
-                f"Expected a model whose layers are its own, but layers of '{self.name}' live in "
-                f"model '{self.lender.name}': move that one, and this one goes with it."
+                f"Expected model '{self.name}' at rest, but it is computing: a callback cannot "
+                "move it. Move it before or after."
             )
         arrays = [weights for _, weights in self.gradients_and_weights]
         optimizer = self.optimizer
         with backend.use(name, device):
+            if all(backend.place_of(weight) == backend.here() for weight in self.weights):
+                return self
+            if self.lender is not None:
+                self._follow(self.lender)
+                return self
             begun = optimizer is not None and optimizer.is_built_for(arrays)
             moved = optimizer.moved() if optimizer is not None and begun else None
-            if self.built:
-                self._gather_weights()
-                self._pair(self._runs)
+            self._gather_weights()
+            self._pair(self._runs)
             if optimizer is not None and begun:
                 optimizer.rebind([weights for _, weights in self.gradients_and_weights], moved)
         return self
+
+    def _follow(self, lender: Network) -> None:
+        """Move the layers that live in no other model; those that do are here already."""
+        own = [layer for layer in self._layers if layer.home is None or layer.home() is None]
+        borrowed = [
+            weight for layer in self._layers if layer not in own for weight in layer.weights
+        ]
+        if any(backend.place_of(weight) != backend.here() for weight in borrowed):
+            raise ValueError(
+                f"Expected a model whose layers are its own, but layers of '{self.name}' live in "
+                f"model '{lender.name}'. Move that one first, then this one."
+            )
+        moved = [(layer, layer.moved()) for layer in own]
+        for layer, homes in moved:
+            for home in homes:
+                layer.rehome(*home)
 
     # Configuration
 

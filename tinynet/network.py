@@ -243,6 +243,16 @@ class Network(HasWeights):
         """A weight: where it is, there the model computes. None as long as there is no weight."""
         return next(iter(self.weights), None)
 
+    def check_place(self) -> None:
+        """Raise a ValueError if weights are in several places, as borrowed ones can come to be."""
+        places = {layer.name: backend.place_of(w) for layer in self._layers for w in layer.weights}
+        if len(set(places.values())) > 1:
+            words = ", ".join(f"{name} in {place.name}" for name, place in places.items())
+            raise ValueError(
+                f"Expected all weights of model '{self.name}' in one place, received {words}. "
+                'Write: model.to("numpy"), with the model that lends its layers before this one'
+            )
+
     @property
     def lender(self) -> "Network | None":
         """The other model in whose flat vector weights of this one live, if there is one."""
@@ -330,18 +340,11 @@ class Network(HasWeights):
             x = layer.forward(x, training)
         return x
 
-    def __call__(self, x: Any, training: bool = False) -> HostArray:
-        """The outputs for a batch `x`, as a NumPy array. `predict` does the same in batches."""
-        x = self.adapt(validation.array(backend.host.asarray(x), "x"))
-        self.ensure_built(x.shape)
-        self.compute_output_shape(x.shape)
-        with backend.at(self.anchor):
-            return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
-
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "flat": None, "flat_gradient": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if self.built:  # a copy's layers came with arrays of their own: one vector again
-            self._gather_weights()
+            with backend.at(self.anchor):
+                self._gather_weights()

@@ -62,6 +62,10 @@ class Objective:
         gradient = self.loss.backward(self._target, self._y_pred)
         return gradient * _for_each_output(self._factor, gradient)
 
+    def forget(self) -> None:
+        """Let go of the batch."""
+        self._target = self._y_pred = self._factor = None
+
 
 def _for_each_output(factor: Any, like: Array) -> Any:
     """A factor for each sample, (n,) or (n, 1), so that it multiplies all outputs (n, …) alike."""

@@ -213,7 +213,11 @@ class Optimizer:
         self.iterations = saved["iterations"]
         self._learning_rate = saved["learning_rate"]
         self._arrays, self._parts = saved["arrays"], saved["parts"]
-        self._state = [[array.copy() for array in slots] for slots in saved["state"]]
+        if len(self._state) != len(saved["state"]):
+            self._state = [[array.copy() for array in slots] for slots in saved["state"]]
+        for slots, kept in zip(self._state, saved["state"], strict=True):
+            for slot, values in zip(slots, kept, strict=True):
+                slot[...] = values  # no memory is taken: there may be none
         self._scratch = saved["scratch"]
 
     def get_config(self) -> dict[str, Any]:

@@ -239,12 +239,12 @@ def unchanged_on_error(model: Any) -> Iterator[None]:
         with unbuilt_on_error(model):
             yield
     except Exception:
+        model.history = history
+        generator.bit_generator.state = drawn
         for weight, saved in zip(model.weights, weights, strict=True):
             backend.fill(weight, saved)
         with backend.at(model.anchor):
             model.optimizer.set_state(optimizer)
-        model.history = history
-        generator.bit_generator.state = drawn
         raise
 
 
