@@ -625,6 +625,10 @@ def test_a_model_that_is_where_it_should_go_stays_as_it_is(cupy):
 
 
 def test_a_model_cannot_be_moved_while_it_computes(cupy):
+    class Copier(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.copied = copy.deepcopy(self.model)
+
     class Mover(Callback):
         def on_train_batch_end(self, batch, logs=None):
             self.model.to("numpy")
@@ -634,7 +638,9 @@ def test_a_model_cannot_be_moved_while_it_computes(cupy):
     with pytest.raises(ValueError, match="at rest, but it is computing"):
         model.fit(x, one_hot(labels), verbose=0, callbacks=[Mover()])
     model.fit(x, one_hot(labels), verbose=0)
-    model.to("numpy").fit(x, one_hot(labels), verbose=0)
+    copier = Copier()
+    model.to("numpy").fit(x, one_hot(labels), verbose=0, callbacks=[copier])
+    copier.copied.to("cupy").fit(x, one_hot(labels), verbose=0)  # a copy is at rest
 
 
 def test_a_borrower_is_moved_after_the_model_that_lends(cupy):

@@ -60,7 +60,6 @@ class Sequential(Network):
         name: str | None = None,
     ) -> None:
         self.stop_training = False
-        self.busy = 0  # how many calls of `fit`, `evaluate` … are under way
         self.history: History | None = None
         self.optimizer: Optimizer | None = None
         self.loss: Any = None

@@ -22,6 +22,7 @@ class Network(HasWeights):
         self.name = naming.unique(self) if name is None else naming.check(name)
         self.built = False
         self._trainable = bool(trainable)
+        self.busy = 0  # how many calls of `fit`, `evaluate` … are under way
         self.dtype = config.floatx()
         self.input_layer: InputLayer | None = None
         self.flat: Array = None
@@ -201,8 +202,8 @@ class Network(HasWeights):
         if self.lender is not None:
             return
         names = [(layer, name) for layer in self._layers for name in layer.trained_names]
-        size = sum(getattr(layer, name).size for layer, name in names)
-        flat, flat_gradient = backend.xp.empty(size, self.dtype), backend.xp.zeros(size, self.dtype)
+        xp, size = backend.xp, sum(getattr(layer, name).size for layer, name in names)
+        flat, flat_gradient = xp.empty(size, self.dtype), xp.zeros(size, self.dtype)
         homes: list[tuple[Layer, str, Array, Array | None]] = []
         stop = 0
         for layer, name in names:
@@ -211,9 +212,8 @@ class Network(HasWeights):
             weight, gradient = (v[start:stop].reshape(old.shape) for v in (flat, flat_gradient))
             backend.fill(weight, old)
             homes.append((layer, name, weight, gradient))
-        for layer in self._layers:
-            kept = ((name, getattr(layer, name)) for name in layer.kept_names)
-            homes += [(layer, name, backend.to_active(weight), None) for name, weight in kept]
+        kept = [(layer, name) for layer in self._layers for name in layer.kept_names]
+        homes += [(layer, n, backend.to_active(getattr(layer, n)), None) for layer, n in kept]
         self.flat, self.flat_gradient = flat, flat_gradient
         for layer, name, weight, gradient in homes:
             layer.rehome(name, weight, gradient)
@@ -341,7 +341,7 @@ class Network(HasWeights):
         return x
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "flat": None, "flat_gradient": None}
+        return {**vars(self), "flat": None, "flat_gradient": None, "busy": 0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
