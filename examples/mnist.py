@@ -23,8 +23,7 @@ from tinynet.utils import set_random_seed, to_categorical
 
 def main() -> None:
     arguments = parse_arguments()
-    if arguments.backend:
-        choose(arguments.backend)
+    choose(arguments.backend or backend.wished())
     set_random_seed(arguments.seed)
 
     # 1. The data: grey images of handwritten digits, and which digit each of them is.
@@ -86,7 +85,7 @@ def choose(name: str) -> None:
     """Compute on the CPU (numpy) or on a GPU (cupy)."""
     try:
         backend.use(name)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise SystemExit(f"{error}") from None
 
 

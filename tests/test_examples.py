@@ -70,11 +70,16 @@ def test_asking_for_mnist_where_it_cannot_be_had_says_why(tmp_path):
 def test_a_gpu_that_is_not_there_is_missed_in_one_line_before_anything_else(tmp_path):
     if tinynet.backend.devices():
         pytest.skip("there is a GPU")
-    result = run("--backend", "cupy", cwd=tmp_path)
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr.startswith("The backend 'cupy' cannot run: ")
-    assert result.stderr.count("\n") == 1
+    for result in (
+        run("--backend", "cupy", cwd=tmp_path),
+        run(cwd=tmp_path, TINYNET_BACKEND="cupy"),
+    ):
+        assert result.returncode == 1
+        assert result.stdout == ""
+        assert result.stderr.startswith("The backend 'cupy' cannot run: ")
+        assert result.stderr.count("\n") == 1
+    result = run(cwd=tmp_path, TINYNET_BACKEND="torch")
+    assert result.stderr.startswith("Expected the name of a backend")
 
 
 def test_the_backend_may_be_chosen(tmp_path):

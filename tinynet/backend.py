@@ -185,7 +185,7 @@ def of(values: Any) -> ModuleType:
 def on_device(values: Any) -> bool:
     """Whether `values` is an array on a GPU."""
     cupy = sys.modules.get("cupy")
-    return cupy is not None and isinstance(values, cupy.ndarray)
+    return isinstance(values, getattr(cupy, "ndarray", ()))
 
 
 def place_of(array: Array) -> Place:
