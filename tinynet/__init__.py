@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tinynet.initializers import Initializer
     from tinynet.layer import Layer
     from tinynet.layers import Input
-    from tinynet.losses import Loss
+    from tinynet.loss import Loss
     from tinynet.metrics import Metric
     from tinynet.models import Sequential
     from tinynet.optimizer import Optimizer
@@ -65,7 +65,7 @@ _HOME = {
     "Initializer": "initializers",
     "Input": "layers",
     "Layer": "layer",
-    "Loss": "losses",
+    "Loss": "loss",
     "Metric": "metrics",
     "Optimizer": "optimizer",
     "Sequential": "models",

@@ -9,7 +9,7 @@ from tinynet import backend, threads, validation
 from tinynet.backend import Array, HostArray
 from tinynet.callbacks import CallbackList
 from tinynet.data import Batch, Batches, Samples
-from tinynet.losses import Loss
+from tinynet.loss import Loss
 from tinynet.metrics import CategoricalAccuracy, Metric
 from tinynet.progress import ProgressBar, resolve_verbose
 

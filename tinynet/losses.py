@@ -1,8 +1,6 @@
-"""Losses: one number that says how wrong the outputs are, and its gradient, where learning starts.
+"""The losses: cross-entropy for classes, the mean squared error for numbers.
 
-A `Loss` has `call`, one value for each sample, and `backward`, the gradient of each of those
-values with respect to the outputs. What happens between samples and number, weighting and
-averaging, is the same for all and stands in the base class.
+Each shows its value for a sample and, directly under it, the gradient of that value.
 
 Cross-entropy has two ways back. The general one goes through the probabilities: loss gradient, then
 softmax's backward. The fused one goes to softmax's inputs in one step, (p − y), which is exact,
@@ -14,79 +12,9 @@ from typing import Any
 
 from tinynet import activations, backend, naming
 from tinynet.backend import Array, Shape
+from tinynet.loss import Loss
 
 EPSILON = 1e-7  # Keras keeps probabilities this far from 0 and 1 before it takes logarithms
-
-_MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
-
-
-class Loss:
-    """The base of every loss, tinynet's and your own: write `call` and `backward`.
-
-    Arguments:
-        name: how it is called.
-        reduction: ``"sum_over_batch_size"`` (also ``"mean"``) divides the weighted sum by the
-            number of values, ``"mean_with_sample_weight"`` by the sum of the weights,
-            ``"sum"`` by nothing; ``"none"`` or None returns the values.
-
-    Source: https://keras.io/api/losses/
-    """
-
-    by_sample = False  # whether a sample's loss does not depend on the others in its batch
-
-    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size"):
-        if reduction not in (*_MEANS, "sum", "none", None):
-            raise ValueError(
-                "Invalid value for argument `reduction`. Expected one of "
-                f"{[*_MEANS, 'sum', 'none', None]}, received: {reduction!r}. "
-                'Write: reduction="sum_over_batch_size"'
-            )
-        self.name = name or naming.snake_case(type(self).__name__)
-        self.reduction = reduction
-
-    def call(self, y_true: Array, y_pred: Array) -> Array:
-        """The loss ℓ of each sample, (batch,)."""
-        raise NotImplementedError(f"{type(self).__name__} has to define call(y_true, y_pred)")
-
-    def backward(self, y_true: Array, y_pred: Array) -> Array:
-        """∂ℓ/∂y_pred of each sample, in the shape of `y_pred`."""
-        raise NotImplementedError(f"{type(self).__name__} has to define backward(y_true, y_pred)")
-
-    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
-        """Raise a ValueError if targets and outputs of these shapes do not belong together."""
-
-    def factor(self, values: Array, sample_weight: Any = None) -> float | Array:
-        """What each of `values` counts in the loss of the batch: wᵢ/n, or 1/n without weights."""
-        n = values.size if self.reduction in _MEANS else 1
-        if sample_weight is None:
-            return 1 / n
-        weights = as_weights(sample_weight, values)
-        if self.reduction == "mean_with_sample_weight":
-            total = weights.sum()
-            return weights * (total != 0) / (total + (total == 0))  # 0 for a sum of 0, as in Keras
-        return weights / n
-
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """The loss of a batch: L = (1/n) Σᵢ wᵢ ℓᵢ.
-
-        Arguments:
-            y_true: targets.
-            y_pred: outputs, (batch, …).
-            sample_weight: w, (batch,); 1 for each sample if not given.
-        """
-        y_pred = backend.as_float(y_pred)
-        y_true = backend.of(y_pred).asarray(y_true)
-        self.check_shapes(y_true.shape, y_pred.shape)
-        values = self.call(match_rank(y_true, y_pred), y_pred)
-        values = values * self.factor(values, sample_weight)
-        return values if self.reduction in ("none", None) else values.sum()
-
-    def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "reduction": self.reduction}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Loss":
-        return cls(**config)
 
 
 class CategoricalCrossentropy(Loss):
@@ -240,6 +168,42 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
         }
 
 
+class MeanSquaredError(Loss):
+    """ℓ = (1/K) Σₖ (pₖ − yₖ)²: the mean over a sample's K outputs, for targets that are numbers.
+
+    Source: https://keras.io/api/losses/regression_losses/#meansquarederror-class
+    """
+
+    by_sample = True
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_squared_error",
+        **unsupported: Any,
+    ) -> None:
+        naming.refuse(type(self).__name__, unsupported, {"dtype": None})
+        super().__init__(name, reduction)
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        error = y_pred - y_true.astype(y_pred.dtype, copy=False)
+        return (error * error).mean(axis=-1)
+
+    def backward(self, y_true: Array, y_pred: Array) -> Array:
+        """∂ℓ/∂pₖ = (2/K) (pₖ − yₖ)."""
+        error = y_pred - y_true.astype(y_pred.dtype, copy=False)
+        return error * (2 / y_pred.shape[-1])
+
+    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
+        if y_true not in (y_pred, (*y_pred, 1)) and (*y_true, 1) != y_pred:
+            raise ValueError(
+                "Arguments `target` and `output` must have the same shape. "
+                f"Received: target.shape={y_true}, output.shape={y_pred}. "
+                "This loss wants one number for each output. "
+                f"Write: y = y.reshape(-1, {y_pred[-1]})"
+            )
+
+
 def crossentropy(target: Array, log_p: Array) -> Array:
     """ℓ = −Σₖ yₖ ln pₖ, from the logarithms that softmax leaves: none of a p that became 0."""
     return -(target * log_p).sum(axis=-1)
@@ -252,26 +216,6 @@ def crossentropy_backward(target: Array, p: Array) -> Array:
     logarithm having cancelled; and −Σₖ yₖ (δₖⱼ − pⱼ) = pⱼ Σₖ yₖ − yⱼ.
     """
     return p * target.sum(axis=-1, keepdims=True) - target
-
-
-def match_rank(y_true: Array, y_pred: Array) -> Array:
-    """Targets (n,) for outputs (n, 1), or the reverse, in the outputs' shape.
-
-    Left alone, NumPy would compare each of n with each of n.
-    """
-    if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
-        return y_true.reshape(*y_true.shape, 1)
-    if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
-        return y_true.reshape(y_true.shape[:-1])
-    return y_true
-
-
-def as_weights(sample_weight: Any, values: Array) -> Array:
-    """Weights (n,), (n, 1) or a single number, as floats that multiply `values`, (n, …)."""
-    weights = backend.of(values).asarray(sample_weight).astype(values.dtype, copy=False)
-    if weights.ndim and weights.size == len(weights):
-        return weights.reshape(len(weights), *(1,) * (values.ndim - 1))
-    return weights
 
 
 def categorical_crossentropy(
@@ -306,13 +250,24 @@ def sparse_categorical_crossentropy(
     return loss(y_true, y_pred)
 
 
+def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
+    """`MeanSquaredError` of each sample, (batch,), as a function.
+
+    >>> mean_squared_error([[0, 1]], [[0.5, 0.5]])
+    array([0.25], dtype=float32)
+    """
+    return MeanSquaredError(reduction=None)(y_true, y_pred)
+
+
 _KERAS_LOSS = {"axis": -1, "ignore_class": None, "dtype": None}
 _CLASS_OF: dict[Callable[..., Array], type[Loss]] = {
     categorical_crossentropy: CategoricalCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
+    mean_squared_error: MeanSquaredError,
 }
 _KNOWN: dict[str, Any] = {f.__name__: f for f in _CLASS_OF}
 _KNOWN |= {c.__name__: c for c in _CLASS_OF.values()}
+_KNOWN |= dict.fromkeys(("mse", "MSE"), mean_squared_error)
 
 
 def get(identifier: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tinynet import backend, config, losses, naming
 from tinynet.backend import Array, Shape
+from tinynet.loss import as_weights, match_rank
 
 
 class Metric:
@@ -53,7 +54,7 @@ class Metric:
             self.total = self.total + total
             self.count += values.size
         else:
-            weights = losses.as_weights(sample_weight, values.astype("float64"))
+            weights = as_weights(sample_weight, values.astype("float64"))
             self.total = self.total + (values * weights).sum()
             self.count = self.count + weights.sum() * (values.size / weights.size)
 
@@ -124,8 +125,8 @@ class BinaryAccuracy(Metric):
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         if y_true.ndim > y_pred.ndim:
-            y_pred = losses.match_rank(y_pred, y_true)
-        return losses.match_rank(y_true, y_pred) == (y_pred > self.threshold)
+            y_pred = match_rank(y_pred, y_true)
+        return match_rank(y_true, y_pred) == (y_pred > self.threshold)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold}
@@ -169,7 +170,15 @@ def _values(metric: Metric, y_true: Any, y_pred: Any) -> Array:
 _CLASSES = (CategoricalAccuracy, SparseCategoricalAccuracy, BinaryAccuracy)
 _KNOWN: dict[str, Any] = naming.by_both_names(*_CLASSES)
 _KNOWN |= {
-    f: losses.get(f) for f in ("categorical_crossentropy", "sparse_categorical_crossentropy")
+    name: losses.get(name)
+    for name in (
+        "categorical_crossentropy",
+        "sparse_categorical_crossentropy",
+        "mean_squared_error",
+        "MeanSquaredError",
+        "mse",
+        "MSE",
+    )
 }
 _ACCURACY = ("acc", "accuracy")
 

@@ -10,12 +10,8 @@ from typing import Any
 from tinynet import activations, backend
 from tinynet.backend import Array
 from tinynet.layers import Dense
-from tinynet.losses import (
-    CategoricalCrossentropy,
-    Loss,
-    SparseCategoricalCrossentropy,
-    match_rank,
-)
+from tinynet.loss import Loss, match_rank
+from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
 
 class Objective:
