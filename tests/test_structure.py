@@ -23,6 +23,7 @@ ORDER = [
     data progress callbacks
     evaluation training
     network summary models
+    checking
     utils plotting datasets doctor
     __init__
 """.splitlines()
@@ -30,7 +31,7 @@ ORDER = [
 ]
 
 # The core is what a reader reads to understand training.
-NOT_CORE = {"plotting", "datasets", "gpu", "doctor"}
+NOT_CORE = {"plotting", "datasets", "gpu", "doctor", "checking"}
 
 
 def modules():

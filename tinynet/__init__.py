@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         utils,
     )
     from tinynet.callbacks import Callback
+    from tinynet.checking import check_gradients
     from tinynet.initializers import Initializer
     from tinynet.layer import Layer
     from tinynet.layers import Input
@@ -47,6 +48,7 @@ __all__ = [
     "activations",
     "backend",
     "callbacks",
+    "check_gradients",
     "config",
     "datasets",
     "initializers",
@@ -69,6 +71,7 @@ _HOME = {
     "Metric": "metrics",
     "Optimizer": "optimizer",
     "Sequential": "models",
+    "check_gradients": "checking",
 }
 
 

@@ -1,0 +1,268 @@
+"""`check_gradients` says that tinynet's gradients are right, and finds those broken on purpose."""
+
+import numpy as np
+import pytest
+from arrays import look
+
+import tinynet
+from tinynet import activations, backend, losses
+from tinynet.layers import Dense, Flatten
+
+pytestmark = pytest.mark.computes
+
+LOSSES = {
+    "one-hot": "categorical_crossentropy",
+    "labels": "sparse_categorical_crossentropy",
+    "numbers": "mse",
+}
+
+
+def data(kind="one-hot", samples=6, inputs=4, classes=3):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(samples, inputs)).astype("float32")
+    labels = rng.integers(classes, size=samples)
+    y = {
+        "one-hot": np.eye(classes)[labels],
+        "labels": labels,
+        "numbers": rng.normal(size=(samples, classes)),
+    }
+    return x, y[kind]
+
+
+def model_of(*hidden, loss="categorical_crossentropy", last="softmax", classes=3):
+    model = tinynet.Sequential([tinynet.Input((4,)), *hidden, Dense(classes, last)])
+    model.compile("adam", loss)
+    return model
+
+
+# Right ones
+
+
+ENDS = [(last, kind) for kind in LOSSES for last in ("softmax", "sigmoid")]
+
+
+@pytest.mark.parametrize(("last", "kind"), [*ENDS, (None, "numbers")])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "linear", "softmax"])
+def test_tinynet_s_gradients_are_right(activation, last, kind):
+    model = model_of(Dense(5, activation), Dense(3, activation), loss=LOSSES[kind], last=last)
+    found = tinynet.check_gradients(model, *data(kind))
+    assert found
+    assert found.ok
+    assert [one.name.split("/")[-1] for one in found.parameters] == ["kernel", "bias"] * 3 + [
+        "input"
+    ]
+    assert max(one.error for one in found.parameters) < 1e-5
+    assert "All gradients are right" in str(found)
+
+
+def test_weights_of_samples_and_further_axes_are_right():
+    x, y = data()
+    weights = np.random.default_rng(1).uniform(0, 2, len(x))
+    for reduction in ("sum_over_batch_size", "sum", "mean_with_sample_weight"):
+        model = model_of(Dense(5, "tanh"), loss=losses.CategoricalCrossentropy(reduction=reduction))
+        assert tinynet.check_gradients(model, x, y, sample_weight=weights)
+    deep = tinynet.Sequential([tinynet.Input((2, 4)), Dense(3, "tanh"), Flatten(), Dense(1)])
+    deep.compile("sgd", "mse")
+    rng = np.random.default_rng(0)
+    assert tinynet.check_gradients(deep, rng.normal(size=(5, 2, 4)), rng.normal(size=(5, 1)))
+
+
+class Scale(tinynet.Layer):
+    """A user's own layer: y = s x, with a count that does not train."""
+
+    def build(self, input_shape):
+        self.add_weight(input_shape[-1:], "ones", name="scale")
+        self.add_weight((), "zeros", trainable=False, name="seen")
+
+    def forward(self, x, training=False):
+        self.x = x
+        self.seen += len(x)
+        return x * self.scale
+
+    def backward(self, gradient):
+        self.scale_gradient[...] = (gradient * self.x).sum(axis=0)
+        return gradient * self.scale
+
+
+class Forgetful(Scale):
+    def backward(self, gradient):
+        return gradient * self.scale
+
+
+def test_a_layer_of_one_s_own_is_checked_as_well():
+    found = tinynet.check_gradients(model_of(Scale(), Dense(4, "tanh"), Scale()), *data())
+    assert found
+    assert found.parameters[0].name == "scale/scale"
+
+
+def test_large_models_are_sampled_where_gradients_are_large_and_at_random():
+    model = model_of(Dense(200, "tanh"))
+    x, y = data()
+    found = tinynet.check_gradients(model, x, y, samples=40)
+    assert found
+    assert [one.checked for one in found.parameters] == [40, 40, 40, 3, 24]
+    assert "40 of 800" in str(found)
+    everything = tinynet.check_gradients(model_of(Dense(20, "tanh")), x, y, samples=None)
+    assert [one.checked for one in everything.parameters] == [80, 20, 60, 3, 24]
+
+
+def test_a_corner_is_not_stepped_across():
+    """At z = 2e-6, h = 1e-5 reaches across relu's corner."""
+    model = model_of(Dense(1, "relu", kernel_initializer="zeros"), loss="mse", last=None, classes=1)
+    model.layers[0].set_weights([np.zeros((4, 1)), [2e-6]])
+    assert tinynet.check_gradients(model, np.ones((2, 4)), np.ones((2, 1)))
+
+
+def test_nothing_of_the_model_changes():
+    x, y = data()
+    model = model_of(Scale(), Dense(4, "tanh"))
+    model.fit(x, y, verbose=0)
+
+    def everything():
+        arrays = [*map(look, model.weights), *model.optimizer.variables, look(model.flat_gradient)]
+        state = backend.generator().bit_generator.state
+        return [array.tobytes() for array in arrays], state, tinynet.config.floatx(), model.dtype
+
+    before, place = everything(), backend.backend()
+    for _ in range(2):
+        assert tinynet.check_gradients(model, x, y)
+        with pytest.raises(ValueError, match="finite loss to differentiate"):
+            tinynet.check_gradients(model, x * np.nan, y)
+    assert everything() == before
+    assert backend.backend() == place
+    model.fit(x, y, verbose=0)
+
+
+def test_a_model_that_is_not_built_stays_so():
+    x, y = data()
+    model = tinynet.Sequential([Dense(4, "tanh"), Dense(3, "softmax")])
+    model.compile("adam", "categorical_crossentropy")
+    state = backend.generator().bit_generator.state
+    assert tinynet.check_gradients(model, x, y)
+    assert not model.built
+    assert backend.generator().bit_generator.state == state
+
+
+def test_frozen_layers_have_no_gradient_to_check():
+    model = model_of(Dense(4, "tanh"))
+    model.layers[0].trainable = False
+    found = tinynet.check_gradients(model, *data())
+    assert found
+    assert [one.name.split("/")[0] for one in found.parameters[:-1]] == [model.layers[1].name] * 2
+
+
+def test_what_fit_refuses_is_refused():
+    model = tinynet.Sequential([tinynet.Input((4,)), Dense(3, "softmax")])
+    x, y = data()
+    with pytest.raises(ValueError, match=r"call `compile\(\)`"):
+        tinynet.check_gradients(model, x, y)
+    with pytest.raises(ValueError, match="expects input of shape"):
+        tinynet.check_gradients(model_of(), x[:, :2], y)
+    with pytest.raises(ValueError, match="must have the same shape"):
+        tinynet.check_gradients(model_of(), x, y[:, :2])
+
+
+# Wrong ones, broken on purpose
+
+
+class WrongSign(Dense):
+    def backward_from_z(self, delta):
+        passed = super().backward_from_z(delta)
+        self.bias_gradient *= -1
+        return passed
+
+
+class Transposed(Dense):
+    def backward_from_z(self, delta):
+        passed = super().backward_from_z(delta)
+        self.kernel_gradient[...] = self.kernel_gradient.T.copy()
+        return passed
+
+
+class NotTransposed(Dense):
+    """δ W in place of δ Wᵀ: what is passed on is wrong, and everything below with it."""
+
+    def backward_from_z(self, delta):
+        super().backward_from_z(delta)
+        return delta @ self.kernel
+
+
+class NoBias(Dense):
+    def backward_from_z(self, delta):
+        self.use_bias = False
+        passed = super().backward_from_z(delta)
+        self.use_bias = True
+        return passed
+
+
+class WrongArgument(Dense):
+    """The derivative of the activation, at its input's place in place of its output."""
+
+    def backward(self, gradient):
+        z = self._x @ self.kernel + self.bias
+        return self.backward_from_z(activations.tanh_backward(gradient, z))
+
+
+class NoMean(losses.MeanSquaredError):
+    """Without the 1/B that the mean over the batch has."""
+
+    def backward(self, y_true, y_pred):
+        return super().backward(y_true, y_pred) * len(y_pred)
+
+
+FAULTS = {
+    "sign": (WrongSign, "bias", "It has the wrong sign."),
+    "transposed": (Transposed, "kernel", "It looks transposed."),
+    "no bias": (NoBias, "bias", "It looks as if backward did not write it."),
+    "wrong argument": (WrongArgument, "kernel", ""),
+    "forgotten": (lambda *_: Forgetful(), "scale", "It looks as if backward did not write it."),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_backward_broken_on_purpose_is_found(fault):
+    layer, name, hint = FAULTS[fault]
+    model = model_of(Dense(4, "tanh"), layer(4, "tanh"), Dense(4, "tanh"))
+    found = tinynet.check_gradients(model, *data())
+    assert not found
+    wrong = {one.name: one for one in found.parameters if not one.ok}
+    broken = wrong[f"{model.layers[1].name}/{name}"]
+    assert broken.error > 0.01
+    assert broken.hint == hint
+    above = [one for one in found.parameters if one.name.startswith(model.layers[2].name)]
+    assert all(one.ok for one in above)
+    text = str(found)
+    assert "WRONG" in text
+    assert f"{len(wrong)} of {len(found.parameters)} gradients are wrong." in text
+    assert (hint or "central differences say") in text
+
+
+def test_a_mistake_in_what_is_passed_on_is_found_below():
+    model = model_of(Dense(4, "tanh"), Dense(4, "tanh"), NotTransposed(4, "tanh"))
+    found = tinynet.check_gradients(model, *data())
+    wrong = [one.name for one in found.parameters if not one.ok]
+    names = [layer.name for layer in model.layers]
+    assert wrong == [*(f"{n}/{part}" for n in names[:2] for part in ("kernel", "bias")), "input"]
+    assert f"Look first at {names[1]}/bias, the nearest to the output" in str(found)
+
+
+def test_a_loss_without_its_mean_is_found_and_named():
+    model = model_of(Dense(4, "tanh"), loss=NoMean(), last=None)
+    found = tinynet.check_gradients(model, *data("numbers"))
+    assert {one.hint for one in found.parameters} == {
+        "It is 6 times as large, the number of samples: was 1/B forgotten?"
+    }
+
+
+def test_the_printed_table_can_be_read(capsys):
+    model = model_of(WrongSign(3, "tanh"))
+    model.layers[0].name = "first"
+    found = tinynet.check_gradients(model, *data())
+    lines = str(found).splitlines()
+    assert lines[0].startswith("Gradients of model 'sequential', 6 samples, loss ")
+    assert lines[1].split() == ["parameter", "shape", "checked", "worst", "relative", "error"]
+    assert lines[3].split()[0] == "first/bias"
+    assert lines[3].endswith("2.0e+00  WRONG")
+    assert lines[-2].startswith("first/bias[")
+    assert lines[-2].endswith("It has the wrong sign.")
+    assert all(len(line) <= 120 for line in lines)

@@ -1,0 +1,310 @@
+"""Is a backward right? Central differences know: they need nothing but the forward pass.
+
+The derivative of the loss L with respect to a weight w is, by definition, what
+(L(w + h) − L(w − h)) / 2h comes to as h shrinks. Computed in float64, that agrees with a right
+backward to eight digits or so, and with a wrong one to none. It is far too slow to train with, and
+just right to check with.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinynet import backend, config
+from tinynet.data import Batch
+from tinynet.evaluation import prepare
+
+# Steps h to try. Smaller ones are less exact, but do not reach across a corner such as relu's.
+STEPS = (1e-5, 1e-6, 1e-7)
+
+# What counts as right: rounding alone comes to some 1e-8, a mistake to 1e-2 and more.
+TOLERANCE = 1e-4
+# Below this share of the loss a derivative cannot be told from rounding.
+FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class ParameterCheck:
+    """What was found for one parameter, or for the input.
+
+    Attributes:
+        name: such as ``"dense/kernel"``.
+        shape: its shape.
+        checked: how many of its numbers were looked at.
+        error: the worst relative error, |backward − differences| over the larger of the two.
+        index: where that is.
+        backward, differences: the derivative there, said by the backward pass and by central
+            differences.
+        hint: what kind of mistake it looks like; empty where all is right.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    checked: int
+    error: float
+    index: tuple[int, ...]
+    backward: float
+    differences: float
+    hint: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the backward is right here."""
+        return self.error <= TOLERANCE
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """The result of `check_gradients`: true if all is right; printed, a table and a verdict."""
+
+    model: str
+    samples: int
+    loss: float
+    parameters: tuple[ParameterCheck, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gradient is right."""
+        return all(parameter.ok for parameter in self.parameters)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __repr__(self) -> str:
+        rows = [("parameter", "shape", "checked", "worst relative error", "")]
+        for one in self.parameters:
+            checked = f"{one.checked:,} of {math.prod(one.shape):,}"
+            verdict = "right" if one.ok else "WRONG"
+            rows.append((one.name, str(one.shape), checked, f"{one.error:.1e}", verdict))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [f"Gradients of model '{self.model}', {self.samples} samples, loss {self.loss:.6g}"]
+        for name, shape, checked, error, verdict in rows:
+            cells = (name.ljust(widths[0]), shape.ljust(widths[1]), checked.rjust(widths[2]))
+            lines.append("  ".join(("", *cells, error.rjust(widths[3]), verdict)).rstrip())
+        for one in self.parameters:
+            if not one.ok:
+                place = f"[{', '.join(map(str, one.index))}]" if one.index else ""
+                lines.append(
+                    f"{one.name}{place}: backward says {one.backward:.6g}, central differences "
+                    f"say {one.differences:.6g}. {one.hint}".rstrip()
+                )
+        worst = max((one.error for one in self.parameters), default=0.0)
+        wrong = sum(not one.ok for one in self.parameters)
+        if wrong:
+            first = [one for one in self.parameters if not one.ok and one.name != "input"][-1:]
+            lines.append(f"{wrong} of {len(self.parameters)} gradients are wrong.")
+            if wrong > 1 and first:
+                lines.append(
+                    f"Mistakes travel down. Look first at {first[0].name}, the nearest to the "
+                    "output: at its own formula, then at what the layer above passes on."
+                )
+        else:
+            lines.append(f"All gradients are right: {worst:.1e} at worst, of {TOLERANCE:.0e}.")
+        return "\n".join(lines)
+
+
+def check_gradients(
+    model: Any, x: Any, y: Any, sample_weight: Any = None, samples: int = 100
+) -> GradientCheck:
+    """Compare the backward pass of a compiled model with central differences, in float64.
+
+    It works on a copy on the host: nothing of the model changes. Every weight that trains is
+    checked, and the input.
+
+    Arguments:
+        x, y, sample_weight: a batch, as for `fit`; a few samples are enough.
+        samples: how many numbers of a parameter are looked at, if it has more: those with the
+            largest gradients and some at random. None looks at all.
+
+    Returns:
+        A `GradientCheck`. Print it to see which parameter is wrong, where, and what it looks like.
+
+    Raises:
+        ValueError: as `fit`; or if the loss is not finite.
+
+    >>> import numpy as np, tinynet
+    >>> model = tinynet.Sequential([tinynet.Input((2,)), tinynet.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> bool(check_gradients(model, np.ones((3, 2)), np.ones((3, 1))))
+    True
+    """
+    model.check_compiled()
+    x, y, sample_weight = prepare(model, x, y, sample_weight)
+    weights = None if sample_weight is None else sample_weight.astype("float64")
+    target = y.astype("float64") if y.dtype.kind == "f" else y
+    with apart() as repeat:
+        twin = double(model, x.shape)
+        batch = Batch(x.astype("float64"), target, weights)
+
+        def loss() -> float:
+            repeat()
+            output = twin.forward(batch.x, training=True)
+            return float(twin.objective.forward(batch.y, output, batch.sample_weight))
+
+        value = loss()
+        if not math.isfinite(value):
+            raise ValueError(
+                f"Expected a finite loss to differentiate, received {value}. Look at the model's "
+                "weights and at x: np.isfinite(x).all()"
+            )
+        gradients = backward(twin)
+        found = []
+        for name, array, gradient in [*parameters(twin), ("input", batch.x, gradients)]:
+            found.append(check(name, array, gradient, loss, value, samples, len(x)))
+    return GradientCheck(model.name, len(x), value, tuple(found))
+
+
+def double(model: Any, shape: tuple[int, ...]) -> Any:
+    """A copy of the model on the host, in float64; its gradients are NaN until they are written."""
+    twin = copy.deepcopy(model).to("numpy")
+    twin.ensure_built(shape)
+    twin.dtype = "float64"
+    for layer in twin.layers:
+        layer.dtype = "float64"
+        for name in layer.kept_names:
+            layer.rehome(name, getattr(layer, name).astype("float64"))
+    twin._gather_weights()
+    twin.start_evaluation(shape)
+    twin.flat_gradient[...] = np.nan
+    return twin
+
+
+def backward(model: Any) -> Any:
+    """All the way down: every layer writes its gradients, and that of the input is returned."""
+    gradient = model.objective.backward()
+    for layer in reversed(model.layers):
+        layer.passes_gradient = True
+        if model.objective.fused and layer is model.objective.layer:
+            gradient = layer.backward_from_z(gradient)
+        else:
+            gradient = layer.backward(gradient)
+    return gradient
+
+
+def parameters(model: Any) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, values and gradient of everything that trains."""
+    for layer in model.layers:
+        for name in layer.trained_names if model.trainable and layer.trainable else ():
+            yield f"{layer.name}/{name}", getattr(layer, name), getattr(layer, f"{name}_gradient")
+
+
+@contextmanager
+def apart() -> Iterator[Callable[[], None]]:
+    """A ``with`` block on the host, in float64, that leaves nothing behind.
+
+    It gives a function that sets tinynet's generator of random numbers back.
+    """
+    generator, floatx = backend.generator().bit_generator, config.floatx()
+    state = generator.state
+
+    def repeat() -> None:
+        generator.state = state
+
+    try:
+        with backend.use("numpy"):
+            config.set_floatx("float64")
+            yield repeat
+    finally:
+        config.set_floatx(floatx)
+        repeat()
+
+
+def check(
+    name: str,
+    array: np.ndarray,
+    gradient: Any,
+    loss: Callable[[], float],
+    value: float,
+    samples: int | None,
+    batch: int,
+) -> ParameterCheck:
+    """Compare one parameter's gradient, at some places, with central differences."""
+    if gradient is None or gradient.shape != array.shape:
+        shape = "none" if gradient is None else f"one of shape {gradient.shape}"
+        hint = f"Its gradient has to be of its own shape {array.shape}, and backward gave {shape}."
+        return ParameterCheck(name, array.shape, 0, math.inf, (), math.nan, math.nan, hint)
+    gradient = np.array(gradient)
+    places = chosen(gradient, samples)
+    said = gradient.ravel()[places]
+    pairs = zip(places.tolist(), said.tolist(), strict=True)
+    true = np.array([difference(array, place, loss, goal) for place, goal in pairs])
+    floor = FLOOR * max(1.0, abs(value))
+    errors = np.abs(said - true) / np.maximum(np.maximum(np.abs(said), np.abs(true)), floor)
+    errors[~np.isfinite(errors)] = math.inf
+    worst = int(errors.argmax()) if len(errors) else 0
+    error = float(errors[worst]) if len(errors) else 0.0
+    return ParameterCheck(
+        name=name,
+        shape=array.shape,
+        checked=len(places),
+        error=error,
+        index=tuple(int(n) for n in np.unravel_index(places[worst], array.shape)) if error else (),
+        backward=float(said[worst]) if len(said) else 0.0,
+        differences=float(true[worst]) if len(true) else 0.0,
+        hint="" if error <= TOLERANCE else looks_like(gradient, places, said, true, batch, floor),
+    )
+
+
+def chosen(gradient: np.ndarray, samples: int | None) -> np.ndarray:
+    """Which numbers to look at: all, or the half with the largest gradients and half at random."""
+    if samples is None or gradient.size <= samples:
+        return np.arange(gradient.size)
+    largest = np.argsort(-np.abs(np.nan_to_num(gradient.ravel())), kind="stable")[: samples // 2]
+    rest = np.setdiff1d(np.arange(gradient.size), largest)
+    others = np.random.default_rng(0).choice(rest, samples - len(largest), replace=False)
+    return np.sort(np.concatenate([largest, others]))
+
+
+def difference(array: np.ndarray, place: int, loss: Callable[[], float], goal: float) -> float:
+    """∂L/∂w by central differences for the number at `place`: of several h, nearest to `goal`."""
+    flat = array.reshape(-1)
+    kept, found = flat[place], []
+    for step in STEPS:
+        h = step * max(1.0, abs(kept))
+        flat[place] = kept + h
+        above = loss()
+        flat[place] = kept - h
+        found.append((above - loss()) / (2 * h))
+        flat[place] = kept
+        if math.isclose(found[-1], goal, rel_tol=TOLERANCE / 10, abs_tol=1e-9):
+            break
+    return min(found, key=lambda slope: abs(slope - goal) if math.isfinite(goal) else 0)
+
+
+def looks_like(
+    gradient: np.ndarray,
+    places: np.ndarray,
+    said: np.ndarray,
+    true: np.ndarray,
+    batch: int,
+    floor: float,
+) -> str:
+    """What kind of mistake it looks like; empty where that cannot be told."""
+    if not np.isfinite(said).any():
+        return "It looks as if backward did not write it."
+    square = gradient.ndim == 2 and gradient.shape[0] == gradient.shape[1] > 1
+    if square and np.allclose(gradient.T.ravel()[places], true, rtol=TOLERANCE, atol=floor):
+        return "It looks transposed."
+    large = np.abs(true) > 100 * floor
+    if not large.any():
+        return ""
+    ratios = said[large] / true[large]
+    ratio = float(np.median(ratios))
+    if not np.allclose(ratios, ratio, rtol=100 * TOLERANCE):
+        return ""
+    if ratio == 0:
+        return "It is zero everywhere."
+    words = {
+        -1.0: "It has the wrong sign.",
+        float(batch): f"It is {batch} times as large, the number of samples: was 1/B forgotten?",
+        1 / batch: f"It is {batch} times too small, the number of samples: was 1/B taken twice?",
+    }
+    for expected, text in words.items():
+        if math.isclose(ratio, expected, rel_tol=100 * TOLERANCE):
+            return text
+    return f"It is {ratio:.4g} times as large as it should be, everywhere."
