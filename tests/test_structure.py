@@ -21,7 +21,7 @@ ORDER = [
     loss losses objective metrics
     optimizer optimizers
     data progress callbacks
-    evaluation training
+    evaluation training working tracing
     network summary models
     checking
     utils plotting datasets doctor
@@ -31,7 +31,7 @@ ORDER = [
 ]
 
 # The core is what a reader reads to understand training.
-NOT_CORE = {"plotting", "datasets", "gpu", "doctor", "checking"}
+NOT_CORE = {"plotting", "datasets", "gpu", "doctor", "checking", "tracing", "working"}
 
 
 def modules():

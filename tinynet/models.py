@@ -15,6 +15,7 @@ from tinynet import (
     metrics,
     naming,
     optimizers,
+    tracing,
     training,
     validation,
 )
@@ -209,6 +210,7 @@ class Sequential(Network):
     evaluate = evaluation.evaluate
     test_on_batch = evaluation.test_on_batch
     predict = evaluation.predict
+    trace = tracing.trace
 
     def summary(
         self,

@@ -1,0 +1,72 @@
+"""One weight's update, worked out line by line, as one would with a pocket calculator.
+
+What `optimizers` does to a whole vector in a few operations, and rearranged for speed, stands here
+for one number and as the textbooks have it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tinynet.optimizers import SGD, Adam
+
+
+@dataclass(frozen=True)
+class Update:
+    """One weight's change, worked out: printed, a line for each step.
+
+    Attributes:
+        weight: its name and place.
+        steps: the lines: what is computed, with the numbers put in, and the result.
+        change: Δw.
+        new: the weight afterwards.
+    """
+
+    weight: str
+    steps: tuple[str, ...]
+    change: float
+    new: float
+
+    def __repr__(self) -> str:
+        return "\n".join([f"Update of {self.weight}", *(f"  {step}" for step in self.steps)])
+
+
+def work_out(
+    optimizer: Any, w: float, g: float, *state: float
+) -> tuple[tuple[str, ...], float, float]:
+    """The steps of one weight's update, as lines; its change, and what it becomes."""
+    rate, t = optimizer.learning_rate, optimizer.iterations + 1
+    lines = [f"w = {w:.8g}", f"g = ∂L/∂w = {g:.8g}"]
+    if type(optimizer) is Adam:
+        b1, b2, epsilon = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
+        m_old, v_old = state
+        m, v = b1 * m_old + (1 - b1) * g, b2 * v_old + (1 - b2) * g * g
+        m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+        epsilon_hat = epsilon / math.sqrt(1 - b2**t)
+        change = -rate * m_hat / (math.sqrt(v_hat) + epsilon_hat)
+        lines += [
+            f"t = {t}, η = {rate:.6g}, β₁ = {b1:g}, β₂ = {b2:g}, ε = {epsilon:g}",
+            f"m ← β₁ m + (1 − β₁) g = {b1:g} · {m_old:.6g} + {1 - b1:.6g} · {g:.6g} = {m:.6g}",
+            f"v ← β₂ v + (1 − β₂) g² = {b2:g} · {v_old:.6g} + {1 - b2:.6g} · {g * g:.6g} = {v:.6g}",
+            f"m̂ = m / (1 − β₁ᵗ) = {m:.6g} / {1 - b1**t:.6g} = {m_hat:.6g}",
+            f"v̂ = v / (1 − β₂ᵗ) = {v:.6g} / {1 - b2**t:.6g} = {v_hat:.6g}",
+            f"ε̂ = ε / √(1 − β₂ᵗ) = {epsilon_hat:.6g}",
+            f"Δw = −η m̂ / (√v̂ + ε̂) = −{rate:.6g} · {m_hat:.6g} / "
+            f"({math.sqrt(v_hat):.6g} + {epsilon_hat:.6g}) = {change:.6g}",
+        ]
+    elif type(optimizer) is SGD and not optimizer.momentum:
+        change = -rate * g
+        lines.append(f"Δw = −η g = −{rate:.6g} · {g:.6g} = {change:.6g}")
+    elif type(optimizer) is SGD:
+        mu, (old,) = optimizer.momentum, state
+        velocity = mu * old - rate * g
+        change = mu * velocity - rate * g if optimizer.nesterov else velocity
+        lines.append(f"v ← μ v − η g = {mu:g} · {old:.6g} − {rate:.6g} · {g:.6g} = {velocity:.6g}")
+        nesterov = f"μ v − η g = {mu:g} · {velocity:.6g} − {rate:.6g} · {g:.6g} = {change:.6g}"
+        lines.append(f"Δw = {nesterov if optimizer.nesterov else f'v = {change:.6g}'}")
+    else:
+        raise ValueError(
+            f"Expected Adam or SGD, whose rules are known, received {type(optimizer).__name__}: "
+            "work its rule out from `trace.weights`."
+        )
+    return (*lines, f"w ← w + Δw = {w + change:.8g}"), change, w + change
