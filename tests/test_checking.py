@@ -113,6 +113,26 @@ def test_a_corner_is_not_stepped_across():
     assert tinynet.check_gradients(model, np.ones((2, 4)), np.ones((2, 1)))
 
 
+class Noise(tinynet.Layer):
+    """One that draws random numbers, the same for each look at the loss."""
+
+    def forward(self, x, training=False):
+        self.mask = backend.xp.asarray(backend.generator().integers(2, size=x.shape), x.dtype)
+        return x * self.mask
+
+    def backward(self, gradient):
+        return gradient * self.mask
+
+
+def test_a_layer_that_draws_random_numbers_draws_the_same_again():
+    model = model_of(Dense(5, "tanh"), Noise())
+    state = backend.generator().bit_generator.state
+    assert tinynet.check_gradients(model, *data())
+    assert backend.generator().bit_generator.state == state
+    model.trace(*data())
+    assert backend.generator().bit_generator.state == state
+
+
 def test_nothing_of_the_model_changes():
     x, y = data()
     model = model_of(Scale(), Dense(4, "tanh"))

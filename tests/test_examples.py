@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import runpy
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import standin
 
 import tinynet
 
+# Keras 3.15 converts its variables in an old way; that is not ours to mend.
+KERAS_S = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 EXAMPLE = pathlib.Path(__file__).resolve().parent.parent / "examples" / "mnist.py"
 
 
-def run(*arguments, cwd, **environment):
+def run(*arguments, cwd, example=EXAMPLE, **environment):
     return subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE, *map(str, arguments)],
+        [sys.executable, "-W", "error", "-W", KERAS_S, example, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8", **environment},
         capture_output=True,
@@ -108,3 +111,35 @@ def test_bad_arguments_are_refused(tmp_path, option):
     result = run("--data", "digits", option, 0, cwd=tmp_path)
     assert result.returncode == 2
     assert "at least 1" in result.stderr
+
+
+# By hand
+
+BY_HAND = EXAMPLE.parent / "by_hand.py"
+
+
+def test_the_network_by_hand_can_be_followed_and_learns_xor(tmp_path):
+    result = run("--steps", 100, cwd=tmp_path, example=BY_HAND)
+    assert result.returncode == 0, result.stderr
+    text = result.stdout
+    for part in ("z = x W + b", "a = tanh z", "δ = ∂L/∂a · a (1 − a)", "sample 4: (", "m̂ = m / "):
+        assert part in text
+    assert "it knows XOR" in text
+    # What was worked out for two weights is what the step made of them.
+    worked = [float(n) for n in re.findall(r"w ← w \+ Δw = (\S+)", text)]
+    made = [float(n) for n in re.findall(r"-?\d+\.\d+", text.split("After the step")[1])[:2]]
+    assert made == pytest.approx(worked, abs=1e-6)
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.keras
+def test_the_network_by_hand_is_the_same_in_keras(tmp_path, keras):
+    result = run(cwd=tmp_path, example=BY_HAND, KERAS_BACKEND=keras.backend.backend())
+    largest = re.search(r"any weight after 100 steps: (\S+)", result.stdout)
+    assert float(largest[1]) < 1e-5
+
+
+def test_from_other_weights_it_gets_stuck_and_says_so(tmp_path):
+    result = run("--seed", 1, cwd=tmp_path, example=BY_HAND)
+    assert "it does not know XOR" in result.stdout
+    assert run("--steps", 0, cwd=tmp_path, example=BY_HAND).returncode == 2
