@@ -11,7 +11,7 @@ import pytest
 
 import tinynet
 from tinynet import plotting
-from tinynet.plotting import plot_digits, plot_history, plot_network, plot_predictions
+from tinynet.plotting import pictures, plot_digits, plot_history, plot_network, plot_predictions
 
 matplotlib = pytest.importorskip("matplotlib", reason='python -m pip install -e ".[examples]"')
 matplotlib.use("Agg")
@@ -73,6 +73,15 @@ def drawn_units(ax):
     return circles, [xy for xy, size in zip(lines, sizes, strict=True) if size < max(sizes)]
 
 
+def learned():
+    layers = [
+        tinynet.Input((6, 5)),
+        tinynet.layers.Flatten(),
+        tinynet.layers.Dense(3, name="first"),
+    ]
+    return tinynet.Sequential(layers)
+
+
 IMAGES = np.arange(5 * 6 * 6).reshape(5, 6, 6)
 PROBABILITIES = np.array(
     [[0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [0.0, 0.004, 0.996], [0.2, 0.2, 0.6], [0.5, 0.1, 0.4]]
@@ -90,6 +99,9 @@ PICTURES = {
     "one digit": lambda **ax: plot_digits(IMAGES[:1], **ax),
     "predictions": lambda **ax: plot_predictions(IMAGES, PROBABILITIES, LABELS, 5, 1, **ax),
     "one prediction": lambda **ax: plot_predictions(IMAGES[:1], [[0, 0, 1]], [0], **ax),
+    "mistakes": lambda **ax: plotting.plot_mistakes(IMAGES, PROBABILITIES, LABELS, **ax),
+    "weights": lambda **ax: plotting.plot_weights(learned(), 2, 2, **ax),
+    "activations": lambda **ax: plotting.plot_activations(learned(), np.eye(6)[:, :5], **ax),
     "network": lambda **ax: plot_network(tutorial(), **ax),
     "one layer": lambda **ax: plot_network(network(dense("dense", 2, 1)), **ax),
     "ten layers": lambda **ax: plot_network(
@@ -272,7 +284,7 @@ def marked(ax):
     crosses = [where(*line.get_xydata()[0]) for line in lines if line.get_marker() == "X"]
     words = [k for k, text in enumerate(texts(ax)) if ", is " in text]
     bold = [k for k, text in enumerate(ax.texts) if text.get_fontweight() == "bold"]
-    coloured = [k for k, text in enumerate(ax.texts) if text.get_color() == plotting.VERMILLION]
+    coloured = [k for k, text in enumerate(ax.texts) if text.get_color() == pictures.VERMILLION]
     return frames, crosses, words, bold, coloured
 
 
@@ -651,3 +663,167 @@ def test_a_model_without_shapes_cannot_be_drawn(model):
     with pytest.raises(ValueError, match="Expected a model with layers, built") as error:
         plot_network(model)
     assert str(error.value).endswith("Write: model.build((None, 784))")
+
+
+# What was learned
+
+
+def cells(ax):
+    """The numbers of a confusion matrix by (row, column)."""
+    found = {}
+    for text in ax.texts:
+        x, y = text.get_position()
+        found[int(y), int(x)] = int(text.get_text().replace(",", ""))
+    return found
+
+
+def test_a_confusion_counts_what_is_taken_for_what():
+    labels = [0, 0, 0, 1, 2, 2]
+    p = np.eye(3)[[0, 0, 2, 1, 1, 2]]
+    ax = plotting.plot_confusion(labels, p)
+    assert cells(ax) == {(0, 0): 2, (0, 2): 1, (1, 1): 1, (2, 1): 1, (2, 2): 1}
+    assert ax.get_title().splitlines()[0] == "Confusion: 4 of 6 right (66.67 %)"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "is")
+    assert cells(plotting.plot_confusion(np.eye(3)[labels], p)) == cells(ax)
+    mistakes, diagonal = (image.get_array() for image in ax.images)
+    assert mistakes[0, 2] == pytest.approx(1 / 3)  # of its row, not of all
+    assert mistakes[2, 1] == pytest.approx(1 / 2)
+    assert np.trace(mistakes) == 0
+    assert diagonal.mask.sum() == 6
+
+
+def test_a_confusion_without_mistakes_and_one_of_many_classes_can_be_drawn():
+    assert cells(plotting.plot_confusion([1, 0], np.eye(2)[[1, 0]])) == {(0, 0): 1, (1, 1): 1}
+    many = plotting.plot_confusion(np.arange(100), np.eye(100))
+    assert len(many.get_xticks()) == 20
+    big = plotting.plot_confusion(np.zeros(12_345, int), np.eye(10)[np.zeros(12_345, int)])
+    assert [text.get_text() for text in big.texts] == ["12,345"]
+
+
+@pytest.mark.parametrize("classes", [2, 10, 30])
+def test_a_confusion_s_numbers_stay_in_their_cells(classes):
+    labels = np.repeat(np.arange(classes), classes * 3)
+    p = np.eye(classes)[np.tile(np.arange(classes), classes * 3)]
+    ax = plotting.plot_confusion(labels, p)
+    ax.figure.canvas.draw()
+    width = ax.get_window_extent().width / classes
+    assert len(ax.texts) == classes**2
+    assert max(text.get_window_extent().width for text in ax.texts) < width
+    for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
+        box = text.get_window_extent()
+        assert ax.figure.bbox.x0 <= box.x0 < box.x1 <= ax.figure.bbox.x1
+        assert ax.figure.bbox.y0 <= box.y0 < box.y1 <= ax.figure.bbox.y1
+
+
+def test_a_confusion_draws_where_it_is_told():
+    figure, given = plt.subplots(1, 2)
+    assert plotting.plot_confusion([0], [[1, 0]], ax=given[1]) is given[1]
+    assert plt.get_fignums() == [figure.number]
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [0, -1], ["a", "b"], [0]])
+def test_labels_that_are_no_classes_are_refused(labels):
+    with pytest.raises(ValueError, match="Expected"):
+        plotting.plot_confusion(labels, [[0.5, 0.3, 0.2]] * 2)
+
+
+def test_the_worst_mistakes_come_first():
+    ax = plotting.plot_mistakes(IMAGES, PROBABILITIES, LABELS)
+    assert texts(ax) == ["0, is 2\n60 %, 10 %", "2, is 0\n60 %, 20 %"]
+    assert ax.get_title().startswith("The worst of 2 mistakes\n")
+    surer = PROBABILITIES.copy()
+    surer[3] = [0.001, 0, 0.999]
+    ax = plotting.plot_mistakes(IMAGES, surer, LABELS)
+    assert texts(ax)[0] == "2, is 0\n>99 %, <1 %"
+    assert np.array_equal(ax.images[0].get_array(), IMAGES[3])
+    assert len(texts(plotting.plot_mistakes(IMAGES, surer, LABELS, 1, 1))) == 1
+
+
+def test_where_all_is_right_there_is_no_mistake_to_draw():
+    with pytest.raises(ValueError, match="none: all are right"):
+        plotting.plot_mistakes(IMAGES, PROBABILITIES, PROBABILITIES.argmax(axis=1))
+
+
+def test_weights_are_those_of_the_pixels_about_zero():
+    model = learned()
+    kernel = np.arange(-45, 45).reshape(30, 3) / 10
+    model.set_weights([kernel, np.zeros(3)])
+    ax = plotting.plot_weights(model)
+    assert texts(ax) == ["unit 0", "unit 1", "unit 2"]
+    assert "What the units of first look for" in ax.get_title()
+    assert "the strongest here is 4.5" in ax.get_title()
+    for unit, image in enumerate(ax.images):
+        assert np.allclose(image.get_array(), kernel[:, unit].reshape(6, 5))
+        assert image.get_clim() == (-4.5, 4.5)
+    red, green, blue, _ = ax.images[0].cmap(1.0)
+    assert red > green > blue  # orange above 0
+    red, green, blue, _ = ax.images[0].cmap(0.0)
+    assert blue > red > green  # purple below
+
+
+def test_weights_of_square_inputs_in_rows_are_images_too():
+    model = tinynet.Sequential([tinynet.Input((64,)), tinynet.layers.Dense(2)])
+    assert plotting.plot_weights(model).images[0].get_array().shape == (8, 8)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        tinynet.Sequential([tinynet.layers.Dense(3)]),
+        tinynet.Sequential([tinynet.Input((7,)), tinynet.layers.Dense(3)]),
+        tinynet.Sequential([tinynet.Input((4, 4)), tinynet.layers.Dense(3)]),
+        None,
+    ],
+)
+def test_what_has_no_images_for_weights_is_refused(model):
+    with pytest.raises(ValueError, match="Expected"):
+        plotting.plot_weights(model)
+
+
+def activated(*layers, shape=(6, 6)):
+    front = [tinynet.Input(shape), tinynet.layers.Flatten()]
+    return tinynet.Sequential([*front, *layers], name="net")
+
+
+def test_activations_are_those_of_the_layers():
+    dense = tinynet.layers.Dense
+    model = activated(dense(10, "sigmoid"), dense(7, "tanh"), dense(3, "softmax"))
+    image = np.linspace(0, 1, 36).reshape(6, 6)
+    ax = plotting.plot_activations(model, image)
+    first, second, third = ax.images
+    assert np.allclose(first.get_array(), image)
+    x = image.reshape(1, 36)
+    for shown, layer, size in ((second, model.layers[1], 10), (third, model.layers[2], 7)):
+        x = layer(x)
+        assert np.allclose(shown.get_array().ravel()[:size], x[0])
+        assert shown.get_array().mask.ravel()[size:].all()
+    assert second.get_cmap().name == "gray_r"
+    assert third.get_cmap().name == "PuOr_r"  # tanh can be below 0
+    assert third.get_clim() == (-np.abs(x).max(), np.abs(x).max())
+    last = model.layers[3](x)[0]
+    written = texts(ax)
+    assert written[-7:-1] == [word for k, p in enumerate(last) for word in (f"{k}", f"{p:.2f}")]
+    assert "dense: 10 units\nsigmoid, " in "\n".join(written)
+
+
+def test_looking_changes_nothing_and_wide_last_layers_are_no_bars():
+    model = activated(tinynet.layers.Dense(50, "relu"))
+    before = model.get_weights()
+    ax = plotting.plot_activations(model, np.ones((6, 6)))
+    assert len(ax.images) == 2
+    for one, other in zip(before, model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("model", "image"),
+    [
+        (activated(tinynet.layers.Dense(2)), np.ones((5, 5))),
+        (activated(tinynet.layers.Dense(2)), np.ones((1, 6, 6))),
+        (tinynet.Sequential([tinynet.layers.Dense(2)]), np.ones((6, 6))),
+        (None, np.ones((6, 6))),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused(model, image):
+    with pytest.raises(ValueError, match="Expected"):
+        plotting.plot_activations(model, image)

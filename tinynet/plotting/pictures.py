@@ -1,10 +1,4 @@
-"""Four pictures: sample digits, predictions, the curves of a training, and the network itself.
-
-Each function draws on the Axes it is given or on a figure of its own, and returns the Axes. It
-shows, saves and closes nothing: the caller goes on with `matplotlib.pyplot.show()`, `close()` or
-``ax.figure.savefig("digits.png", dpi=150)``. Nothing is said by colour alone: the colours are
-Okabe and Ito's, for all eyes, and a marker, a dash, a frame or a word says the same in greyscale.
-"""
+"""Four pictures: sample digits, predictions, the curves of a training, and the network itself."""
 
 import math
 import textwrap
@@ -43,10 +37,10 @@ def plot_digits(
     >>> plot_digits(np.eye(8).reshape(1, 8, 8), labels=[7]).get_title()
     'Digits and their labels'
     """
-    images = _as_images(images)
-    names = [""] * len(images) if labels is None else _as_labels(labels, len(images))
+    images = as_images(images)
+    names = [""] * len(images) if labels is None else as_labels(labels, len(images))
     title = "Digits" if labels is None else "Digits and their labels"
-    return _draw_grid(images, [(str(name), False) for name in names], rows, columns, title, ax)
+    return draw_grid(images, [(str(name), False) for name in names], rows, columns, title, ax)
 
 
 def plot_predictions(
@@ -76,16 +70,12 @@ def plot_predictions(
     >>> ax.get_title().splitlines()[0]
     'Predictions: 1 of 2 right (50.0 %)'
     """
-    images, p = _as_images(images), np.asarray(probabilities)
-    if p.ndim != 2 or len(p) != len(images) or not np.all((p >= 0) & (p <= 1)):
-        received = f"shape {p.shape}" + (f", {p.min():.4g} to {p.max():.4g}" if p.size else "")
-        what = f"a row of probabilities, from 0 to 1, for each of {len(images)} images"
-        raise _expected(what, received, "plot_predictions(images, model.predict(images), labels)")
+    images = as_images(images)
+    p = as_probabilities(probabilities, len(images))
     if wrong and labels is None:
-        raise _expected("labels with wrong", labels, "plot_predictions(images, p, labels, wrong=8)")
-    p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
+        raise expected("labels with wrong", labels, "plot_predictions(images, p, labels, wrong=8)")
     predicted, title = p.argmax(axis=1), "Predictions"
-    truth = predicted if labels is None else _as_labels(labels, len(p))
+    truth = predicted if labels is None else as_labels(labels, len(p))
     bad = predicted != truth
     if labels is not None:
         title += f": {np.sum(~bad):,} of {len(bad):,} right ({100 * np.mean(~bad):.1f} %)"
@@ -97,7 +87,7 @@ def plot_predictions(
         captions.append((said, bad[i]))
     if bad[shown].any():
         title += "\ncrossed: wrong; “4, is 9” means predicted 4, labelled 9"
-    return _draw_grid(images[shown], captions, rows, columns, title, ax)
+    return draw_grid(images[shown], captions, rows, columns, title, ax)
 
 
 def plot_history(history: Any, *, validation_freq: int | Sequence[int] | None = None) -> np.ndarray:
@@ -121,13 +111,13 @@ def plot_history(history: Any, *, validation_freq: int | Sequence[int] | None = 
     sizes = {name: len(values) for name, values in logs.items() if name[:4] != "val_"}
     if not sizes.get("loss") or len(set(sizes.values())) > 1:
         what, line = "lists of one length, 'loss' among them", "plot_history(model.fit(x, y))"
-        raise _expected(what, f"{type(history).__name__}, lengths {sizes}", line)
+        raise expected(what, f"{type(history).__name__}, lengths {sizes}", line)
     epochs = np.arange(1, sizes["loss"] + 1)
     if len(getattr(history, "epoch", ())) == len(epochs):  # not so after a History's second fit
         epochs = np.asarray(history.epoch) + 1
     metrics = [name for name in sizes if name not in ("loss", "lr", "learning_rate")]
     panels = [["loss"], metrics] if metrics else [["loss"]]
-    figure = _pyplot().figure(figsize=(4.8 * len(panels), 3.8), layout="constrained")
+    figure = pyplot().figure(figsize=(4.8 * len(panels), 3.8), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for ax, names in zip(axes, panels, strict=True):
         _draw_curves(ax, names, logs, epochs, validation_freq)
@@ -159,8 +149,8 @@ def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
     height = 2 * middle + 0.36 + 0.16 * max(text.count("\n") for _, text in columns)
     title = f"{model.name}: {_counted(sum(x.count_params() for x in model.layers), 'parameter')}"
     title += "\ncircle: unit; line: weight; three dots: units not drawn"
-    ax, scale = _canvas(1.9 * len(columns), height, title, ax)
-    from matplotlib.collections import LineCollection  # _canvas has seen that it can be
+    ax, scale = canvas(1.9 * len(columns), height, title, ax)
+    from matplotlib.collections import LineCollection  # canvas has seen that it can be
 
     for i, (y, (size, text)) in enumerate(zip(ys, columns, strict=True)):
         x, colour = 0.95 + 1.9 * i, ORANGE if i == len(columns) - 1 else SKY if i else "white"
@@ -173,7 +163,7 @@ def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
     return ax
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -181,7 +171,7 @@ def _pyplot() -> Any:
     return plt
 
 
-def _expected(what: str, received: object, line: str) -> ValueError:
+def expected(what: str, received: object, line: str) -> ValueError:
     return ValueError(f"Expected {what}. Received: {received}. Write: {line}")
 
 
@@ -189,7 +179,7 @@ def _counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + "s" * (n != 1)
 
 
-def _as_images(images: ArrayLike) -> np.ndarray:
+def as_images(images: ArrayLike) -> np.ndarray:
     array = np.asarray(images)
     if array.ndim == 2 and math.isqrt(array.shape[1]) ** 2 == array.shape[1]:
         array = array.reshape(len(array), math.isqrt(array.shape[1]), -1)
@@ -197,24 +187,34 @@ def _as_images(images: ArrayLike) -> np.ndarray:
         array = array[..., 0]
     if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "buif":
         what = "numbers of shape (n, height, width), (n, height, width, 1) or (n, side * side)"
-        raise _expected(what, f"{array.dtype} {np.shape(images)}", "images.reshape(-1, 28, 28)")
+        raise expected(what, f"{array.dtype} {np.shape(images)}", "images.reshape(-1, 28, 28)")
     return array
 
 
-def _as_labels(labels: ArrayLike, n: int) -> np.ndarray:
+def as_probabilities(probabilities: ArrayLike, n: int) -> np.ndarray:
+    """(n, classes) of numbers from 0 to 1; those of one sigmoid unit become two columns."""
+    p = np.asarray(probabilities)
+    if p.ndim != 2 or len(p) != n or not np.all((p >= 0) & (p <= 1)):
+        received = f"shape {p.shape}" + (f", {p.min():.4g} to {p.max():.4g}" if p.size else "")
+        what = f"a row of probabilities, from 0 to 1, for each of {n} images"
+        raise expected(what, received, "plot_predictions(images, model.predict(images), labels)")
+    return np.hstack([1 - p, p]) if p.shape[1] == 1 else p
+
+
+def as_labels(labels: ArrayLike, n: int) -> np.ndarray:
     array = np.asarray(labels)
     if array.ndim == 2:
         array = array.argmax(axis=1) if array.shape[1] > 1 else array[:, 0]
     if array.shape != (n,):
-        raise _expected(f"{n} labels", f"shape {np.shape(labels)}", "images[:n], labels[:n]")
+        raise expected(f"{n} labels", f"shape {np.shape(labels)}", "images[:n], labels[:n]")
     return array.astype(int) if array.dtype.kind == "f" else array
 
 
-def _canvas(width: float, height: float, title: str, ax: Any) -> tuple[Any, float]:
+def canvas(width: float, height: float, title: str, ax: Any) -> tuple[Any, float]:
     """An Axes measured in inches, y downwards, and the factor by which to scale its text."""
     if ax is None:
         total = height + 0.15 + 0.2 * len(title.splitlines())
-        figure = _pyplot().figure(figsize=(max(width, 4.8), total))
+        figure = pyplot().figure(figsize=(max(width, 4.8), total))
         ax = figure.add_axes((0, 0, 1, height / total))
     ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
     ax.set_axis_off()
@@ -224,18 +224,20 @@ def _canvas(width: float, height: float, title: str, ax: Any) -> tuple[Any, floa
     return ax, scale
 
 
-def _draw_grid(images: Any, captions: Any, rows: int, columns: int, title: str, ax: Any) -> Any:
+def draw_grid(
+    images: Any, captions: Any, rows: int, columns: int, title: str, ax: Any, colours: Any = None
+) -> Any:
     if rows < 1 or columns < 1:
-        raise _expected("rows and columns of 1 or more", (rows, columns), "rows=4, columns=8")
+        raise expected("rows and columns of 1 or more", (rows, columns), "rows=4, columns=8")
     images = np.ma.masked_invalid(images[: rows * columns].astype(float))
     columns, tall = min(columns, len(images)), 0.84 * images.shape[1] / images.shape[2]
     pitch = tall + 0.16 + 0.17 * len(captions[0][0].splitlines())
-    ax, scale = _canvas(columns + 0.16, pitch * math.ceil(len(images) / columns) + 0.1, title, ax)
-    grey = {"cmap": "gray_r", "vmin": images.min(), "vmax": images.max()}
+    ax, scale = canvas(columns + 0.16, pitch * math.ceil(len(images) / columns) + 0.1, title, ax)
+    colours = colours or {"cmap": "gray_r", "vmin": images.min(), "vmax": images.max()}
     for k, (image, (caption, marked)) in enumerate(zip(images, captions, strict=False)):
         left, top = 0.16 + k % columns, 0.1 + pitch * (k // columns)
         right, bottom = left + 0.84, top + tall
-        ax.imshow(image, extent=(left, right, bottom, top), interpolation="nearest", **grey)
+        ax.imshow(image, extent=(left, right, bottom, top), interpolation="nearest", **colours)
         colour, width = (VERMILLION, 3 * scale) if marked else (GREY, 0.5)
         corners = [left, right, right, left, left], [top, top, bottom, bottom, top]
         ax.plot(*corners, color=colour, linewidth=width)
@@ -260,7 +262,7 @@ def _draw_curves(ax: Any, names: list[str], logs: Any, epochs: np.ndarray, freq:
         places = {tuple(at) for at in ran if len(at) == len(values)}
         if len(places) != 1:
             received = f"{len(values)} values for {len(epochs)} epochs, validation_freq={freq}"
-            raise _expected("fit's validation_freq", received, "plot_history(h, validation_freq=n)")
+            raise expected("fit's validation_freq", received, "plot_history(h, validation_freq=n)")
         at = places.pop()
         ax.plot(at, values, "s--", color=dashed, label=f"{what}validation", **style)
         falls = any(word in name for word in ("loss", "error", "entropy", "mse", "mae"))
@@ -283,7 +285,7 @@ def _read_layers(model: Any) -> list[tuple[int, str]]:
     layers = [x for x in getattr(model, "layers", ()) if type(x).__name__ != "InputLayer"]
     shapes = [shape for x in layers for shape in (x.input_shape, x.output_shape)]
     if not layers or not model.built or any(s is None or None in s[1:] for s in shapes):
-        raise _expected("a model with layers, built", model, "model.build((None, 784))")
+        raise expected("a model with layers, built", model, "model.build((None, 784))")
     shape = shapes[0][1:]
     noun = "pixel" if sum(n > 1 for n in shape) == 2 else "value"
     factors = " × ".join(map(str, shape)) + " = " if len(shape) > 1 else ""

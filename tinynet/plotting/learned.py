@@ -1,0 +1,227 @@
+"""What a network has learned: which classes it confuses, its worst mistakes, its first weights,
+and what each of its units says to one image.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tinynet.plotting.pictures import (
+    GREY,
+    SKY,
+    as_images,
+    as_labels,
+    as_probabilities,
+    canvas,
+    draw_grid,
+    expected,
+    pyplot,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_confusion(
+    labels: ArrayLike, probabilities: ArrayLike, *, ax: "Axes | None" = None
+) -> "Axes":
+    """Draw how many samples of each class were taken for which: rows are true, columns predicted.
+
+    What is right stands on the diagonal, in grey; the more often two classes are confused, the
+    darker the cell. The numbers are in the cells; a cell without one is 0.
+
+    Arguments:
+        labels: (n,) of class numbers, or one-hot (n, classes).
+        probabilities: (n, classes), as `model.predict` returns.
+        ax: where to draw; None makes a figure.
+
+    Raises:
+        ValueError: if lengths differ, a probability is not between 0 and 1, or a label is no class.
+
+    >>> plot_confusion([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]).get_title()[:33]
+    'Confusion: 2 of 3 right (66.67 %)'
+    """
+    p = as_probabilities(probabilities, len(np.asarray(labels)))
+    truth, classes = as_labels(labels, len(p)), p.shape[1]
+    if truth.dtype.kind not in "biu" or not np.isin(truth, range(classes)).all():
+        raise expected(f"class numbers from 0 to {classes - 1}", labels, "plot_confusion(y, p)")
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (truth.astype(int), p.argmax(axis=1)), 1)
+    right = int(np.trace(counts))
+    if ax is None:
+        side = max(4.4, 1.2 + 0.42 * classes)
+        ax = pyplot().figure(figsize=(side, side), layout="constrained").subplots()
+    wrong = np.where(np.eye(classes, dtype=bool), 0, counts) / np.maximum(1, counts.sum(1))[:, None]
+    ax.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(wrong.max(), 1e-9) * 1.3)
+    diagonal = np.ma.masked_where(~np.eye(classes, dtype=bool), np.ones((classes, classes)))
+    ax.imshow(diagonal, cmap="Greys", vmin=0, vmax=4)
+    size = min(9.0, 90 / max(classes, 10))
+    for (i, j), count in np.ndenumerate(counts):
+        if count:
+            ax.text(j, i, f"{count:,}", ha="center", va="center", fontsize=size, color="black")
+    step = max(1, classes // 20)
+    ax.set_xticks(range(0, classes, step))
+    ax.set_yticks(range(0, classes, step))
+    ax.set(xlabel="predicted", ylabel="is")
+    title = f"Confusion: {right:,} of {len(p):,} right ({100 * right / len(p):.2f} %)"
+    ax.set_title(f"{title}\norange: mistakes, darker for a larger share of their row", fontsize=10)
+    return ax
+
+
+def plot_mistakes(
+    images: ArrayLike,
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    rows: int = 3,
+    columns: int = 8,
+    *,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw the worst mistakes: what the network was most certain of, and wrong.
+
+    The caption "4, is 9" means predicted 4, labelled 9; below it the probability of each.
+
+    Arguments:
+        images, probabilities, labels, ax: as in `plot_predictions`.
+
+    Raises:
+        ValueError: as `plot_predictions`; or if there is no mistake.
+
+    >>> ax = plot_mistakes(np.zeros((2, 784)), [[0.2, 0.8], [0.9, 0.1]], labels=[1, 1])
+    >>> ax.get_title().splitlines()[0]
+    'The worst of 1 mistake'
+    """
+    images = as_images(images)
+    p = as_probabilities(probabilities, len(images))
+    truth, predicted = as_labels(labels, len(p)), p.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != truth)
+    if not len(wrong):
+        raise expected("a mistake to draw", "none: all are right", "plot_predictions(images, p)")
+    worst = wrong[np.argsort(-p[wrong, predicted[wrong]], kind="stable")][: rows * columns]
+    captions = []
+    for i in worst:
+        shares = f"{percent(p[i, predicted[i]])}, {percent(p[i, truth[i]])}"
+        captions.append((f"{predicted[i]}, is {truth[i]}\n{shares}", False))
+    title = f"The worst of {len(wrong):,} mistake{'s' * (len(wrong) != 1)}\n"
+    title += "“4, is 9”: predicted 4, labelled 9; below, how probable it found each"
+    return draw_grid(images[worst], captions, rows, columns, title, ax)
+
+
+def percent(share: float) -> str:
+    return "<1 %" if share < 0.005 else ">99 %" if share >= 0.995 else f"{100 * share:.0f} %"
+
+
+def plot_weights(
+    model: Any, rows: int = 4, columns: int = 8, *, ax: "Axes | None" = None
+) -> "Axes":
+    """Draw the first layer's weights as images: what each of its units looks for.
+
+    A pixel is the weight with which that pixel of the input counts: orange where ink makes the
+    unit's sum larger, purple where it makes it smaller, white where it does not matter.
+
+    Arguments:
+        model: built, with a `Dense` as its first layer, or after a `Flatten`, on images.
+        ax: where to draw; None makes a figure.
+
+    Raises:
+        ValueError: if the model is not built, or its inputs are no images.
+
+    >>> from tinynet import Input, Sequential, layers
+    >>> model = Sequential([Input((8, 8)), layers.Flatten(), layers.Dense(3, name="first")])
+    >>> plot_weights(model).get_title().splitlines()[0]
+    'What the units of first look for'
+    """
+    dense = next((x for x in getattr(model, "layers", ()) if hasattr(x, "units")), None)
+    if dense is None or not dense.built:
+        raise expected("a built model with a Dense layer", model, "model.build((None, 28, 28))")
+    weights = dense.get_weights()[0]
+    shape = tuple(model.input_shape[1:])
+    if np.prod(shape) != len(weights):
+        raise expected(
+            "a Dense that sees the input itself", f"input {shape}", "Flatten, then Dense"
+        )
+    square = weights.T.reshape(-1, *shape) if len(shape) in (2, 3) else weights.T
+    images = as_images(square)
+    strongest = float(np.abs(images[: rows * columns]).max()) or 1.0
+    captions = [(f"unit {n}", False) for n in range(len(images))]
+    title = f"What the units of {dense.name} look for\n"
+    title += f"orange: weights above 0; purple: below; the strongest here is {strongest:.2g}"
+    colours = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest}
+    return draw_grid(images, captions, rows, columns, title, ax, colours)
+
+
+def plot_activations(model: Any, image: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw one image and, layer by layer, what each unit says to it.
+
+    A layer's units stand in a square, row by row; dark is a large activation, and where some are
+    below 0, orange is above and purple below. The last layer's numbers, if there are few, are bars.
+
+    Arguments:
+        model: built.
+        image: one sample in the shape that the model takes, (height, width) or (height * width,).
+        ax: where to draw; None makes a figure.
+
+    Raises:
+        ValueError: if the model is not built, or the image has another shape.
+
+    >>> from tinynet import Input, Sequential, layers
+    >>> model = Sequential([Input((8, 8)), layers.Flatten(), layers.Dense(9, "tanh")], name="net")
+    >>> plot_activations(model, np.zeros((8, 8))).get_title()
+    'One image through net'
+    """
+    picture = as_images(np.asarray(image)[None])[0]
+    shape = tuple(getattr(model, "input_shape", None) or ())[1:]
+    if not getattr(model, "built", False) or np.shape(image) != shape:
+        raise expected(
+            "a built model, and one sample of its input's shape", np.shape(image), "x[0]"
+        )
+    columns, x = [("input", picture, True)], np.asarray(image)[None]
+    for layer in model.layers:
+        x = layer(x)
+        if hasattr(layer, "units"):
+            said = getattr(getattr(layer, "activation", None), "__name__", "")
+            text = f"{layer.name}: {x.size:,} units" + (f"\n{said}" if said else "")
+            columns.append((text, x.ravel(), False))
+    ax, scale = canvas(2.1 * len(columns), 2.5, f"One image through {model.name}", ax)
+    for number, (text, values, is_image) in enumerate(columns):
+        left = 0.15 + 2.1 * number
+        if not is_image and number == len(columns) - 1 and values.size <= 20:
+            bars(ax, left, values, scale)
+        else:
+            square = values if is_image else in_a_square(values)
+            low, high = float(np.nanmin(square)), float(np.nanmax(square))
+            strongest = max(abs(low), abs(high), 1e-9)
+            signed: dict[str, Any] = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest}
+            colours = signed if low < 0 else {"cmap": "gray_r", "vmin": 0, "vmax": strongest}
+            tall = min(1.8, 1.8 * square.shape[0] / square.shape[1])
+            extent = (left, left + 1.8, 0.1 + tall, 0.1)
+            ax.imshow(
+                np.ma.masked_invalid(square), extent=extent, interpolation="nearest", **colours
+            )
+            sides = [left, left + 1.8, left + 1.8, left, left]
+            ax.plot(sides, [0.1, 0.1, 0.1 + tall, 0.1 + tall, 0.1], color=GREY, linewidth=0.5)
+            text += "" if is_image else f", {low:.2g} to {high:.2g}"
+        ax.text(left + 0.9, 1.97, text, ha="center", va="top", fontsize=9 * scale)
+    return ax
+
+
+def in_a_square(values: np.ndarray) -> np.ndarray:
+    """The numbers row by row in a square, or nearly; what is left over is NaN."""
+    side = math.ceil(math.sqrt(values.size))
+    square = np.full(side * math.ceil(values.size / side), np.nan)
+    square[: values.size] = values
+    return square.reshape(-1, side)
+
+
+def bars(ax: Any, left: float, values: np.ndarray, scale: float) -> None:
+    """A bar for each number, its place before it and itself behind."""
+    high, tall = max(float(np.abs(values).max()), 1e-9), 1.8 / len(values)
+    for k, value in enumerate(values.tolist()):
+        y, length = 0.1 + tall * k, 1.0 * abs(value) / high
+        ax.fill_between([left + 0.25, left + 0.25 + length], y, y + 0.8 * tall, color=SKY)
+        size = min(9.0, 60 * tall) * scale
+        ax.text(left + 0.2, y + 0.4 * tall, f"{k}", ha="right", va="center", fontsize=size)
+        word = {"ha": "left", "va": "center", "fontsize": size}
+        ax.text(left + 0.3 + length, y + 0.4 * tall, f"{value:.2f}", **word)
