@@ -770,3 +770,17 @@ def test_weights_may_be_set_from_the_device(cupy):
 
 def test_network_knows_no_library():
     assert "cupy" not in inspect.getsource(network)
+
+
+def test_distributions_are_recorded_from_the_gpu_as_well(cupy):
+    x, labels = images(64)
+    found = []
+    for place in ("numpy", "cupy"):
+        with backend.use(place):
+            tinynet.utils.set_random_seed(6)
+            record = tinynet.callbacks.Distributions()
+            tutorial().fit(x, one_hot(labels), verbose=0, callbacks=[record])
+            found.append((record.weights, record.gradients))
+    # The layers' names count on; their numbers do not differ.
+    here, there = ([list(part.values()) for part in both] for both in found)
+    assert here == there

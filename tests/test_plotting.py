@@ -827,3 +827,73 @@ def test_looking_changes_nothing_and_wide_last_layers_are_no_bars():
 def test_what_does_not_fit_the_model_is_refused(model, image):
     with pytest.raises(ValueError, match="Expected"):
         plotting.plot_activations(model, image)
+
+
+def recorded(activation="sigmoid", epochs=3):
+    dense = tinynet.layers.Dense
+    model = activated(*[dense(8, activation, name=f"layer_{k}") for k in range(4)])
+    model.add(dense(3, "softmax", name="top"))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    record = tinynet.callbacks.Distributions()
+    rng = np.random.default_rng(0)
+    model.fit(
+        rng.uniform(size=(12, 6, 6)), rng.integers(3, size=12), 4, epochs, 0, callbacks=[record]
+    )
+    return record, model
+
+
+def test_distributions_are_the_quantiles_of_weights_and_gradients():
+    record, model = recorded()
+    assert record.epochs == [1, 2, 3]
+    assert (
+        list(record.weights) == list(record.gradients) == [*(f"layer_{k}" for k in range(4)), "top"]
+    )
+    for layer in model.layers[1:]:
+        assert len(record.weights[layer.name]) == 3
+        expected = np.quantile(abs(layer.kernel), record.shares)
+        assert record.weights[layer.name][-1] == pytest.approx(list(expected))
+        expected = np.quantile(abs(layer.kernel_gradient), record.shares)
+        assert record.gradients[layer.name][-1] == pytest.approx(list(expected))
+    model.fit(np.ones((4, 6, 6)), np.zeros(4, int), verbose=0, callbacks=[record])
+    assert record.epochs == [1]  # a new fit begins anew
+
+
+def test_gradients_of_sigmoids_are_seen_to_vanish():
+    record, _ = recorded()
+    ax = plotting.plot_distributions(record)
+    assert ax.get_yscale() == "log"
+    medians = {name: np.mean(y) for name, (_, y) in curves(ax).items()}
+    assert medians["layer_0"] < medians["layer_1"] < medians["layer_2"] < medians["top"] / 10
+    assert curves(ax)["top"][0] == [1, 2, 3]
+    assert curves(ax)["top"][1] == [row[2] for row in record.gradients["top"]]
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["top", "layer_3", "layer_2", "layer_1", "layer_0"]
+    ax = plotting.plot_distributions(record, "weights")
+    assert ax.get_ylabel().startswith("|W|")
+    assert curves(ax)["top"][1] == [row[2] for row in record.weights["top"]]
+
+
+def test_gradients_that_are_all_zero_can_be_drawn():
+    record = tinynet.callbacks.Distributions()
+    record.epochs, record.gradients = [1], {"dead": [[0.0] * 5]}
+    plotting.plot_distributions(record).figure.canvas.draw()
+
+
+def test_distributions_draw_where_they_are_told():
+    record, _ = recorded(epochs=1)
+    figure, given = plt.subplots(1, 2)
+    assert plotting.plot_distributions(record, ax=given[1]) is given[1]
+    assert plt.get_fignums() == [figure.number]
+    ax = plotting.plot_distributions(record)
+    ax.figure.canvas.draw()
+    box = ax.get_legend().get_window_extent()
+    assert box.x1 <= ax.figure.bbox.x1  # beside the curves, and not cut off
+
+
+@pytest.mark.parametrize("what", ["gradient", None, "epochs"])
+def test_another_word_or_nothing_recorded_is_refused(what):
+    record, _ = recorded(epochs=1)
+    with pytest.raises(ValueError, match="'gradients' or 'weights'"):
+        plotting.plot_distributions(record, what)
+    with pytest.raises(ValueError, match="callbacks="):
+        plotting.plot_distributions(tinynet.callbacks.Distributions())

@@ -8,6 +8,8 @@ somebody wants to see them.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tinynet import backend
+
 Logs = dict[str, Any]
 
 
@@ -75,6 +77,41 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+
+
+class Distributions(Callback):
+    """How large weights and gradients are, and how spread, layer by layer, after each epoch.
+
+    `plotting.plot_distributions` draws it. The gradients are those of the epoch's last batch.
+
+    Attributes:
+        shares: which quantiles are kept, from 0 to 1.
+        epochs: the numbers of the epochs, from 1.
+        weights: for each layer's name, the quantiles of its kernel's |W|, a row an epoch.
+        gradients: likewise of |∂L/∂W|.
+    """
+
+    shares = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_train_begin()
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.epochs: list[int] = []
+        self.weights: dict[str, list[list[float]]] = {}
+        self.gradients: dict[str, list[list[float]]] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epochs.append(epoch + 1)
+        for layer in self.model.layers:
+            if "kernel" in layer.trained_names:
+                kernel, gradient = map(backend.to_numpy, (layer.kernel, layer.kernel_gradient))
+                self.weights.setdefault(layer.name, []).append(self._spread(abs(kernel)))
+                self.gradients.setdefault(layer.name, []).append(self._spread(abs(gradient)))
+
+    def _spread(self, values: backend.HostArray) -> list[float]:
+        return backend.host.quantile(values, self.shares).tolist()
 
 
 class CallbackList:

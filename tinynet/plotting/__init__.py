@@ -9,6 +9,7 @@ Okabe and Ito's, for all eyes, and a marker, a dash, a frame or a word says the 
 from tinynet.plotting.learned import (
     plot_activations,
     plot_confusion,
+    plot_distributions,
     plot_mistakes,
     plot_weights,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "plot_activations",
     "plot_confusion",
     "plot_digits",
+    "plot_distributions",
     "plot_history",
     "plot_mistakes",
     "plot_network",

@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynet.plotting.pictures import (
+    BLUE,
+    GREEN,
     GREY,
+    ORANGE,
+    PURPLE,
     SKY,
+    VERMILLION,
     as_images,
     as_labels,
     as_probabilities,
@@ -22,6 +27,8 @@ from tinynet.plotting.pictures import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
 
 
 def plot_confusion(
@@ -225,3 +232,51 @@ def bars(ax: Any, left: float, values: np.ndarray, scale: float) -> None:
         ax.text(left + 0.2, y + 0.4 * tall, f"{k}", ha="right", va="center", fontsize=size)
         word = {"ha": "left", "va": "center", "fontsize": size}
         ax.text(left + 0.3 + length, y + 0.4 * tall, f"{value:.2f}", **word)
+
+
+def plot_distributions(record: Any, what: str = "gradients", *, ax: "Axes | None" = None) -> "Axes":
+    """Draw how large the weights, or their gradients, are in each layer, over the epochs.
+
+    The line is the median of the absolute values, the band holds their middle half; the scale is
+    logarithmic. Where the gradients of the lower layers are many times smaller than those above,
+    little comes through, and they hardly learn.
+
+    Arguments:
+        record: a `callbacks.Distributions` that `fit` was given.
+        what: ``"gradients"`` or ``"weights"``.
+        ax: where to draw; None makes a figure.
+
+    Raises:
+        ValueError: if nothing was recorded, or for another word.
+
+    >>> from tinynet.callbacks import Distributions
+    >>> record = Distributions()
+    >>> record.epochs, record.gradients = [1, 2], {"dense": [[1, 2, 3, 4, 5], [1, 1, 2, 2, 3]]}
+    >>> plot_distributions(record).get_ylabel()
+    '|∂L/∂W|, median and middle half'
+    """
+    epochs, spread = getattr(record, "epochs", []), getattr(record, str(what), None)
+    if what not in ("gradients", "weights") or not epochs or not spread:
+        line = "record = Distributions(); model.fit(…, callbacks=[record])"
+        raise expected("'gradients' or 'weights' of a fit that was recorded", what, line)
+    own = ax is None
+    if ax is None:
+        ax = pyplot().figure(figsize=(6.4, 3.8), layout="constrained").subplots()
+    every = np.concatenate([np.array(rows)[:, 1:4].ravel() for rows in spread.values()])
+    floor = every[every > 0].min(initial=1.0) / 2  # a logarithmic scale has no 0
+    for number, (name, rows) in enumerate(spread.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], "os^Dv"[number % 5]
+        _, low, middle, high, _ = np.maximum(np.array(rows), floor).T
+        ax.plot(epochs, middle, marker + "-", color=colour, label=name, markersize=4)
+        ax.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    symbol = "|∂L/∂W|" if what == "gradients" else "|W|"
+    title = "Gradients of the weights" if what == "gradients" else "Weights"
+    ax.set_yscale("log")
+    ax.set(title=f"{title}, layer by layer", xlabel="epoch")
+    ax.set_ylabel(f"{symbol}, median and middle half")
+    ax.xaxis.set_major_locator(pyplot().MaxNLocator(integer=True, min_n_ticks=1))
+    ax.grid(alpha=0.3)
+    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if own else {}
+    handles, names = ax.get_legend_handles_labels()
+    ax.legend(handles[::-1], names[::-1], fontsize="small", **beside)  # the top layer on top
+    return ax
