@@ -897,3 +897,24 @@ def test_another_word_or_nothing_recorded_is_refused(what):
         plotting.plot_distributions(record, what)
     with pytest.raises(ValueError, match="callbacks="):
         plotting.plot_distributions(tinynet.callbacks.Distributions())
+
+
+def test_weights_show_their_sign_twice_and_their_size():
+    model = activated(tinynet.layers.Dense(2), shape=(20,))
+    kernel = np.zeros((20, 2))
+    kernel[0, 0], kernel[1, 1], kernel[19, 0], kernel[10, 0] = 2, -1, -2, 9  # the last is not drawn
+    model.set_weights([kernel, np.zeros(2)])
+    (lines,) = [one for one in plot_network(model).collections if len(one.get_segments())]
+    drawn = [*range(6), *range(14, 20)]
+    assert len(lines.get_segments()) == 2 * len(drawn)
+    place = {(i, j): 2 * n + j for n, i in enumerate(drawn) for j in range(2)}
+    widths, colours = lines.get_linewidths(), lines.get_colors()
+    assert widths[place[0, 0]] == pytest.approx(widths[place[19, 0]])
+    assert widths[place[0, 0]] > 1.5 * widths[place[1, 1]] > 3 * widths[place[2, 0]]
+    blue, red = (matplotlib.colors.to_rgba(c) for c in (pictures.BLUE, pictures.VERMILLION))
+    assert tuple(colours[place[0, 0]]) == blue
+    assert tuple(colours[place[1, 1]]) == tuple(colours[place[19, 0]]) == red
+    broken = [style[1] is not None for style in lines.get_linestyles()]
+    assert not broken[place[0, 0]]
+    assert broken[place[1, 1]]
+    assert broken[place[19, 0]]

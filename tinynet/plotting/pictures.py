@@ -127,8 +127,10 @@ def plot_history(history: Any, *, validation_freq: int | Sequence[int] | None = 
 def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
     """Draw a built model: its layers as columns of circles, its weights as lines between them.
 
-    Of more than 12 units the first and the last six are drawn. A layer without units, such as
-    Dropout, is a line of text below the one before it; a Flatten in front is the input's label.
+    Of more than 12 units the first and the last six are drawn. A weight above 0 is a blue line, one
+    below 0 a red and broken one; the wider, the larger beside the others of its layer. A layer
+    without units, such as Dropout, is a line of text below the one before it; a Flatten in front is
+    the input's label.
 
     Arguments:
         model: anything that has `name`, `built` and `layers`, such as a `Sequential`.
@@ -143,24 +145,46 @@ def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
     'small: 15 parameters'
     """
     columns = _read_layers(model)
-    ys = [0.26 * (np.arange(n) - (n - 1) / 2) for n in (min(size, SHOWN) for size, _ in columns)]
-    ys = [y + 0.25 * np.sign(y) * (size > SHOWN) for y, (size, _) in zip(ys, columns, strict=True)]
+    sizes = [size for size, _, _ in columns]
+    ys = [0.26 * (np.arange(n) - (n - 1) / 2) for n in (min(size, SHOWN) for size in sizes)]
+    ys = [y + 0.25 * np.sign(y) * (size > SHOWN) for y, size in zip(ys, sizes, strict=True)]
     middle = 0.2 + max(y.max() for y in ys)
-    height = 2 * middle + 0.36 + 0.16 * max(text.count("\n") for _, text in columns)
+    height = 2 * middle + 0.36 + 0.16 * max(text.count("\n") for _, text, _ in columns)
     title = f"{model.name}: {_counted(sum(x.count_params() for x in model.layers), 'parameter')}"
     title += "\ncircle: unit; line: weight; three dots: units not drawn"
+    if any(kernel is not None for _, _, kernel in columns):
+        title += "\nblue: above 0; red, broken: below 0; the wider, the larger in its layer"
     ax, scale = canvas(1.9 * len(columns), height, title, ax)
     from matplotlib.collections import LineCollection  # canvas has seen that it can be
 
-    for i, (y, (size, text)) in enumerate(zip(ys, columns, strict=True)):
+    for i, (y, (size, text, kernel)) in enumerate(zip(ys, columns, strict=True)):
         x, colour = 0.95 + 1.9 * i, ORANGE if i == len(columns) - 1 else SKY if i else "white"
         ends = [[(x - 1.9, middle + a), (x, middle + b)] for a in ys[i - 1] for b in y if i > 0]
-        ax.add_collection(LineCollection(ends, color=GREY, linewidth=0.3, zorder=1))
+        style = {"color": GREY, "linewidth": 0.3}
+        if kernel is not None:
+            style = _line_styles(kernel[np.ix_(_drawn(sizes[i - 1]), _drawn(size))].ravel(), scale)
+        ax.add_collection(LineCollection(ends, zorder=1, **style))
         ax.plot([x] * len(y), middle + y, "o", mfc=colour, mec=ax.title.get_color(), ms=13 * scale)
         if size > SHOWN:
             ax.plot([x] * 3, middle + np.array([-0.13, 0, 0.13]), "o", color=GREY, ms=4 * scale)
         ax.text(x, 2 * middle, text, ha="center", va="top", fontsize=9 * scale)
     return ax
+
+
+def _drawn(size: int) -> list[int]:
+    """Which units of a layer are drawn."""
+    half = SHOWN // 2
+    return [*range(size)] if size <= SHOWN else [*range(half), *range(size - half, size)]
+
+
+def _line_styles(weights: np.ndarray, scale: float) -> dict[str, Any]:
+    """Colour, dashes and width of each weight's line."""
+    shares = np.abs(weights) / max(float(np.abs(weights).max(initial=0)), 1e-12)
+    return {
+        "colors": [BLUE if weight > 0 else VERMILLION for weight in weights],
+        "linestyles": ["solid" if weight > 0 else (0, (3, 1)) for weight in weights],
+        "linewidths": (0.15 + 1.6 * shares) * scale,
+    }
 
 
 def pyplot() -> Any:
@@ -280,8 +304,8 @@ def _draw_curves(ax: Any, names: list[str], logs: Any, epochs: np.ndarray, freq:
     ax.legend(fontsize="small")
 
 
-def _read_layers(model: Any) -> list[tuple[int, str]]:
-    """The size of each column, the input's first, and the text below it."""
+def _read_layers(model: Any) -> list[tuple[int, str, Any]]:
+    """The size of each column, the input's first, the text below it, and its weights if known."""
     layers = [x for x in getattr(model, "layers", ()) if type(x).__name__ != "InputLayer"]
     shapes = [shape for x in layers for shape in (x.input_shape, x.output_shape)]
     if not layers or not model.built or any(s is None or None in s[1:] for s in shapes):
@@ -289,7 +313,8 @@ def _read_layers(model: Any) -> list[tuple[int, str]]:
     shape = shapes[0][1:]
     noun = "pixel" if sum(n > 1 for n in shape) == 2 else "value"
     factors = " × ".join(map(str, shape)) + " = " if len(shape) > 1 else ""
-    columns = [(math.prod(shape), ["input", factors + _counted(math.prod(shape), noun)])]
+    text = ["input", factors + _counted(math.prod(shape), noun)]
+    columns: list[tuple[int, list[str], Any]] = [(math.prod(shape), text, None)]
     for x in layers:
         size, count = math.prod(x.output_shape[1:]), x.count_params()
         name = f"{x.name} ({type(x).__name__})"
@@ -298,7 +323,13 @@ def _read_layers(model: Any) -> list[tuple[int, str]]:
         parameters = [_counted(count, "parameter")] * (count > 0)
         if hasattr(x, "units") or size != math.prod(x.input_shape[1:]):
             size = getattr(x, "units", size)
-            columns.append((size, [name, _counted(size, "unit") + called, *parameters]))
+            kernel = x.get_weights()[0] if getattr(x, "kernel", None) is not None else None
+            fits = kernel is not None and kernel.shape == (columns[-1][0], size)
+            text = [name, _counted(size, "unit") + called, *parameters]
+            columns.append((size, text, kernel if fits else None))
         elif len(columns) > 1 or count or x.input_shape == x.output_shape:  # no Flatten in front
             columns[-1][1].extend([f"then {name}{called}", *parameters])
-    return [(size, "\n".join(textwrap.fill(line, 24) for line in lines)) for size, lines in columns]
+    return [
+        (size, "\n".join(textwrap.fill(line, 24) for line in lines), kernel)
+        for size, lines, kernel in columns
+    ]
