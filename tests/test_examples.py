@@ -143,3 +143,24 @@ def test_from_other_weights_it_gets_stuck_and_says_so(tmp_path):
     result = run("--seed", 1, cwd=tmp_path, example=BY_HAND)
     assert "it does not know XOR" in result.stdout
     assert run("--steps", 0, cwd=tmp_path, example=BY_HAND).returncode == 2
+
+
+# See inside
+
+SEE_INSIDE = EXAMPLE.parent / "see_inside.py"
+
+
+def test_all_pictures_stand_in_one_page_with_two_sentences_each(tmp_path):
+    result = run("--data", "digits", "--epochs", 2, cwd=tmp_path, example=SEE_INSIDE)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    folder = tmp_path / "see-inside"
+    page = (folder / "index.html").read_text("utf-8")
+    shown = re.findall(r'<img src="(\w+)\.png"', page)
+    assert len(shown) == 10
+    assert sorted(path.stem for path in folder.glob("*.png")) == sorted(shown)
+    assert all((folder / f"{name}.png").stat().st_size > 10_000 for name in shown)
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, flags=re.DOTALL)
+    assert all(len(re.findall(r"[.](?: |$)", caption)) == 2 for caption in captions)
+    assert "Trained on 1,500 images for 2 epochs" in page
+    assert run("--epochs", 0, cwd=tmp_path, example=SEE_INSIDE).returncode == 2
