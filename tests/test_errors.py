@@ -295,7 +295,7 @@ def compile_with(**arguments):
 
 NAMES = {
     "loss": (compile_with(loss="categorical_crossentropyy"), "'categorical_crossentropy'"),
-    "loss that Keras has": (compile_with(loss="mse"), "Known names: categorical_crossentropy, "),
+    "loss that Keras has": (compile_with(loss="mae"), "Known names: categorical_crossentropy, "),
     "optimizer": (compile_with(optimizer="Adma"), "Did you mean 'adam'"),
     "Keras's default": (compile_with(optimizer="rmsprop"), "Known names: adam, sgd"),
     "metric": (compile_with(metrics=["acuracy"]), "Did you mean 'accuracy'"),
