@@ -1,6 +1,6 @@
 """Where a GPU wins, and where the CPU does: the same training step on both, over batch and width.
 
-    python benchmarks/cpu_vs_gpu.py             # some minutes
+    python benchmarks/cpu_vs_gpu.py             # all sizes, a minute or so
     python benchmarks/cpu_vs_gpu.py --quick     # a few sizes, some seconds
     python benchmarks/cpu_vs_gpu.py --plot cpu_vs_gpu.png --json cpu_vs_gpu.json
 
@@ -150,17 +150,20 @@ def agree(losses: dict[str, float]) -> bool:
     return all(map(math.isfinite, losses.values())) and high - low <= TOLERANCE * high
 
 
-def measure(names: list[str], sizes: dict[str, Any], rounds: int) -> Figures:
-    """Figures of one size on each backend, in turn over the rounds."""
-    trainers = [Trainer(name, sizes) for name in names]
-    for trainer in trainers:
+def measure(names: list[str], cases: list[dict[str, Any]], rounds: int) -> list[Figures]:
+    """Figures of every size on each backend, all in turn: a slow minute is nobody's own."""
+    ready = [[Trainer(name, sizes) for name in names] for sizes in cases]
+    for trainer in itertools.chain(*ready):
         trainer.warm()
     for _ in range(rounds):
-        for trainer in trainers:
+        for trainer in itertools.chain(*ready):
             trainer.measure()
-    sent = trainers[0].x.nbytes + trainers[0].y.nbytes
-    backends = {trainer.name: trainer.figures() for trainer in trainers}
-    return {**sizes, "flops": products(sizes), "bytes": sent, "backends": backends}
+    entries = []
+    for sizes, trainers in zip(cases, ready, strict=True):
+        sent = trainers[0].x.nbytes + trainers[0].y.nbytes
+        backends = {trainer.name: trainer.figures() for trainer in trainers}
+        entries.append({**sizes, "flops": products(sizes), "bytes": sent, "backends": backends})
+    return entries
 
 
 def steps_table(kind: str, names: list[str], entries: list[Figures]) -> str:
@@ -347,7 +350,7 @@ def main(printing: Callable[[str], None] = print) -> int:
                 return 1
     printing(f"\nMedians of {counted(rounds, 'round')}; one BLAS thread where products are small.")
     for kind, sizes in cases(arguments.quick).items():
-        entries = [measure(names, one, rounds) for one in sizes]
+        entries = measure(names, sizes, rounds)
         results["kinds"][kind] = entries
         printing("\n" + steps_table(kind, names, entries))
         printing("\n" + rest_table(kind, names, entries))

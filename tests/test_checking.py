@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from arrays import look
+from own import Scale
 
 import tinynet
 from tinynet import activations, backend, losses
@@ -65,23 +66,6 @@ def test_weights_of_samples_and_further_axes_are_right():
     deep.compile("sgd", "mse")
     rng = np.random.default_rng(0)
     assert tinynet.check_gradients(deep, rng.normal(size=(5, 2, 4)), rng.normal(size=(5, 1)))
-
-
-class Scale(tinynet.Layer):
-    """A user's own layer: y = s x, with a count that does not train."""
-
-    def build(self, input_shape):
-        self.add_weight(input_shape[-1:], "ones", name="scale")
-        self.add_weight((), "zeros", trainable=False, name="seen")
-
-    def forward(self, x, training=False):
-        self.x = x
-        self.seen += len(x)
-        return x * self.scale
-
-    def backward(self, gradient):
-        self.scale_gradient[...] = (gradient * self.x).sum(axis=0)
-        return gradient * self.scale
 
 
 class Forgetful(Scale):

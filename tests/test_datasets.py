@@ -518,23 +518,9 @@ def test_idx_that_is_not(data, message):
         mnist.parse_idx(data, "the file")
 
 
-def real_data_dir():
-    named = os.environ.get("TFDS_DATA_DIR")
-    places = [Path(named).expanduser()] if named else []
-    places.append(ROOT.parent / "shared" / "tensorflow_datasets")
-    for place in places:
-        if all((place / "downloads" / "manual" / name).is_file() for name in NAMES):
-            return place
-    return None
-
-
-@pytest.mark.skipif(
-    real_data_dir() is None,
-    reason="needs the four MNIST files in $TFDS_DATA_DIR/downloads/manual",
-)
-def test_the_real_mnist(tfds, tmp_path, monkeypatch, capfd):
+def test_the_real_mnist(mnist_directory, tfds, tmp_path, monkeypatch, capfd):
     """Read as they lie, and once more through the download manager: the facts everyone knows."""
-    place = real_data_dir()
+    place = mnist_directory.parent.parent
     monkeypatch.setenv("TFDS_DATA_DIR", str(place))
     before = sorted(place.rglob("*"))
     (x_train, y_train), (x_test, y_test) = mnist.load_data()

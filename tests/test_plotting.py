@@ -6,6 +6,8 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -13,9 +15,7 @@ import tinynet
 from tinynet import plotting
 from tinynet.plotting import pictures, plot_digits, plot_history, plot_network, plot_predictions
 
-matplotlib = pytest.importorskip("matplotlib", reason='python -m pip install -e ".[examples]"')
 matplotlib.use("Agg")
-plt = pytest.importorskip("matplotlib.pyplot")
 
 
 @pytest.fixture(autouse=True)

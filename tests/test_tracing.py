@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from arrays import assert_allclose, look
 from gradients import central_differences
+from own import Scale
 
 import tinynet
 from tinynet import backend
@@ -143,21 +144,6 @@ def test_what_is_not_there_is_answered_with_what_is():
         trace["hidden"]["y"]
     with pytest.raises(ValueError, match="Expected Adam or SGD, whose rules are known"):
         trace.update("hidden/kernel", (0, 0))
-
-
-class Scale(tinynet.Layer):
-    def build(self, input_shape):
-        self.add_weight(input_shape[-1:], "ones", name="scale")
-        self.add_weight((), "zeros", trainable=False, name="seen")
-
-    def forward(self, x, training=False):
-        self.x = x
-        self.seen += len(x)
-        return x * self.scale
-
-    def backward(self, gradient):
-        self.scale_gradient[...] = (gradient * self.x).sum(axis=0)
-        return gradient * self.scale
 
 
 def test_a_layer_of_one_s_own_shows_what_can_be_known():

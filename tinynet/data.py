@@ -173,22 +173,16 @@ class Batches:
         end = min(last * self.batch_size, self.samples)
         size = together * self.batch_size
         on_host = backend.backend() == "numpy"
+        take = Rows.take if on_host else Rows.take_on_device
         block = size if on_host else size * self._in_a_block(size)
         if order is not None and self._loaded:
             order = backend.xp.asarray(order)
         for start in range(first * self.batch_size, end, block):
             stop = min(start + block, end)
             rows = slice(start, stop) if order is None else order[start:stop]
-            if on_host:
-                yield Batch(*(None if part is None else part.take(rows) for part in self._parts()))
-                continue
-            gathered = [
-                None if part is None else part.take_on_device(rows) for part in self._parts()
-            ]
+            parts = [None if part is None else take(part, rows) for part in self._parts()]
             for begin in range(0, stop - start, size):
-                yield Batch(
-                    *(None if a is None else a[begin : begin + size] for a in gathered),
-                )
+                yield Batch(*(None if a is None else a[begin : begin + size] for a in parts))
 
     def _parts(self) -> tuple[Rows | None, ...]:
         return self.x, self.y, self.weights, self.classes

@@ -136,7 +136,7 @@ def evaluate(
     steps = batches.steps_within(validation.count(steps, "steps", len(batches)))
     listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
 
-    with unbuilt_on_error(model):
+    with computing(model):
         model.start_evaluation((batches.largest(), *samples[0].shape[1:]))
         tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
         bar = ProgressBar(steps, verbose)
@@ -156,7 +156,7 @@ def test_on_batch(
     """The loss and metrics of all of `x` as one batch, without a step."""
     model.check_compiled()
     samples = prepare(model, x, y, sample_weight)
-    with unbuilt_on_error(model):
+    with computing(model):
         model.start_evaluation(samples[0].shape)
         return on_batch(model, samples, test_step, "in test_on_batch", return_dict)
 
@@ -194,7 +194,7 @@ def predict(
     steps = batches.steps_within(validation.count(steps, "steps", len(batches)))
     listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
 
-    with unbuilt_on_error(model):
+    with computing(model):
         model.ensure_built((batches.largest(), *x.shape[1:]))
         shape = model.compute_output_shape(x.shape)
         outputs = backend.host.empty((min(steps * batch_size, len(x)), *shape[1:]), model.dtype)
@@ -258,7 +258,7 @@ def not_finite(expected: str, model: Any, batches: Batches, where: str) -> Value
 
 
 @contextmanager
-def unbuilt_on_error(model: Any) -> Iterator[None]:
+def computing(model: Any) -> Iterator[None]:
     """Compute where the model is; forget weights that the block made, if it raises."""
     was_built, input_layer = model.built, model.input_layer
     unbuilt = [layer for layer in model.layers if not layer.built]

@@ -59,7 +59,7 @@ def library(device: int) -> ModuleType:
     except UnavailableError:
         raise
     except Exception as error:
-        raise _silent("the GPU", error) from error
+        raise _no_answer("the GPU", error) from error
     return cupy
 
 
@@ -142,7 +142,7 @@ def _driver_and_runtime(cupy: ModuleType) -> tuple[int, int]:
     try:
         return cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
     except Exception as error:
-        raise _silent("the NVIDIA driver", error) from error
+        raise _no_answer("the NVIDIA driver", error) from error
 
 
 def _count(cupy: ModuleType) -> int:
@@ -151,10 +151,10 @@ def _count(cupy: ModuleType) -> int:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         if "NoDevice" in str(error):
             return 0
-        raise _silent("the NVIDIA driver", error) from error
+        raise _no_answer("the NVIDIA driver", error) from error
 
 
-def _silent(who: str, error: Exception) -> UnavailableError:
+def _no_answer(who: str, error: Exception) -> UnavailableError:
     return UnavailableError(
         f"{who} does not answer ({_first_line(error)})", "Ask it yourself, with: nvidia-smi"
     )
@@ -200,7 +200,7 @@ def _check_arithmetic(cupy: ModuleType, device: int) -> None:
                 "See who has it: nvidia-smi",
             ) from error
         except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise _silent("the GPU", error) from error
+            raise _no_answer("the GPU", error) from error
         except Exception as error:
             raise UnavailableError(
                 f"a small kernel does not compile or run ({_first_line(error)})",

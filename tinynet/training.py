@@ -19,11 +19,11 @@ from tinynet.evaluation import (
     Logs,
     Tracker,
     check_finite,
+    computing,
     not_finite,
     on_batch,
     prepare,
     test_epoch,
-    unbuilt_on_error,
 )
 from tinynet.progress import ProgressBar, epoch_header, resolve_verbose
 
@@ -236,7 +236,7 @@ def unchanged_on_error(model: Any) -> Iterator[None]:
         optimizer, history = model.optimizer.get_state(), model.history
     generator, drawn = backend.generator(), backend.generator().bit_generator.state
     try:
-        with unbuilt_on_error(model):
+        with computing(model):
             yield
     except Exception:
         model.history = history
