@@ -693,6 +693,21 @@ def test_weights_that_cannot_be_sent_change_nothing(cupy):
         assert_array_equal(one, other)
 
 
+def test_built_layers_from_two_places_are_gathered_when_the_model_is_built(cupy):
+    there = layers.Dense(3)
+    there.build((None, 4))
+    with backend.use("numpy"):
+        here = layers.Dense(2)
+        here.build((None, 3))
+    for moves in (False, True):
+        model = tinynet.Sequential([copy.deepcopy(there), copy.deepcopy(here)])
+        model.compile("sgd", "mse")
+        if moves:
+            model.to("numpy")
+        model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+        assert {type(w) for w in model.weights} == {np.ndarray if moves else cupy.ndarray}
+
+
 def test_a_model_that_is_not_built_has_no_place_yet(cupy):
     model = tinynet.Sequential([layers.Dense(2)]).to("numpy")
     model.build((None, 3))

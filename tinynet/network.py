@@ -246,7 +246,7 @@ class Network(HasWeights):
     def check_place(self) -> None:
         """Raise a ValueError if weights are in several places, as borrowed ones can come to be."""
         places = {layer.name: backend.place_of(w) for layer in self._layers for w in layer.weights}
-        if len(set(places.values())) > 1:
+        if self.built and len(set(places.values())) > 1:
             words = ", ".join(f"{name} in {place.name}" for name, place in places.items())
             raise ValueError(
                 f"Expected all weights of model '{self.name}' in one place, received {words}. "
