@@ -292,7 +292,10 @@ def test_wrong_predictions_are_marked_five_times_over():
     ax = plot_predictions(IMAGES, PROBABILITIES, LABELS)
     assert marked(ax) == ([1, 3],) * 5
     assert texts(ax) == ["1\n70 %", "0, is 2\n60 %", "2\n>99 %", "2, is 0\n60 %", "0\n50 %"]
-    assert ax.get_title().startswith("Predictions: 3 of 5 right (60.0 %)\ncrossed: wrong")
+    title, bars, crossed = ax.get_title().splitlines()
+    assert title == "Predictions: 3 of 5 right (60.0 %)"
+    assert bars == "bars: the probabilities of 0 to 2; triangle: the true one"
+    assert crossed.startswith("crossed: wrong")
 
 
 def test_each_image_keeps_its_frame_around_it():
@@ -307,15 +310,37 @@ def test_each_image_keeps_its_frame_around_it():
 def test_right_predictions_are_not_explained():
     ax = plot_predictions(IMAGES, PROBABILITIES, PROBABILITIES.argmax(axis=1))
     assert marked(ax) == ([],) * 5
-    assert ax.get_title() == "Predictions: 5 of 5 right (100.0 %)"
+    title, bars = ax.get_title().splitlines()
+    assert title == "Predictions: 5 of 5 right (100.0 %)"
+    assert bars == "bars: the probabilities of 0 to 2"
     ax = plot_predictions(IMAGES, PROBABILITIES, LABELS, 1, 1)  # the wrong ones are not drawn
-    assert ax.get_title() == "Predictions: 3 of 5 right (60.0 %)"
+    assert ax.get_title().splitlines()[0] == "Predictions: 3 of 5 right (60.0 %)"
+    assert "crossed" not in ax.get_title()
 
 
 def test_without_labels_nothing_is_marked():
     ax = plot_predictions(IMAGES, PROBABILITIES)
     assert marked(ax) == ([],) * 5
-    assert ax.get_title() == "Predictions"
+    assert ax.get_title().splitlines()[0] == "Predictions"
+
+
+def test_bars_are_the_probabilities_and_a_triangle_points_at_the_truth():
+    ax = plot_predictions(IMAGES, PROBABILITIES, LABELS)
+    places = []
+    for lines, image, p in zip(ax.collections, ax.images, PROBABILITIES, strict=True):
+        ends = np.array(lines.get_segments())  # (classes, from and to, x and y)
+        heights = -np.diff(ends[:, :, 1])[:, 0]
+        np.testing.assert_allclose(heights / heights.max(), p / p.max(), atol=1e-6)
+        np.testing.assert_allclose(heights, (pictures.BARS - 0.13) * p, atol=1e-6)
+        left, right, bottom, _ = image.get_extent()
+        assert left < ends[:, 0, 0].min() < ends[:, 0, 0].max() < right
+        assert (ends[:, :, 1] > bottom).all()  # below it, as y counts downwards
+        darkest = lines.get_colors()[:, :3].sum(axis=1).argmin()
+        assert darkest == p.argmax()
+        places.append(ends[:, 0, 0])
+    points = [line.get_xydata()[0] for line in ax.get_lines() if line.get_marker() == "^"]
+    assert [x for x, _ in points] == pytest.approx([places[1][2], places[3][0]])
+    assert not plot_predictions(IMAGES, PROBABILITIES, [9] * 5).figure.canvas.draw()
 
 
 def test_one_sigmoid_unit_is_two_classes():
@@ -429,6 +454,18 @@ def test_ticks_are_whole_epochs(epochs):
     loss.figure.canvas.draw()
     assert all(tick == int(tick) for tick in loss.get_xticks())
     assert loss.get_xlim() == (0.5, epochs + 0.5)
+
+
+def test_history_draws_where_it_is_told():
+    figure, given = plt.subplots(1, 3)
+    assert list(plot_history(HISTORY, ax=given[:2])) == list(given[:2])
+    assert [ax.get_title() for ax in given] == ["Loss", "Metrics", ""]
+    (loss,) = plot_history(HISTORY, ax=given[2])
+    assert loss is given[2]
+    assert loss.get_title() == "Loss"
+    assert plt.get_fignums() == [figure.number]
+    with pytest.raises(ValueError, match=r"Expected 1 or 2 Axes\. Received: 3\. Write"):
+        plot_history(HISTORY, ax=given)
 
 
 def test_a_loss_alone_is_one_panel():

@@ -30,6 +30,9 @@ ORDER = [
     for name in group.split()
 ]
 
+# What a file imports from above it, when first asked for.
+UPWARD = {"callbacks": {"plotting"}}  # LivePlot, which draws
+
 # The core is what a reader reads to understand training.
 NOT_CORE = {"plotting", "datasets", "gpu", "doctor", "checking", "tracing", "working"}
 
@@ -69,7 +72,7 @@ def statements(path):
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
 def test_imports_point_one_way(path):
     assert path.stem in ORDER, f"say in ORDER where {path.name} belongs"
-    allowed = set(ORDER[: ORDER.index(path.stem)])
+    allowed = set(ORDER[: ORDER.index(path.stem)]) | UPWARD.get(path.stem, set())
     assert set(imported(path)) - allowed <= set()
 
 

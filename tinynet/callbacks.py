@@ -6,9 +6,12 @@ somebody wants to see them.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinynet import backend
+
+if TYPE_CHECKING:
+    from tinynet.plotting.live import LivePlot as LivePlot
 
 Logs = dict[str, Any]
 
@@ -154,3 +157,14 @@ class CallbackList:
         """Call the method `moment` of every callback, in order."""
         for callback in self.callbacks:
             getattr(callback, moment)(*arguments)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        # `LivePlot` draws, and so is part of `plotting`, which is above this file.
+        if name != "LivePlot":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from tinynet.plotting.live import LivePlot
+
+        return LivePlot

@@ -6,6 +6,7 @@ shows, saves and closes nothing: the caller goes on with `matplotlib.pyplot.show
 Okabe and Ito's, for all eyes, and a marker, a dash, a frame or a word says the same in greyscale.
 """
 
+from tinynet.plotting.curves import plot_history
 from tinynet.plotting.learned import (
     plot_activations,
     plot_confusion,
@@ -13,7 +14,7 @@ from tinynet.plotting.learned import (
     plot_mistakes,
     plot_weights,
 )
-from tinynet.plotting.pictures import plot_digits, plot_history, plot_network, plot_predictions
+from tinynet.plotting.pictures import plot_digits, plot_network, plot_predictions
 
 __all__ = [
     "plot_activations",

@@ -1,8 +1,7 @@
-"""Four pictures: sample digits, predictions, the curves of a training, and the network itself."""
+"""Three pictures: sample digits, predictions, and the network itself."""
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, ORANGE, GREY = "#56B4E9", "#E69F00", "#808080"
+BARS = 0.4  # inches below an image, for its bars
 SHOWN = 12  # units drawn of a wider layer: the first six and the last six
 
 
@@ -53,9 +53,11 @@ def plot_predictions(
     wrong: int = 0,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw images with the predicted class and its probability in percent; mark the wrong ones.
+    """Draw images with the predicted class, and how probable it and every other class is.
 
-    A wrong one has a frame, a cross, and the caption "4, is 9": predicted 4, labelled 9.
+    Below each image stand its answer, that one's probability, and a bar for each class, the first
+    at the left, the answer's dark. A wrong one has a frame, a cross, the caption "4, is 9"
+    (predicted 4, labelled 9), and a triangle below the bar of the true class.
 
     Arguments:
         images, ax: as in `plot_digits`.
@@ -85,43 +87,12 @@ def plot_predictions(
         said = f"{predicted[i]}, is {truth[i]}" if bad[i] else str(predicted[i])
         said += "\n>99 %" if p[i].max() >= 0.995 else f"\n{100 * p[i].max():.0f} %"
         captions.append((said, bad[i]))
+    title += f"\nbars: the probabilities of 0 to {p.shape[1] - 1}"
     if bad[shown].any():
+        title += "; triangle: the true one"
         title += "\ncrossed: wrong; “4, is 9” means predicted 4, labelled 9"
-    return draw_grid(images[shown], captions, rows, columns, title, ax)
-
-
-def plot_history(history: Any, *, validation_freq: int | Sequence[int] | None = None) -> np.ndarray:
-    """Draw the loss and, beside it, the metrics of each epoch; star the best validation epoch.
-
-    Arguments:
-        history: what `fit` returns, or its `history`, a dictionary of lists: "loss", "val_loss" …
-        validation_freq: as given to `fit`; needed if it was a list, or the lengths leave it open.
-
-    Returns:
-        The array of the Axes: the loss's and, if there are metrics, theirs.
-
-    Raises:
-        ValueError: if there is no loss, or the lists' lengths do not go together.
-
-    >>> loss, acc = plot_history({"loss": [0.9, 0.5], "acc": [0.7, 0.8], "val_acc": [0.7, 0.6]})
-    >>> acc.get_legend().get_texts()[-1].get_text()
-    'best validation: epoch 1, 0.7'
-    """
-    logs = getattr(history, "history", history if isinstance(history, Mapping) else {})
-    sizes = {name: len(values) for name, values in logs.items() if name[:4] != "val_"}
-    if not sizes.get("loss") or len(set(sizes.values())) > 1:
-        what, line = "lists of one length, 'loss' among them", "plot_history(model.fit(x, y))"
-        raise expected(what, f"{type(history).__name__}, lengths {sizes}", line)
-    epochs = np.arange(1, sizes["loss"] + 1)
-    if len(getattr(history, "epoch", ())) == len(epochs):  # not so after a History's second fit
-        epochs = np.asarray(history.epoch) + 1
-    metrics = [name for name in sizes if name not in ("loss", "lr", "learning_rate")]
-    panels = [["loss"], metrics] if metrics else [["loss"]]
-    figure = pyplot().figure(figsize=(4.8 * len(panels), 3.8), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for ax, names in zip(axes, panels, strict=True):
-        _draw_curves(ax, names, logs, epochs, validation_freq)
-    return np.asarray(axes)
+    bars = [(p[i], truth[i] if bad[i] else None) for i in shown]
+    return draw_grid(images[shown], captions, rows, columns, title, ax, bars=bars)
 
 
 def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
@@ -249,13 +220,21 @@ def canvas(width: float, height: float, title: str, ax: Any) -> tuple[Any, float
 
 
 def draw_grid(
-    images: Any, captions: Any, rows: int, columns: int, title: str, ax: Any, colours: Any = None
+    images: Any,
+    captions: Any,
+    rows: int,
+    columns: int,
+    title: str,
+    ax: Any,
+    colours: Any = None,
+    bars: Any = None,
 ) -> Any:
     if rows < 1 or columns < 1:
         raise expected("rows and columns of 1 or more", (rows, columns), "rows=4, columns=8")
     images = np.ma.masked_invalid(images[: rows * columns].astype(float))
     columns, tall = min(columns, len(images)), 0.84 * images.shape[1] / images.shape[2]
-    pitch = tall + 0.16 + 0.17 * len(captions[0][0].splitlines())
+    text = 0.05 + 0.17 * len(captions[0][0].splitlines())
+    pitch = tall + text + (0.11 if bars is None else 0.11 + BARS)
     ax, scale = canvas(columns + 0.16, pitch * math.ceil(len(images) / columns) + 0.1, title, ax)
     colours = colours or {"cmap": "gray_r", "vmin": images.min(), "vmax": images.max()}
     for k, (image, (caption, marked)) in enumerate(zip(images, captions, strict=False)):
@@ -269,39 +248,21 @@ def draw_grid(
             ax.plot(right - 0.1, top + 0.1, "X", color=colour, mec="white", ms=10 * scale)
         font = {"color": colour, "weight": "bold"} if marked else {}
         ax.text(left + 0.42, bottom + 0.05, caption, ha="center", va="top", size=9 * scale, **font)
+        if bars is not None:
+            p, truth = bars[k]
+            _draw_bars(ax, left, bottom + text + BARS - 0.1, p, truth, scale)
     return ax
 
 
-def _draw_curves(ax: Any, names: list[str], logs: Any, epochs: np.ndarray, freq: Any) -> None:
-    for i, name in enumerate(names):
-        solid, dashed = ((BLUE, VERMILLION), (GREEN, PURPLE), (SKY, ORANGE))[i % 3]
-        what = f"{name}, " if len(names) > 1 else ""
-        style = {"markersize": 4, "markevery": math.ceil(len(epochs) / 20)}
-        ax.plot(epochs, logs[name], "o-", color=solid, label=f"{what}training", **style)
-        if len(logs.get(f"val_{name}", ())) == 0:
-            continue
-        values = np.asarray(logs[f"val_{name}"], dtype=float)
-        tried = range(1, epochs[-1] // len(values) + 1) if freq is None else [freq]
-        ran = [epochs[np.isin(epochs, k) if np.ndim(k) else epochs % k == 0] for k in tried]
-        places = {tuple(at) for at in ran if len(at) == len(values)}
-        if len(places) != 1:
-            received = f"{len(values)} values for {len(epochs)} epochs, validation_freq={freq}"
-            raise expected("fit's validation_freq", received, "plot_history(h, validation_freq=n)")
-        at = places.pop()
-        ax.plot(at, values, "s--", color=dashed, label=f"{what}validation", **style)
-        falls = any(word in name for word in ("loss", "error", "entropy", "mse", "mae"))
-        score = np.where(np.isfinite(values), -values if falls else values, -np.inf)
-        if np.isfinite(score).any():
-            point = at[score.argmax()], values[score.argmax()]
-            label = f"{what}best validation: epoch {point[0]}, {point[1]:.4g}"
-            ax.plot(*point, "*", color=dashed, mec="black", ms=14, clip_on=False, label=label)
-    unit = " (share of samples)" if all("acc" in name for name in names) else ""
-    title, unit = ("Loss", " (mean over samples)") if names == ["loss"] else ("Metrics", unit)
-    ax.set(title=title, xlabel="epoch", ylabel=", ".join(names) + unit)
-    ax.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    ax.grid(alpha=0.3)
-    ax.legend(fontsize="small")
+def _draw_bars(ax: Any, left: float, base: float, p: Any, truth: Any, scale: float) -> None:
+    """The probabilities as bars on a line; a triangle below the one that should be highest."""
+    step, dark = 0.84 / len(p), VERMILLION if truth is not None else BLUE
+    xs = left + step * (np.arange(len(p)) + 0.5)
+    colours = [dark if k == p.argmax() else SKY for k in range(len(p))]
+    ax.vlines(xs, base, base - (BARS - 0.13) * p, colours, linewidth=0.75 * 72 * step * scale)
+    ax.plot([left, left + 0.84], [base, base], color=GREY, linewidth=0.5)
+    if truth in range(len(p)):
+        ax.plot(xs[truth], base + 0.05, "^", color=dark, markersize=4 * scale)
 
 
 def _read_layers(model: Any) -> list[tuple[int, str, Any]]:

@@ -1,0 +1,287 @@
+"""`callbacks.LivePlot` in its three places: below a notebook's cell, in a window, in a file."""
+
+import contextlib
+import struct
+import sys
+import types
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.backend_bases import FigureManagerBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+import tinynet
+from tinynet import plotting
+from tinynet.callbacks import Callback, LivePlot
+from tinynet.plotting import live
+
+matplotlib.use("Agg")
+X, Y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plt.close("all")
+    yield
+    plt.close("all")
+
+
+def train(*callbacks, epochs=4, metrics=("acc",), **options):
+    model = tinynet.Sequential([tinynet.Input((3,)), tinynet.layers.Dense(2, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=list(metrics))
+    options = {"validation_data": (X, Y), "verbose": 0, **options}
+    return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
+
+
+def curves(axes):
+    return [
+        {line.get_label(): line.get_xydata().tolist() for line in ax.get_lines()} for ax in axes
+    ]
+
+
+class Window(Callback):
+    """A matplotlib backend with windows that nobody sees: it counts what is shown and drawn."""
+
+    def __init__(self):
+        counts = self.counts = {"show": 0, "draw_idle": 0, "flush_events": 0}
+
+        class Manager(FigureManagerBase):
+            @classmethod
+            def pyplot_show(cls, *, block=None): ...
+
+            def show(self):
+                counts["show"] += 1
+
+        class Canvas(FigureCanvasAgg):
+            manager_class = Manager
+
+            def draw_idle(self):
+                counts["draw_idle"] += 1
+
+            def flush_events(self):
+                counts["flush_events"] += 1
+
+        self.module = types.ModuleType("a_window")
+        self.module.FigureCanvas, self.module.FigureManager = Canvas, Manager
+
+
+@contextlib.contextmanager
+def windows(monkeypatch):
+    window = Window()
+    monkeypatch.setitem(sys.modules, "a_window", window.module)
+    plt.switch_backend("module://a_window")
+    try:
+        yield window.counts
+    finally:
+        plt.close("all")
+        plt.switch_backend("Agg")
+
+
+@pytest.fixture
+def cell(monkeypatch):
+    """A notebook's cell: the pictures that stood below it, and how often one was replaced."""
+    seen = types.SimpleNamespace(outputs=[], updates=0)
+
+    def display(shown, display_id):
+        assert display_id is True
+        place = len(seen.outputs)
+        seen.outputs.append(shown)
+
+        def update(newer):
+            seen.outputs[place] = newer
+            seen.updates += 1
+
+        return types.SimpleNamespace(update=update)
+
+    def image(data, format, width):
+        return types.SimpleNamespace(data=data, format=format, width=width)
+
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: types.SimpleNamespace(kernel=object())
+    ipython.display = types.ModuleType("IPython.display")
+    ipython.display.display, ipython.display.Image = display, image
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
+    return seen
+
+
+@pytest.mark.parametrize("frequency", [1, 2, [1, 4]])
+def test_in_the_end_it_is_what_plot_history_draws(frequency):
+    plot = LivePlot("curves.png")
+    history = train(plot, epochs=5, validation_freq=frequency)
+    assert curves(plot.figure.axes) == curves(
+        plotting.plot_history(history, validation_freq=frequency)
+    )
+    loss = curves(plot.figure.axes)[0]
+    assert [y for _, y in loss["training"]] == history.history["loss"]
+    assert len(loss["validation"]) == len(history.history["val_loss"])
+
+
+def test_a_file_grows_epoch_by_epoch_and_leaves_room_for_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)  # drawing takes no time
+    sizes, limits, pictures = [], [], []
+
+    class Watch(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            pictures.append((tmp_path / "made" / "curves.png").read_bytes())
+            sizes.append(len(plot.figure.axes[0].get_lines()[0].get_xdata()))
+            limits.append(plot.figure.axes[1].get_xlim())
+
+    plot = LivePlot(tmp_path / "made" / "curves.png")
+    train(plot, Watch(), epochs=4)
+    assert sizes == [1, 2, 3, 4]
+    assert limits == [(0.5, 4.5)] * 4
+    assert len(set(pictures)) == 4
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]  # nothing else is written
+    assert plt.get_fignums() == []
+
+
+def test_without_a_path_window_or_notebook_it_says_where_the_picture_is(tmp_path, capsys):
+    train(LivePlot())
+    assert (tmp_path / "training.png").stat().st_size > 10_000
+    assert capsys.readouterr().out == "No window here to draw in: the curves are in training.png.\n"
+    train(LivePlot("here.svg"))
+    assert "<svg" in (tmp_path / "here.svg").read_text("utf-8")
+    assert capsys.readouterr().out == ""
+
+
+def frames(path):
+    """The frames of a GIF, and for how many milliseconds each stays."""
+    from PIL import Image
+
+    with Image.open(path) as film:
+        for number in range(film.n_frames):
+            film.seek(number)
+            yield np.asarray(film.convert("RGB")).copy(), film.info["duration"]
+
+
+def test_an_animation_has_a_frame_for_each_epoch_and_stays_at_the_last():
+    train(LivePlot("curves.gif"), epochs=5)
+    pictures, stays = zip(*frames("curves.gif"), strict=True)
+    assert len(pictures) == 5
+    assert stays == (400, 400, 400, 400, 3000)
+    reach = []  # how far to the right the training's blue comes, above the legend
+    for picture in pictures:
+        loss = picture[:270, : picture.shape[1] // 2].astype(int)
+        reach.append(np.argwhere(abs(loss - [0, 114, 178]).max(axis=2) < 20)[:, 1].max())
+    assert reach == sorted(set(reach))
+
+
+@pytest.mark.parametrize("where", ["file", "notebook"])
+def test_a_long_animation_has_some_hundred_frames(where, monkeypatch, request):
+    if where == "notebook":
+        request.getfixturevalue("cell")
+    monkeypatch.setattr(live, "FRAMES", 4)
+    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)  # drawing takes no time
+    train(LivePlot("curves.gif"), epochs=11)
+    assert len(list(frames("curves.gif"))) == 5  # after epochs 1, 4, 7, 10, and the last
+
+
+def test_short_epochs_are_drawn_together_and_the_last_one_always(monkeypatch):
+    now = iter(np.arange(0, 1000, 0.1))
+    monkeypatch.setattr(live.time, "monotonic", lambda: next(now))
+    drawn, plot = [], LivePlot("curves.png")
+    draw = plot._draw
+    monkeypatch.setattr(plot, "_draw", lambda frame: (drawn.append(len(plot.epochs)), draw(frame)))
+    train(plot, epochs=12)
+    assert drawn == [1, 3, 5, 7, 9, 11, 12]
+    assert len(plot.figure.axes[0].get_lines()[0].get_xdata()) == 12
+
+
+def test_a_notebook_shows_one_picture_and_replaces_it(cell, tmp_path, monkeypatch):
+    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)
+    train(LivePlot(), epochs=3)
+    (picture,) = cell.outputs
+    assert cell.updates == 2
+    assert picture.format == "png"
+    width, height = struct.unpack(">II", picture.data[16:24])
+    assert width == 2 * picture.width  # sharp on a fine screen
+    assert height > 700
+    assert plt.get_fignums() == []  # or it would stand below the cell a second time
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_notebook_may_have_a_file_as_well(cell, tmp_path):
+    train(LivePlot("curves.png"), epochs=2)
+    assert len(cell.outputs) == 1
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_a_window_opens_once_and_is_redrawn(monkeypatch, tmp_path):
+    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)
+    with windows(monkeypatch) as counts:
+        plot = LivePlot()
+        train(plot, epochs=3)
+        assert counts["show"] == 1
+        assert counts["draw_idle"] >= counts["flush_events"] == 3
+        assert plt.get_fignums() == [plot.figure.number]  # it stays
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_window_that_is_closed_stops_nothing(monkeypatch):
+    class Close(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            plt.close(plot.figure)
+
+    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)
+    with windows(monkeypatch) as counts:
+        plot = LivePlot("curves.png")
+        train(plot, Close(), epochs=3)
+        assert counts["flush_events"] == 1
+        assert len(plot.epochs) == 3
+
+
+@pytest.mark.parametrize(("metrics", "panels"), [([], 1), (["acc"], 2)])
+def test_nothing_is_cut_off_and_legends_cover_nothing(metrics, panels):
+    plot = LivePlot("curves.png")
+    train(plot, epochs=2, metrics=metrics)
+    plot.figure.canvas.draw()
+    assert len(plot.figure.axes) == panels
+    for ax in plot.figure.axes:
+        box = ax.get_tightbbox()
+        assert plot.figure.bbox.x0 <= box.x0 < box.x1 <= plot.figure.bbox.x1
+        assert plot.figure.bbox.y0 <= box.y0 < box.y1 <= plot.figure.bbox.y1
+        assert not ax.get_legend().get_window_extent().overlaps(ax.bbox)
+        assert not ax.get_legend().get_window_extent().overlaps(ax.xaxis.label.get_window_extent())
+
+
+def test_a_second_fit_begins_a_new_picture():
+    plot = LivePlot("curves.png")
+    train(plot, epochs=3)
+    train(plot, epochs=2, metrics=[])
+    assert plot.epochs == [1, 2]
+    assert len(plot.figure.axes) == 1
+    train(plot, epochs=0)
+    assert plot.epochs == []
+
+
+@pytest.mark.parametrize("path", ["curves.txt", "curves", "curves.mp4"])
+def test_what_cannot_be_a_picture_is_refused_at_once(path):
+    with pytest.raises(ValueError, match=r"Write: LivePlot\(\"training.png\"\)"):
+        LivePlot(path)
+
+
+def test_a_place_that_cannot_be_written_is_known_before_training(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    model = tinynet.Sequential([tinynet.Input((3,)), tinynet.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    with pytest.raises(OSError, match="file"):
+        model.fit(X, Y, verbose=0, callbacks=[LivePlot(tmp_path / "file" / "curves.png")])
+    for weight, was in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, was)
+
+
+def test_without_matplotlib_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match="python -m pip install matplotlib"):
+        LivePlot()
+
+
+def test_there_is_nothing_else_to_load_late():
+    with pytest.raises(AttributeError, match="no attribute 'LifePlot'"):
+        tinynet.callbacks.LifePlot  # noqa: B018
