@@ -912,8 +912,11 @@ def test_gradients_of_sigmoids_are_seen_to_vanish():
 
 def test_gradients_that_are_all_zero_can_be_drawn():
     record = tinynet.callbacks.Distributions()
-    record.epochs, record.gradients = [1], {"dead": [[0.0] * 5]}
-    plotting.plot_distributions(record).figure.canvas.draw()
+    record.epochs, record.gradients = [1], {"dead": [[0.0] * 5], "half": [[0, 0, 1e-30, 1, 1]]}
+    ax = plotting.plot_distributions(record)
+    ax.figure.canvas.draw()
+    assert ax.get_ylim()[0] > 1e-14  # a number that small is as good as 0
+    assert set(curves(ax)) == {"dead: about 0", "half: about 0"}
 
 
 def test_distributions_draw_where_they_are_told():

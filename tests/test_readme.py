@@ -14,7 +14,8 @@ README = (pathlib.Path(__file__).resolve().parent.parent / "README.md").read_tex
 BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, flags=re.DOTALL)
 
 
-def test_the_programs_run_in_order_and_print_what_stands_under_them():
+def test_the_programs_run_in_order_and_print_what_stands_under_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = {}
     for program, expected in BLOCKS:
         output = io.StringIO()

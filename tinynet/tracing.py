@@ -27,6 +27,8 @@ from tinynet.working import Update, work_out
 # Arrays of more numbers than this are shown by their least, mean and largest alone.
 SHOWN = 40
 
+_LEFT = " style='text-align:left;white-space:nowrap;vertical-align:top;font-weight:normal'"
+
 _FORMULAS = {
     activations.linear: ("z", "∂L/∂a"),
     activations.sigmoid: ("σ(z) = 1 / (1 + e⁻ᶻ)", "∂L/∂a · a (1 − a)"),
@@ -51,19 +53,20 @@ class Quantity:
         return f"{self.symbol} = {self.formula}" if self.formula else self.symbol
 
     @property
-    def figures(self) -> str:
-        """Shape, least, mean and largest."""
+    def figures(self) -> tuple[str, str, str, str]:
+        """Shape, least, mean and largest, as text."""
         if not self.values.size:
-            return f"{self.values.shape}"
+            return f"{self.values.shape}", "", "", ""
         low, mean, high = self.values.min(), self.values.mean(dtype="float64"), self.values.max()
-        return f"{self.values.shape}  min {low:.4g}  mean {mean:.4g}  max {high:.4g}"
+        return f"{self.values.shape}", f"{low:.4g}", f"{mean:.4g}", f"{high:.4g}"
 
     def rows(self) -> list[str]:
         """The numbers, a line for each row; none where they are too many."""
         if not 0 < self.values.size <= SHOWN:
             return []
         rows = self.values.reshape(-1, self.values.shape[-1] if self.values.ndim else 1)
-        cells = [[f"{number:.6g}" for number in row] for row in rows.tolist()]
+        digits = 6 if rows.shape[1] <= 6 else 4  # so that a row stays a line on the screen
+        cells = [[f"{number:.{digits}g}" for number in row] for row in rows.tolist()]
         width = max(len(cell) for row in cells for cell in row)
         return ["  ".join(cell.rjust(width) for cell in row) for row in cells]
 
@@ -136,15 +139,15 @@ class Trace:
         label = f"{weight}[{', '.join(map(str, place))}]" if place else weight
         return Update(label, *work_out(self.optimizer, *numbers))
 
-    def _lines(self) -> Iterator[tuple[str, str, list[str]]]:
-        """(heading or title, figures, numbers) from top to bottom of the page."""
+    def _lines(self) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
+        """(title, figures, numbers) from top to bottom of the page; a heading has no figures."""
         for number, layer in enumerate(self.layers, start=1):
-            yield f"Layer {number}, up: {layer.name} ({layer.kind})", "", []
+            yield f"Layer {number}, up: {layer.name} ({layer.kind})", (), []
             for one in layer.forward:
                 yield one.title, one.figures, one.rows()
-        yield "Loss", "", list(self.terms)
+        yield "Loss", (), list(self.terms)
         for number, layer in reversed(list(enumerate(self.layers, start=1))):
-            yield f"Layer {number}, down: {layer.name} ({layer.kind})", "", []
+            yield f"Layer {number}, down: {layer.name} ({layer.kind})", (), []
             for one in layer.backward:
                 yield f"{one.title}{one.note}", one.figures, one.rows()
 
@@ -154,7 +157,9 @@ class Trace:
         lines = [f"One batch through model '{self.model}'"]
         for title, figures, rows in entries:
             if figures:
-                lines.append(f"  {title.ljust(width)}  {figures}")
+                shape, low, mean, high = figures
+                told = f"  min {low}  mean {mean}  max {high}" if low else ""
+                lines.append(f"  {title.ljust(width)}  {shape}{told}")
             else:
                 lines += ["", title]
             lines += [f"      {row}" for row in rows]
@@ -166,16 +171,14 @@ class Trace:
             numbers = html.escape("\n".join(rows))
             shown = f"<pre style='margin:0'>{numbers}</pre>" if rows else ""
             if figures:
-                cells = f"<code>{html.escape(title)}</code></td><td>{html.escape(figures)}"
-                parts.append(
-                    f"<tr><td style='text-align:left'>{cells}</td>"
-                    f"<td style='text-align:left'>{shown}</td></tr>"
-                )
+                cells = [f"<code>{html.escape(title)}</code>", *map(html.escape, figures), shown]
+                parts.append(f"<tr>{''.join(f'<td{_LEFT}>{cell}</td>' for cell in cells)}</tr>")
             else:
-                heading = (
-                    f"<th colspan='3' style='text-align:left'>{html.escape(title)}{shown}</th>"
-                )
-                parts.append(f"<tr>{heading}</tr>")
+                words = () if rows else ("shape", "min", "mean", "max", "numbers, if few")
+                heads = [f"<b>{html.escape(title)}</b>", *words]
+                parts.append(f"<tr>{''.join(f'<th{_LEFT}>{head}</th>' for head in heads)}</tr>")
+                if rows:
+                    parts.append(f"<tr><td colspan='6'{_LEFT}>{shown}</td></tr>")
         return "".join([*parts, "</table>"])
 
 

@@ -263,11 +263,12 @@ def plot_distributions(record: Any, what: str = "gradients", *, ax: "Axes | None
     if ax is None:
         ax = pyplot().figure(figsize=(6.4, 3.8), layout="constrained").subplots()
     every = np.concatenate([np.array(rows)[:, 1:4].ravel() for rows in spread.values()])
-    floor = every[every > 0].min(initial=1.0) / 2  # a logarithmic scale has no 0
+    floor = max(1e-12, every[every > 0].min(initial=1.0) / 2)  # a logarithmic scale has no 0
     for number, (name, rows) in enumerate(spread.items()):
         colour, marker = COLOURS[number % len(COLOURS)], "os^Dv"[number % 5]
         _, low, middle, high, _ = np.maximum(np.array(rows), floor).T
-        ax.plot(epochs, middle, marker + "-", color=colour, label=name, markersize=4)
+        label = name if (middle > floor).any() else f"{name}: about 0"
+        ax.plot(epochs, middle, marker + "-", color=colour, label=label, markersize=4)
         ax.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     symbol = "|∂L/∂W|" if what == "gradients" else "|W|"
     title = "Gradients of the weights" if what == "gradients" else "Weights"

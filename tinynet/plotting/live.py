@@ -76,6 +76,10 @@ class LivePlot(Callback):
         if self.file is not None:  # if it cannot be written, better now than after an epoch
             self.file.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.file.parent).close()
+        self.figure.text(0.5, 0.5, "the curves begin after the first epoch", ha="center")
+        if self.window:
+            self.figure.show()
+        self._show()  # so that a notebook's picture stands above what `fit` prints
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epochs.append(epoch + 1)
@@ -106,12 +110,11 @@ class LivePlot(Callback):
     def _draw(self, frame: bool) -> None:
         panels = panels_of(self.logs)
         lines = [1 if len(names) == 1 else 3 * len(names) for names in panels]
-        width, height, low = 4.8 * len(panels), 3.6 + 0.22 * max(lines), 0.7 + 0.22 * max(lines)
-        if self.drawn == 0:  # only now is it known whether there are metrics
-            self.figure.set_size_inches(width, height)
-            if self.window:
-                self.figure.show()
+        low = 0.7 + 0.22 * max(lines)
         self.figure.clear()
+        if self.drawn == 0:  # only now is it known whether there are metrics
+            self.figure.set_size_inches(4.8 * len(panels), 2.9 + low)
+        width, height = self.figure.get_size_inches()
         axes = self.figure.subplots(1, len(panels), squeeze=False)[0]
         for ax, names in zip(axes, panels, strict=True):
             draw_curves(ax, names, self.logs, np.array(self.epochs), self.validated)
@@ -130,11 +133,7 @@ class LivePlot(Callback):
         self.figure.subplots_adjust(
             0.8 / width, low / height, 1 - 0.2 / width, 1 - 0.4 / height, 0.25
         )
-        if self.window and pyplot().fignum_exists(self.figure.number):
-            self.figure.canvas.draw_idle()
-            self.figure.canvas.flush_events()
-        if self.notebook:
-            self._show_in_notebook()
+        self._show()
         self.drawn = len(self.epochs)
         if frame:
             from PIL import Image
@@ -152,15 +151,20 @@ class LivePlot(Callback):
         self.figure.savefig(picture, format=kind, dpi=dpi)
         return picture
 
-    def _show_in_notebook(self) -> None:
-        from IPython.display import Image, display
+    def _show(self) -> None:
+        """Put the figure where it is looked at: below the cell, or into its window."""
+        if self.notebook:
+            from IPython.display import Image, display
 
-        width = int(100 * self.figure.get_size_inches()[0])
-        image = Image(self._saved("png", dpi=200).getvalue(), format="png", width=width)
-        if self.handle is None:
-            self.handle = display(image, display_id=True)
-        else:
-            self.handle.update(image)
+            width = int(100 * self.figure.get_size_inches()[0])
+            image = Image(self._saved("png", dpi=200).getvalue(), format="png", width=width)
+            if self.handle is None:
+                self.handle = display(image, display_id=True)
+            else:
+                self.handle.update(image)
+        elif self.window and pyplot().fignum_exists(self.figure.number):
+            self.figure.canvas.draw_idle()
+            self.figure.canvas.flush_events()
 
 
 def in_a_notebook() -> bool:
