@@ -23,9 +23,10 @@ from tinynet import gpu
 UFUNCS = {
     name: {"out", "dtype"}
     for name in (
-        "absolute", "add", "bitwise_and", "bitwise_or", "divide", "equal", "exp", "greater",
-        "greater_equal", "invert", "less", "less_equal", "log", "maximum", "multiply", "negative",
-        "not_equal", "power", "sign", "sqrt", "subtract", "tanh", "trunc",
+        "absolute", "add", "bitwise_and", "bitwise_or", "bitwise_xor", "divide", "equal", "exp",
+        "greater", "greater_equal", "invert", "less", "less_equal", "log", "maximum", "multiply",
+        "negative", "not_equal", "power", "right_shift", "sign", "sqrt", "subtract", "tanh",
+        "trunc",
     )
 }  # fmt: skip
 FUNCTIONS = {
@@ -372,7 +373,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
 
     for operator, name in {
         "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power",
-        "and": "bitwise_and", "or": "bitwise_or",
+        "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
         "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
         "ge": "greater_equal",
     }.items():  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from arrays import array_equal, assert_allclose
 
 import tinynet
-from tinynet import callbacks, evaluation
+from tinynet import callback, evaluation
 from tinynet.callbacks import Callback, History
 
 pytestmark = pytest.mark.computes
@@ -395,13 +395,13 @@ def test_a_callback_that_looks_at_batches_gets_each_read_back(reads, hook):
 
 def test_methods_that_nobody_overrides_are_not_called_for_batches(monkeypatch):
     called = Counter()
-    call = callbacks.CallbackList.call
+    call = callback.CallbackList.call
 
     def counted(self, moment, *arguments):
         called[moment] += 1
         return call(self, moment, *arguments)
 
-    monkeypatch.setattr(callbacks.CallbackList, "call", counted)
+    monkeypatch.setattr(callback.CallbackList, "call", counted)
     model = compiled(tinynet)
     model.fit(X, Y, epochs=2, validation_data=HELD_OUT, callbacks=[Callback()], **QUIET)
     model.predict(X, verbose=0)

@@ -463,7 +463,7 @@ def test_a_name_that_keras_s_files_cannot_hold_is_refused(keras, name):
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"), [("kernel_regularizer", "l2"), ("lora_rank", 2), ("autocast", False)]
+    ("argument", "value"), [("bias_regularizer", "l2"), ("lora_rank", 2), ("autocast", False)]
 )
 def test_what_only_keras_has_is_refused_unless_it_is_the_default(argument, value):
     said = words(lambda: Dense(3, **{argument: value}))

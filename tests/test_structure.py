@@ -16,11 +16,11 @@ ORDER = [
     name
     for group in """
     config gpu backend threads naming validation
-    initializers activations
-    layer layers
+    initializers activations regularizers
+    layer dropout inputs layers
     loss losses objective metrics
     optimizer optimizers
-    data progress callbacks
+    data progress callback callbacks
     evaluation training working tracing
     network summary models
     checking
@@ -87,7 +87,7 @@ def test_the_core_can_be_read_in_an_evening():
     core = [path for path in modules() if path.stem not in NOT_CORE]
     total = sum(map(statements, core))
     print(f"{total} statements in {len(core)} files")
-    assert total <= 2600
+    assert total <= 3100
 
 
 def loaded_by(program):

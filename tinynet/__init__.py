@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         models,
         optimizers,
         plotting,
+        regularizers,
         utils,
     )
     from tinynet.callbacks import Callback
@@ -58,6 +59,7 @@ __all__ = [
     "models",
     "optimizers",
     "plotting",
+    "regularizers",
     "utils",
 ]
 

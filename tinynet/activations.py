@@ -5,8 +5,9 @@ An activation is a plain function ``a = f(z)``. Its backward takes the gradient 
 accident: every derivative here can be written in terms of a, so a layer overwrites its sums
 with its outputs and keeps one array instead of two.
 
-`out` is the array to write the result to. A value may overwrite its own input; a backward wants
-an array apart from the two that it reads. Without `out` a new one is made.
+A reader's own activation is a plain function ``f(z)``, with `backward_of` above the way back. Those
+below also take `out`, the array to write the result to. A value may overwrite its own input; a
+backward wants an array apart from the two that it reads. Without `out` a new one is made.
 """
 
 from collections.abc import Callable
@@ -18,13 +19,25 @@ from tinynet.backend import Array
 Activation = Callable[..., Array]
 
 _backward: dict[Activation, Activation] = {}
+_wants_z: set[Activation] = set()
 
 
-def backward_of(activation: Activation) -> Callable[[Activation], Activation]:
-    """Decorate a function ``(gradient, a, out=None)`` as the backward of `activation`."""
+def backward_of(
+    activation: Activation, *, from_z: bool = False
+) -> Callable[[Activation], Activation]:
+    """Decorate a function ``(gradient, a)`` as the backward of `activation`, one of your own.
+
+    Arguments:
+        from_z: give the function z in place of a, for a derivative that a alone does not tell.
+
+    >>> @backward_of(square := lambda z: z * z, from_z=True)
+    ... def square_backward(gradient, z):
+    ...     return gradient * 2 * z
+    """
 
     def remember(function: Activation) -> Activation:
         _backward[activation] = function
+        (_wants_z.add if from_z else _wants_z.discard)(activation)
         return function
 
     return remember
@@ -180,8 +193,13 @@ def is_known(activation: Activation) -> bool:
     return activation in _KNOWN.values()
 
 
+def wants_z(activation: Activation) -> bool:
+    """Whether the backward of `activation` takes z in place of a."""
+    return activation in _wants_z
+
+
 def backward(activation: Activation) -> Activation:
-    """The backward of `activation`: a function ``(gradient, a, out=None)`` that gives ∂L/∂z.
+    """The backward of `activation`: a function ``(gradient, a)`` that gives ∂L/∂z.
 
     Raises:
         ValueError: if none was registered.
@@ -191,7 +209,7 @@ def backward(activation: Activation) -> Activation:
         raise ValueError(
             f"Expected an activation with a backward, received: {name}. Write:\n"
             f"    @tinynet.activations.backward_of({name})\n"
-            f"    def {name}_backward(gradient, a, out=None): ..."
+            f"    def {name}_backward(gradient, a): ..."
         )
     return _backward[activation]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinynet import backend, threads, validation
 from tinynet.backend import Array, HostArray
-from tinynet.callbacks import CallbackList
+from tinynet.callback import CallbackList
 from tinynet.data import Batch, Batches, Samples
 from tinynet.loss import Loss
 from tinynet.metrics import CategoricalAccuracy, Metric

@@ -79,6 +79,10 @@ class Layer(HasWeights):
     # that several batches may be looked at as one. Every class has to say so for itself.
     by_sample: bool = False
 
+    # The names of plain numbers that `forward` changes in training, such as how often something was
+    # drawn at random: they are put back where a training fails.
+    counters: tuple[str, ...] = ()
+
     def __init__(
         self,
         *,
@@ -123,6 +127,13 @@ class Layer(HasWeights):
     def backward(self, gradient: Array) -> Array | None:
         """From ∂L/∂output to ∂L/∂input; the gradients of the weights are left beside them."""
         raise NotImplementedError(f"{type(self).__name__} has to define backward(gradient)")
+
+    def penalty(self) -> Array | None:
+        """What the layer adds to the loss on its own account, one number; None for nothing.
+
+        `backward` then adds its gradient to those of the weights.
+        """
+        return None
 
     def check_input(self, shape: Shape) -> None:
         """Raise a ValueError if a built layer cannot take inputs of `shape`."""

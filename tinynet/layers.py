@@ -1,20 +1,22 @@
-"""The layers: `Flatten` makes a row of an image, `Dense` connects every input with every unit.
+"""The layers: `Flatten` makes a row of an image, `Dense` connects every input with every unit, and
+`Activation` bends what comes. (`Dropout` has a file of its own.)
 
 Each shows its `forward` and, directly under it, its `backward` with the derivation. The shapes
 are in the comments: "batch" rows, each of "in" numbers going in and "units" coming out.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-from tinynet import activations, backend, initializers, naming
+from tinynet import activations, backend, initializers, naming, regularizers
 from tinynet.backend import Array, Shape
+from tinynet.dropout import Dropout as Dropout
+from tinynet.inputs import Input as Input
+from tinynet.inputs import InputLayer as InputLayer
 from tinynet.layer import KERAS_LAYER, Layer
 
 _KERAS_DENSE = {
     **KERAS_LAYER,
-    "kernel_regularizer": None,
     "bias_regularizer": None,
     "kernel_constraint": None,
     "bias_constraint": None,
@@ -22,73 +24,6 @@ _KERAS_DENSE = {
     "lora_alpha": None,
     "quantization_config": None,
 }
-_KERAS_INPUT = {"sparse": False, "ragged": False, "optional": False, "tensor": None}
-
-
-class InputLayer(Layer):
-    """What `Input` makes: the shape that a model expects. It holds and computes nothing."""
-
-    any_dtype = True
-
-    def __init__(
-        self,
-        batch_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
-        name: str | None = None,
-        **unsupported: Any,
-    ) -> None:
-        super().__init__(name=name)
-        naming.refuse("Input", unsupported, _KERAS_INPUT)
-        if batch_shape is None:
-            raise ValueError("You must pass a `shape` argument. Write: Input(shape=(28, 28))")
-        self.input_dtype = dtype
-        self.ensure_built(_as_shape(batch_shape))
-
-    @property
-    def batch_shape(self) -> Shape:
-        return self.output_shape or ()
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        return x
-
-    def backward(self, gradient: Array) -> Array:
-        return gradient
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "batch_shape": self.batch_shape,
-            "dtype": self.input_dtype or "float32",
-            "sparse": False,
-            "ragged": False,
-            "name": self.name,
-            "optional": False,
-        }
-
-
-def Input(  # noqa: N802, a function with the name of a class, as in Keras
-    shape: Sequence[int | None] | None = None,
-    batch_size: int | None = None,
-    dtype: Any = None,
-    *,
-    batch_shape: Sequence[int | None] | None = None,
-    name: str | None = None,
-    **unsupported: Any,
-) -> InputLayer:
-    """The shape of one sample (or, as `batch_shape`, of a batch), first in a `Sequential`.
-
-    >>> Input(shape=(28, 28)).batch_shape
-    (None, 28, 28)
-
-    Source: https://keras.io/api/layers/core_layers/input/
-    """
-    if shape is not None and batch_shape is not None:
-        raise ValueError(
-            "You cannot pass both `shape` and `batch_shape` at the same time. "
-            f"Received: shape={shape}, batch_shape={batch_shape}. Write: Input(shape=(784,))"
-        )
-    if shape is not None:
-        batch_shape = (batch_size, *_as_shape(shape))
-    return InputLayer(batch_shape=batch_shape, dtype=dtype, name=name, **unsupported)
 
 
 class Flatten(Layer):
@@ -136,7 +71,81 @@ class Flatten(Layer):
         return {**super().get_config(), "data_format": self.data_format}
 
 
-class Dense(Layer):
+class Activated(Layer):
+    """What `Dense` and `Activation` have in common: an activation f, and the way back through."""
+
+    activation: activations.Activation
+
+    @property
+    def by_sample(self) -> bool:  # type: ignore[override]
+        return activations.is_known(self.activation)
+
+    def activate(self, z: Array, out: Array) -> Array:
+        """a = f(z), where possible in the array `out`, which may be z."""
+        f, self._log_a = self.activation, out
+        if f is activations.linear:
+            self._a = z
+        elif f is activations.softmax:  # cross-entropy wants the logarithm beside it
+            self._a = activations.softmax(z, out=self.buffer("a", z.shape, z.dtype), log=out)
+        elif activations.is_known(f):
+            self._a = f(z, out=out)
+        else:  # a reader's own, which need not know about `out`
+            self._a = backend.as_array(f(z))
+        self._z = z
+        return self._a
+
+    def through_activation(self, gradient: Array) -> Array:
+        """δ = ∂L/∂z from ∂L/∂a."""
+        f = self.activation
+        if f is activations.linear:
+            return gradient
+        gradient = gradient.reshape(self._a.shape)
+        if activations.is_known(f):
+            delta = self.buffer("delta", gradient.shape, gradient.dtype)
+            return activations.backward(f)(gradient, self._a, out=delta)
+        return activations.backward(f)(gradient, self._z if activations.wants_z(f) else self._a)
+
+    def forget(self) -> None:
+        super().forget()
+        self._a = self._z = self._log_a = None
+
+
+class Activation(Activated):
+    """a = f(x), number by number (softmax: row by row), as a layer of its own.
+
+    ``Dense(10), Activation("softmax")`` computes what ``Dense(10, "softmax")`` does.
+
+    Arguments:
+        activation: f, a name or a function.
+
+    Source: https://keras.io/api/layers/core_layers/activation/
+    """
+
+    def __init__(self, activation: Any, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.activation = activations.get(activation)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        return self.activate(x, self.buffer("out", x.shape, x.dtype))
+
+    def backward(self, gradient: Array) -> Array:
+        """∂L/∂x = ∂L/∂a · f′(x)."""
+        return self.backward_from_z(self.through_activation(gradient))
+
+    def backward_from_z(self, delta: Array) -> Array:
+        """What arrives below f is passed on as it is: there are no weights."""
+        return delta
+
+    @property
+    def log_probabilities(self) -> Array:
+        """ln a of the last forward pass, if f is softmax."""
+        return self._log_a
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "activation": activations.serialize(self.activation)}
+
+
+class Dense(Activated):
     """Every input connected with every unit: ``a = f(x W + b)``.
 
     Arguments:
@@ -144,6 +153,7 @@ class Dense(Layer):
         activation: f, a name or a function; None is the identity.
         use_bias: whether b is added.
         kernel_initializer, bias_initializer: where W and b start.
+        kernel_regularizer: what W costs, R(W), which is added to the loss: ``"l2"``, ``L2(0.001)``.
 
     Shapes: x (batch, in), W = ``kernel`` (in, units), b = ``bias`` (units,), a (batch, units).
     Axes between the first and the last are treated as further rows.
@@ -158,6 +168,7 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
         **arguments: Any,
     ) -> None:
         for name in set(arguments) & set(_KERAS_DENSE):
@@ -173,6 +184,7 @@ class Dense(Layer):
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.kernel: Array = None
         self.bias: Array = None
         self.kernel_gradient: Array = None
@@ -183,9 +195,7 @@ class Dense(Layer):
         if self.use_bias:
             self.add_weight((self.units,), self.bias_initializer, name="bias")
 
-    @property
-    def by_sample(self) -> bool:  # type: ignore[override]
-        return activations.is_known(self.activation)
+    by_sample = Activated.by_sample
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 2:
@@ -220,22 +230,11 @@ class Dense(Layer):
         backend.xp.matmul(rows, self.kernel, out=z)  # (batch, in) @ (in, units)
         if self.use_bias:
             z += self.bias  # to every row
-        a = z
-        if self.activation is activations.softmax:  # cross-entropy wants the logarithm beside it
-            a = activations.softmax(z, out=self.buffer("a", z.shape, z.dtype), log=z)
-        elif self.activation is not activations.linear:
-            a = self.activation(z, out=z)
-        self._log_a, self._a = z, a
-        return a.reshape(self._shape)
+        return self.activate(z, out=z).reshape(self._shape)
 
     def backward(self, gradient: Array) -> Array | None:
         """Through f, by its own backward: δ = ∂L/∂z from ∂L/∂a. The rest is `backward_from_z`."""
-        if self.activation is activations.linear:
-            return self.backward_from_z(gradient)
-        rows = gradient.reshape(-1, self.units)
-        delta = self.buffer("delta", rows.shape, rows.dtype)
-        activations.backward(self.activation)(rows, self._a, out=delta)
-        return self.backward_from_z(delta)
+        return self.backward_from_z(self.through_activation(gradient))
 
     def backward_from_z(self, delta: Array) -> Array | None:
         """From δ = ∂L/∂z to the gradients of W, b and x.
@@ -247,6 +246,8 @@ class Dense(Layer):
             ∂L/∂W_ij = Σₙ x_ni δ_nj      ∂L/∂W = xᵀ δ
             ∂L/∂b_j  = Σₙ δ_nj
             ∂L/∂x_ni = Σⱼ δ_nj W_ij      ∂L/∂x = δ Wᵀ
+
+        Where W itself costs R(W), its gradient is ∂R/∂W more.
         """
         xp = backend.xp
         delta = delta.reshape(-1, self.units)
@@ -255,6 +256,9 @@ class Dense(Layer):
             # `matmul` takes four times as long to find out.
             product = xp.multiply if len(delta) == 1 else xp.matmul
             product(self._x.T, delta, out=self.kernel_gradient)
+            if self.kernel_regularizer is not None:
+                scratch = self.buffer("cost", self.kernel.shape, self.kernel.dtype)
+                self.kernel_gradient += self.kernel_regularizer.gradient(self.kernel, out=scratch)
             if self.use_bias:
                 delta.sum(axis=0, out=self.bias_gradient)
         if not self.passes_gradient:
@@ -263,9 +267,15 @@ class Dense(Layer):
         xp.matmul(delta, self.kernel.T, out=dx)  # (batch, units) @ (units, in)
         return dx.reshape(*self._shape[:-1], -1)
 
+    def penalty(self) -> Array | None:
+        """R(W), if there is a regulariser and W trains."""
+        if self.kernel_regularizer is None or not self.trainable:
+            return None
+        return self.kernel_regularizer(self.kernel)
+
     def forget(self) -> None:
         super().forget()
-        self._x = self._a = self._log_a = None
+        self._x = None
 
     @property
     def log_probabilities(self) -> Array:
@@ -280,7 +290,7 @@ class Dense(Layer):
             use_bias=self.use_bias,
             kernel_initializer=initializers.serialize(self.kernel_initializer),
             bias_initializer=initializers.serialize(self.bias_initializer),
-            kernel_regularizer=None,
+            kernel_regularizer=regularizers.serialize(self.kernel_regularizer),
             bias_regularizer=None,
             kernel_constraint=None,
             bias_constraint=None,
@@ -289,17 +299,7 @@ class Dense(Layer):
         return config
 
 
-def _as_shape(shape: Any) -> Shape:
-    if isinstance(shape, int) or not all(
-        size is None or (backend.is_integer(size) and size >= 0) for size in shape
-    ):
-        raise ValueError(
-            f"Expected a shape, a tuple of lengths, received: {shape!r}. Write: shape=(784,)"
-        )
-    return tuple(None if size is None else int(size) for size in shape)
-
-
-_KNOWN = {layer.__name__: layer for layer in (Dense, Flatten, InputLayer)}
+_KNOWN = {layer.__name__: layer for layer in (Activation, Dense, Dropout, Flatten, InputLayer)}
 
 
 def get(identifier: Any) -> Layer:

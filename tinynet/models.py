@@ -145,7 +145,7 @@ class Sequential(Network):
         """Build the model if needed, and put the loss on top of its last layer."""
         assert self._loss is not None
         self.ensure_built(input_shape)
-        self.objective = Objective(self._loss, self._layers[-1])
+        self.objective = Objective(self._loss, *self._layers)
 
     def start_training(self, input_shape: Shape) -> None:
         """The same; and give the optimizer the weights that train.

@@ -11,8 +11,8 @@ from typing import Any
 
 from tinynet import backend, config, naming, validation
 from tinynet.backend import Array, HostArray, Shape
+from tinynet.inputs import InputLayer
 from tinynet.layer import HasWeights, Layer
-from tinynet.layers import InputLayer
 
 
 class Network(HasWeights):

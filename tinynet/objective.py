@@ -9,32 +9,39 @@ from typing import Any
 
 from tinynet import activations, backend
 from tinynet.backend import Array
-from tinynet.layers import Dense
+from tinynet.layers import Activated, Activation, Dense
 from tinynet.loss import Loss, match_rank
 from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
 
 
 class Objective:
-    """A loss as training uses it: on top of one particular last layer, fused with it if it can be.
+    """A loss as training uses it: on top of one stack of layers, fused with the last if it can be.
 
     `forward` gives the loss of a batch; `backward` the gradient with which the way back starts:
     with respect to the last layer's sums z where softmax and cross-entropy are fused (`fused`),
     else with respect to its outputs.
     """
 
-    def __init__(self, loss: Loss, layer: Any) -> None:
+    def __init__(self, loss: Loss, *layers: Any) -> None:
         self.loss = loss
-        self.layer = layer
+        self.layer = layer = layers[-1]
+        self.penalties = [layer.penalty for layer in layers if layer.penalty() is not None]
         self.fused = (
             type(loss) in (CategoricalCrossentropy, SparseCategoricalCrossentropy)
             and not loss.from_logits  # type: ignore[attr-defined]
-            and isinstance(layer, Dense)
+            and isinstance(layer, Activated)
             and layer.activation is activations.softmax
-            and type(layer).forward is Dense.forward
+            and type(layer).forward in (Dense.forward, Activation.forward)
         )
 
     def forward(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> Array:
-        """L = (1/n) Σᵢ wᵢ ℓᵢ, a 0-d array that stays where the numbers are."""
+        """L = (1/n) Σᵢ wᵢ ℓᵢ and what weights cost: 0-d, and it stays where the numbers are."""
+        loss = self._of_batch(y_true, y_pred, sample_weight)
+        for penalty in self.penalties:
+            loss = loss + penalty()
+        return loss
+
+    def _of_batch(self, y_true: Array, y_pred: Array, sample_weight: Array | None) -> Array:
         self._y_pred = y_pred
         if not self.fused:
             self._target = match_rank(y_true, y_pred)

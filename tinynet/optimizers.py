@@ -24,6 +24,7 @@ class SGD(Optimizer):
         learning_rate: η.
         momentum: μ, from 0 to 1.
         nesterov: whether to use Nesterov's form.
+        weight_decay: as in `Optimizer`.
 
     Source: Sutskever et al. 2013; https://keras.io/api/optimizers/sgd/
     """
@@ -33,11 +34,12 @@ class SGD(Optimizer):
         learning_rate: float = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
+        weight_decay: float | None = None,
         *,
         name: str | None = None,
         **unsupported: Any,
     ) -> None:
-        super().__init__(learning_rate, name, **unsupported)
+        super().__init__(learning_rate, name, weight_decay, **unsupported)
         if not is_number(momentum) or not 0 <= momentum <= 1:
             raise ValueError(
                 "`momentum` must be a float between [0, 1]. "
@@ -90,12 +92,16 @@ class Adam(Optimizer):
         beta_1: β₁, how much of the mean is kept from step to step, from 0 to below 1.
         beta_2: β₂, the same for the mean square.
         epsilon: ε, keeps the division from failing where all gradients were 0.
+        amsgrad: whether to divide by the root of the largest v so far, which never lets a weight's
+            steps grow again because its gradients have become small (Reddi et al. 2018,
+            https://arxiv.org/abs/1904.09237).
+        weight_decay: as in `Optimizer`; the two together are known as AdamW.
 
     Source: Kingma and Ba 2015, https://arxiv.org/abs/1412.6980;
     https://keras.io/api/optimizers/adam/
     """
 
-    slots = ("m", "v")
+    slots: tuple[str, ...] = ("m", "v")
 
     def __init__(
         self,
@@ -104,11 +110,12 @@ class Adam(Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
+        weight_decay: float | None = None,
         *,
         name: str | None = None,
         **unsupported: Any,
     ) -> None:
-        super().__init__(learning_rate, name, amsgrad=amsgrad, **unsupported)
+        super().__init__(learning_rate, name, weight_decay, **unsupported)
         for label, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
             if not is_number(beta) or not 0 <= beta < 1:
                 raise ValueError(
@@ -116,6 +123,9 @@ class Adam(Optimizer):
                     f"Write: {label}={0.9 if label == 'beta_1' else 0.999}"
                 )
         self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
+        self.amsgrad = bool(amsgrad)
+        if self.amsgrad:
+            self.slots = ("m", "v", "largest_v")
 
     def prepare(self, iteration: int) -> None:
         given = (self.learning_rate, self.beta_1, self.beta_2)
@@ -128,11 +138,13 @@ class Adam(Optimizer):
 
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
         xp = backend.of(weights)
-        m, v = state
+        m, v, *largest = state
         m *= self.beta_1
         m += gradient
         v *= self.beta_2
         v += xp.multiply(gradient, gradient, out=scratch)
+        if self.amsgrad:
+            v = xp.maximum(largest[0], v, out=largest[0])
         step = xp.sqrt(v, out=scratch)
         step += self._epsilon
         xp.divide(m, step, out=step)
@@ -140,8 +152,8 @@ class Adam(Optimizer):
         weights -= step
 
     def as_keras(self, slots: list[HostArray]) -> list[HostArray]:
-        m, v = slots
-        return [m * (1 - self.beta_1), v * (1 - self.beta_2)]
+        m, *squares = slots
+        return [m * (1 - self.beta_1), *(v * (1 - self.beta_2) for v in squares)]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -149,7 +161,7 @@ class Adam(Optimizer):
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
-            "amsgrad": False,
+            "amsgrad": self.amsgrad,
         }
 
 

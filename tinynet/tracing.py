@@ -284,13 +284,11 @@ def _is_dense(layer: Any) -> bool:
 def _weights(model: Any) -> dict[str, Any]:
     """Values, gradient and the optimizer's slots of every weight that trains, by its name."""
     found: dict[str, Any] = {}
-    slots = model.optimizer.variables[2:] if model.optimizer.built else []
-    each = len(model.optimizer.slots)
+    states = iter(model.optimizer.states() if model.optimizer.built else ())
     for layer in model.layers:
         for name in layer.trained_names if model.trainable and layer.trainable else ():
             weight = np.array(getattr(layer, name))
-            state, slots = slots[:each], slots[each:]
-            state = state or [np.zeros_like(weight) for _ in range(each)]
+            state = next(states, [np.zeros_like(weight) for _ in model.optimizer.slots])
             gradient = np.array(getattr(layer, f"{name}_gradient"))
             found[f"{layer.name}/{name}"] = (weight, gradient, tuple(state))
     return found

@@ -12,7 +12,8 @@ from typing import Any
 
 from tinynet import backend, threads, validation
 from tinynet.backend import Array, HostArray
-from tinynet.callbacks import CallbackList, History
+from tinynet.callback import CallbackList
+from tinynet.callbacks import History
 from tinynet.data import Batch, Batches, Passes, Samples, split_tail, weights_of_classes
 from tinynet.evaluation import (
     BATCH_SIZE,
@@ -235,12 +236,15 @@ def unchanged_on_error(model: Any) -> Iterator[None]:
         weights = [weight.copy() for weight in model.weights]
         optimizer, history = model.optimizer.get_state(), model.history
     generator, drawn = backend.generator(), backend.generator().bit_generator.state
+    counters = [(x, name, getattr(x, name)) for x in model.layers for name in x.counters]
     try:
         with computing(model):
             yield
     except Exception:
         model.history = history
         generator.bit_generator.state = drawn
+        for layer, name, value in counters:
+            setattr(layer, name, value)
         for weight, saved in zip(model.weights, weights, strict=True):
             backend.fill(weight, saved)
         with backend.at(model.anchor):

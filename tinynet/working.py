@@ -18,7 +18,7 @@ class Update:
     Attributes:
         weight: its name and place.
         steps: the lines: what is computed, with the numbers put in, and the result.
-        change: Δw.
+        change: by how much the weight changes in all: Δw, and the decay if there is one.
         new: the weight afterwards.
     """
 
@@ -37,19 +37,26 @@ def work_out(
     """The steps of one weight's update, as lines; its change, and what it becomes."""
     rate, t = optimizer.learning_rate, optimizer.iterations + 1
     lines = [f"w = {w:.8g}", f"g = ∂L/∂w = {g:.8g}"]
+    start = w
+    if optimizer.weight_decay:
+        w -= w * optimizer.weight_decay * rate
+        by = f"{rate:.6g} · {optimizer.weight_decay:g} · {start:.6g}"
+        lines.append(f"w ← w − η λ w = {start:.6g} − {by} = {w:.8g}")
     if type(optimizer) is Adam:
         b1, b2, epsilon = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
-        m_old, v_old = state
+        m_old, v_old, *largest = state
         m, v = b1 * m_old + (1 - b1) * g, b2 * v_old + (1 - b2) * g * g
-        m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+        top, symbol = max([v, *largest]), "v_max" if largest else "v"
+        m_hat, v_hat = m / (1 - b1**t), top / (1 - b2**t)
         epsilon_hat = epsilon / math.sqrt(1 - b2**t)
         change = -rate * m_hat / (math.sqrt(v_hat) + epsilon_hat)
         lines += [
             f"t = {t}, η = {rate:.6g}, β₁ = {b1:g}, β₂ = {b2:g}, ε = {epsilon:g}",
             f"m ← β₁ m + (1 − β₁) g = {b1:g} · {m_old:.6g} + {1 - b1:.6g} · {g:.6g} = {m:.6g}",
             f"v ← β₂ v + (1 − β₂) g² = {b2:g} · {v_old:.6g} + {1 - b2:.6g} · {g * g:.6g} = {v:.6g}",
+            *(f"v_max ← max(v_max, v) = max({old:.6g}, {v:.6g}) = {top:.6g}" for old in largest),
             f"m̂ = m / (1 − β₁ᵗ) = {m:.6g} / {1 - b1**t:.6g} = {m_hat:.6g}",
-            f"v̂ = v / (1 − β₂ᵗ) = {v:.6g} / {1 - b2**t:.6g} = {v_hat:.6g}",
+            f"v̂ = {symbol} / (1 − β₂ᵗ) = {top:.6g} / {1 - b2**t:.6g} = {v_hat:.6g}",
             f"ε̂ = ε / √(1 − β₂ᵗ) = {epsilon_hat:.6g}",
             f"Δw = −η m̂ / (√v̂ + ε̂) = −{rate:.6g} · {m_hat:.6g} / "
             f"({math.sqrt(v_hat):.6g} + {epsilon_hat:.6g}) = {change:.6g}",
@@ -69,4 +76,4 @@ def work_out(
             f"Expected Adam or SGD, whose rules are known, received {type(optimizer).__name__}: "
             "work its rule out from `trace.weights`."
         )
-    return (*lines, f"w ← w + Δw = {w + change:.8g}"), change, w + change
+    return (*lines, f"w ← w + Δw = {w + change:.8g}"), w + change - start, w + change

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.callbacks import Callback, Logs
+from tinynet.callback import Callback, Logs
 from tinynet.plotting.curves import draw_curves, panels_of
 from tinynet.plotting.pictures import expected, pyplot
 

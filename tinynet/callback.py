@@ -1,0 +1,94 @@
+"""The contract of a callback: methods that `fit`, `evaluate` and `predict` call at fixed moments.
+
+A method that nobody overrides costs nothing: in particular, the numbers of a batch are only read
+back where somebody wants to see them.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Logs = dict[str, Any]
+
+
+class Callback:
+    """The base of every callback; override what you need.
+
+    `self.model` is the model, `self.params` a dictionary with ``verbose``, ``epochs`` and
+    ``steps``. `logs` holds the loss and metrics so far, as floats.
+
+    Source: https://keras.io/api/callbacks/base_callback/
+    """
+
+    def __init__(self) -> None:
+        self.model: Any = None
+        self.params: dict[str, Any] = {}
+
+    def set_model(self, model: Any) -> None:
+        self.model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.params = params
+
+    def on_train_begin(self, logs: Logs | None = None) -> None: ...
+    def on_train_end(self, logs: Logs | None = None) -> None: ...
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None: ...
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None: ...
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        self.on_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self.on_batch_end(batch, logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None: ...
+    def on_test_end(self, logs: Logs | None = None) -> None: ...
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_predict_begin(self, logs: Logs | None = None) -> None: ...
+    def on_predict_end(self, logs: Logs | None = None) -> None: ...
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
+
+
+class CallbackList:
+    """Several callbacks called as one.
+
+    Raises:
+        ValueError: for something that is no `Callback`.
+    """
+
+    def __init__(
+        self, callbacks: Any, model: Any, params: Mapping[str, Any], *own: Callback
+    ) -> None:
+        if callbacks is None:
+            callbacks = []
+        elif not isinstance(callbacks, Iterable):
+            callbacks = [callbacks]
+        self.callbacks = [*callbacks, *own]
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise ValueError(
+                    "Expected callbacks to be instances of tinynet.callbacks.Callback, received: "
+                    f"{callback!r} (of type {type(callback)}). "
+                    "Write: callbacks=[MyCallback()]"
+                )
+            callback.set_model(model)
+            callback.set_params(dict(params))
+        self.watches_train_batches = self._anyone("train_batch", "batch")
+        self.watches_test_batches = self._anyone("test_batch")
+        self.watches_predict_batches = self._anyone("predict_batch")
+
+    def _anyone(self, *stems: str) -> bool:
+        names = [f"on_{stem}_{moment}" for stem in stems for moment in ("begin", "end")]
+        return any(
+            name in vars(callback) or getattr(type(callback), name) is not getattr(Callback, name)
+            for callback in self.callbacks
+            for name in names
+        )
+
+    def call(self, moment: str, *arguments: Any) -> None:
+        """Call the method `moment` of every callback, in order."""
+        for callback in self.callbacks:
+            getattr(callback, moment)(*arguments)
