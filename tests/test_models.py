@@ -78,7 +78,7 @@ def pair(keras_model):
 
 def assert_agree(ours, theirs):
     """The same structure, keys in the same order, the same types, and numbers up to rounding."""
-    assert type(ours) is type(theirs)
+    assert isinstance(ours, type(theirs))
     if isinstance(ours, dict):
         assert list(ours) == list(theirs)
         ours, theirs = list(ours.values()), list(theirs.values())

@@ -20,7 +20,7 @@ ORDER = [
     layer dropout inputs layers
     loss losses objective metrics
     optimizer optimizers
-    data progress callback callbacks
+    data progress saving callback watching callbacks
     evaluation training working tracing
     network summary models
     checking
@@ -34,7 +34,7 @@ ORDER = [
 UPWARD = {"callbacks": {"plotting"}}  # LivePlot, which draws
 
 # The core is what a reader reads to understand training.
-NOT_CORE = {"plotting", "datasets", "gpu", "doctor", "checking", "tracing", "working"}
+NOT_CORE = {"plotting", "datasets", "gpu", "doctor", "checking", "tracing", "working", "saving"}
 
 
 def modules():

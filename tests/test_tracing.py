@@ -253,3 +253,48 @@ def test_a_notebook_gets_html():
     assert parser.open == []
     assert parser.cells == 6 * 20 + 1  # the loss is told in one
     assert "a&lt;b" in page
+
+
+def test_what_weights_cost_and_what_is_dropped_are_told():
+    model = tinynet.Sequential([tinynet.Input((2,)), Dense(2, kernel_regularizer="l2", name="a")])
+    model.add(tinynet.layers.Activation("tanh", name="bend"))
+    model.add(tinynet.layers.Dropout(0.5, name="drop", seed=1))
+    model.add(Dense(1, name="b"))
+    model.compile("sgd", "mse")
+    trace = model.trace(X, XOR)
+    text = str(trace)
+    price = 0.01 * (model.get_weights()[0] ** 2).sum()
+    assert f"R of a = 0.01 Σ W² = {price:.4g}"[:-1] in text
+    assert trace.loss == pytest.approx(trace.losses.mean() + price, rel=1e-6)
+    assert "L = mean of ℓ + R = (" in text
+    assert "∂L/∂W = xᵀ δ + ∂R/∂W" in text
+    assert "a = tanh x" in text
+    mask = trace["drop"]["m / (1 − r)"]
+    assert set(np.unique(mask)) <= {0, 2}
+    np.testing.assert_allclose(trace["drop"]["a"], trace["drop"]["x"] * mask)
+    x, delta, kernel = trace["a"]["x"], trace["a"]["δ"], trace["a"]["W"]
+    np.testing.assert_allclose(trace["a"]["∂L/∂W"], x.T @ delta + 0.02 * kernel, atol=1e-7)
+    assert model.layers[2].drawn == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ({"weight_decay": 0.1}, ["w ← w − η λ w = "]),
+        ({"amsgrad": True, "beta_2": 0.5}, ["v_max ← max(v_max, v) = ", "v̂ = v_max / "]),
+    ],
+)
+def test_weight_decay_and_amsgrad_are_worked_out(arguments, parts):
+    model = xor()
+    model.compile(tinynet.optimizers.Adam(0.01, **arguments), "mse")
+    model.fit(X, XOR, epochs=3, verbose=0, shuffle=False)
+    # A sudden calm, in which the squares fall, and the largest is not the last.
+    trace = model.trace(X, XOR, sample_weight=np.full(4, 1e-3, "float32"))
+    update = trace.update("hidden/kernel", (0, 1))
+    assert all(part in str(update) for part in parts)
+    before = model.get_weights()[0][0, 1]
+    model.train_on_batch(X, XOR, sample_weight=np.full(4, 1e-3, "float32"))
+    after = model.get_weights()[0][0, 1]
+    assert update.new == pytest.approx(after, abs=1.3e-7)
+    assert update.change == pytest.approx(after - before, abs=1e-7)
+    assert abs(update.change) > 1e-4

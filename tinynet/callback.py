@@ -19,6 +19,9 @@ class Callback:
     Source: https://keras.io/api/callbacks/base_callback/
     """
 
+    # Whether `fit` shall end, and not raise, when the loss becomes NaN or infinite.
+    accepts_nan = False
+
     def __init__(self) -> None:
         self.model: Any = None
         self.params: dict[str, Any] = {}
@@ -76,6 +79,7 @@ class CallbackList:
                 )
             callback.set_model(model)
             callback.set_params(dict(params))
+        self.accept_nan = any(callback.accepts_nan for callback in self.callbacks)
         self.watches_train_batches = self._anyone("train_batch", "batch")
         self.watches_test_batches = self._anyone("test_batch")
         self.watches_predict_batches = self._anyone("predict_batch")

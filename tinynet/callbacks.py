@@ -1,13 +1,26 @@
 """Callbacks: what happens around training, from a record of it to stopping early."""
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinynet import backend
 from tinynet.callback import Callback as Callback
 from tinynet.callback import Logs
+from tinynet.watching import EarlyStopping as EarlyStopping
+from tinynet.watching import ModelCheckpoint as ModelCheckpoint
 
 if TYPE_CHECKING:
     from tinynet.plotting.live import LivePlot as LivePlot
+
+
+class Columns(dict[str, list[float]]):
+    """A dictionary that names what it has when asked for what it has not."""
+
+    def __missing__(self, name: object) -> list[float]:
+        there = ", ".join(map(repr, self)) or "nothing, no epoch was trained"
+        hint = "compile(metrics=[…]) names a metric, and validation data make it 'val_…' as well"
+        raise KeyError(f"{name!r} was not recorded. There are: {there}; {hint}")
 
 
 class History(Callback):
@@ -22,7 +35,7 @@ class History(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, list[float]] = Columns()
         self.epoch: list[int] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -67,6 +80,56 @@ class Distributions(Callback):
 
     def _spread(self, values: backend.HostArray) -> list[float]:
         return backend.host.quantile(values, self.shares).tolist()
+
+
+class LambdaCallback(Callback):
+    """A callback made of plain functions, for what is too small for a class.
+
+    >>> from tinynet.callbacks import LambdaCallback
+    >>> tell = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"]))
+
+    Arguments:
+        functions: by the name of the moment, such as ``on_epoch_end=function``.
+
+    Raises:
+        ValueError: for a name that no moment has, or what is no function.
+
+    Source: https://keras.io/api/callbacks/lambda_callback/
+    """
+
+    def __init__(self, **functions: Callable[..., Any] | None) -> None:
+        super().__init__()
+        moments = [name for name in vars(Callback) if name.startswith("on_")]
+        for name, function in functions.items():
+            if name not in moments or not (function is None or callable(function)):
+                raise ValueError(
+                    f"Expected functions for some of {', '.join(moments)}, received: {name}="
+                    f"{function!r}. Write: LambdaCallback(on_epoch_end=lambda epoch, logs: …)"
+                )
+            if function is not None:
+                setattr(self, name, function)
+
+
+class TerminateOnNaN(Callback):
+    """End the training, instead of raising, when the loss becomes NaN or infinite.
+
+    Without it, `fit` raises then, says in which step that was, and puts the model back to what it
+    was. With it, `fit` returns, and the weights are what they have become.
+
+    Arguments:
+        raise_error: whether to raise after all; then as `fit` does without it.
+
+    Source: https://keras.io/api/callbacks/terminate_on_nan/
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        super().__init__()
+        self.raise_error = raise_error
+        self.accepts_nan = not raise_error
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            print(f"Epoch {epoch + 1}: Invalid loss, terminating training")
 
 
 if not TYPE_CHECKING:

@@ -26,18 +26,24 @@ Logs = dict[str, float]
 class Tracker:
     """The loss and the metrics over all batches so far, exact for batches of any size."""
 
-    def __init__(self, metrics: Mapping[str, Metric], dtype: str) -> None:
+    def __init__(self, metrics: Mapping[str, Metric], dtype: str, steps: int) -> None:
         self.metrics = metrics
         self._round = backend.host.dtype(dtype).type
-        self._losses: dict[int, Any] = {}  # their sums, by the size of the batches
-        self._samples = 0
+        self._losses = backend.xp.empty(steps, dtype)  # of each batch; they stay where they are
+        self._runs: list[list[int]] = []  # [size, first, last + 1] of batches of one size in a row
+        self._batches = self._samples = 0
+        self._sums: list[float] = []  # of each run, once they were read
         for metric in metrics.values():
             metric.reset_state()
 
     def update(self, batch: Batch, loss: Array, output: Array) -> None:
-        """Add a batch: its loss counts by its samples, and sums are float64."""
-        size = len(output)
-        self._losses[size] = backend.xp.add(self._losses.get(size, 0.0), loss, dtype="float64")
+        """Add a batch."""
+        size, number = len(output), self._batches
+        self._losses[number] = loss
+        self._sums = []
+        if not self._runs or self._runs[-1][0] != size:
+            self._runs.append([size, number, number])
+        self._batches = self._runs[-1][2] = number + 1
         self._samples += size
         for metric in self.metrics.values():
             plain = type(metric) is CategoricalAccuracy and batch.y.shape == output.shape
@@ -49,12 +55,19 @@ class Tracker:
     def read(self, *others: Any) -> list[float]:
         """Bring all sums to the host, and the numbers `others` with them: one wait for the GPU."""
         plain = [metric for metric in self.metrics.values() if type(metric).result is Metric.result]
-        sums = [part for metric in plain for part in (metric.total, metric.count)]
-        came = iter(backend.numbers(*self._losses.values(), *sums, *others))
-        self._losses = {size: next(came) for size in self._losses}
+        losses = [self._losses[first:last] for _, first, last in self._runs]
+        sums = self._sums or [part.sum(dtype="float64") for part in losses]
+        sums = [*sums, *(part for metric in plain for part in (metric.total, metric.count))]
+        came = iter(backend.numbers(*sums, *others))
+        self._sums = [next(came) for _ in self._runs]
         for metric in plain:
             metric.total, metric.count = next(came), next(came)
         return list(came)
+
+    def first_bad(self) -> int | None:
+        """The number, from 1, of the first batch whose loss is NaN or infinite."""
+        bad = ~backend.host.isfinite(backend.to_numpy(self._losses[: self._batches]))
+        return int(bad.argmax()) + 1 if bad.any() else None
 
     def can_merge(self, loss: Loss) -> bool:
         """Whether several batches may be added as one: every number is a mean over the samples."""
@@ -64,8 +77,9 @@ class Tracker:
     def results(self) -> list[float]:
         """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
         self.read()
-        loss = sum(size * total for size, total in self._losses.items()) / self._samples
-        values = [loss, *(metric.result() for metric in self.metrics.values())]
+        # A batch's loss counts by its samples.
+        total = sum(run[0] * part for run, part in zip(self._runs, self._sums, strict=True))
+        values = [total / self._samples, *(metric.result() for metric in self.metrics.values())]
         with backend.ignore_overflow():
             return [float(self._round(value)) for value in values]
 
@@ -138,7 +152,7 @@ def evaluate(
 
     with computing(model):
         model.start_evaluation((batches.largest(), *samples[0].shape[1:]))
-        tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
+        tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype, steps)
         bar = ProgressBar(steps, verbose)
         test_epoch(model, batches, steps, tracker, listeners, bar)
         check_finite(tracker.logs(), model, batches, "in evaluate")
@@ -166,7 +180,7 @@ def on_batch(
 ) -> float | list[float] | Logs:
     """All `samples` as one batch through `step`, and what it reports."""
     batches = Batches(*samples, batch_size=len(samples[0]), dtype=model.dtype)
-    tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
+    tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype, steps=1)
     (batch,) = batches.run(0, 1)
     with threads.suited_to(threads.multiplications(model.layers, batches.largest())):
         tracker.update(batch, *step(model, batch))
@@ -243,18 +257,55 @@ def prepare(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Samples:
     return x, y, sample_weight
 
 
-def check_finite(logs: Logs, model: Any, batches: Batches, where: str) -> Logs:
-    """`logs`, unless the loss in it is NaN or infinite: then a ValueError that says why."""
+def check_finite(
+    logs: Logs,
+    model: Any,
+    batches: Batches,
+    where: str,
+    tracker: Tracker | None = None,
+    accept: bool = False,
+) -> Logs:
+    """`logs`, unless the loss in it is NaN or infinite: then a ValueError that says why.
+
+    Arguments:
+        tracker: knows in which step that began.
+        accept: whether to end the training instead of raising.
+    """
     loss = logs["loss"] if "loss" in logs else logs["val_loss"]
-    if not isfinite(loss):
-        raise not_finite(f"a finite loss, received {loss}", model, batches, where)
-    return logs
+    if isfinite(loss):
+        return logs
+    if accept:
+        model.stop_training = True
+        return logs
+    first = tracker.first_bad() if tracker is not None else None
+    if first is not None:
+        where += f" (first in step {first})"
+    raise not_finite(f"a finite loss, received {loss}", model, batches, where)
 
 
 def not_finite(expected: str, model: Any, batches: Batches, where: str) -> ValueError:
     rows = {"x": batches.x, "y": batches.y, "sample_weight": batches.weights}
     data = {name: part.source for name, part in rows.items() if part is not None}
-    return validation.not_finite(expected, where, model.optimizer.learning_rate, data)
+    return validation.not_finite(
+        expected, where, state_of(model), model.optimizer.learning_rate, data
+    )
+
+
+def state_of(model: Any) -> str:
+    """Which weights are NaN or infinite now; the largest one, where none is."""
+    bad, largest = [], (0.0, "")
+    weights = [(layer, name) for layer in model.layers for name in layer.trained_names]
+    for layer, name in weights:
+        values = abs(backend.to_numpy(getattr(layer, name)))
+        if not backend.host.isfinite(values).all():
+            bad.append(f"{layer.name}/{name}")
+        else:
+            largest = max(largest, (float(values.max(initial=0)), f"{layer.name}/{name}"))
+    if not bad:
+        size, name = largest
+        return f"The weights are finite, the largest of them ({size:.3g}) in {name}" if name else ""
+    names = "All weights" if len(bad) == len(weights) else f"The weights {', '.join(bad)}"
+    return f"{names} are NaN or infinite by now"
 
 
 @contextmanager

@@ -197,6 +197,11 @@ def get(identifier: Any) -> Any:
     return naming.instance_from("metric", identifier, _KNOWN, Metric)
 
 
+def is_loss(name: str) -> bool:
+    """Whether `name` is that of a loss, of which less is better."""
+    return isinstance(_KNOWN.get(name), Callable) and not isinstance(_KNOWN[name], type)  # type: ignore[arg-type]
+
+
 def check(identifier: Any) -> None:
     """Raise a ValueError if `compile` could not make a metric of `identifier`."""
     if identifier in _ACCURACY:

@@ -15,6 +15,7 @@ from tinynet import (
     metrics,
     naming,
     optimizers,
+    saving,
     tracing,
     training,
     validation,
@@ -211,6 +212,8 @@ class Sequential(Network):
     test_on_batch = evaluation.test_on_batch
     predict = evaluation.predict
     trace = tracing.trace
+    save_weights = saving.save_weights
+    load_weights = saving.load_weights
 
     def summary(
         self,

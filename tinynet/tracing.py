@@ -16,12 +16,13 @@ import numpy as np
 from tinynet import activations, backend
 from tinynet.data import Batch, Batches
 from tinynet.evaluation import prepare
-from tinynet.layers import Dense, Flatten
+from tinynet.layers import Activation, Dense, Dropout, Flatten
 from tinynet.losses import (
     CategoricalCrossentropy,
     MeanSquaredError,
     SparseCategoricalCrossentropy,
 )
+from tinynet.regularizers import L2
 from tinynet.working import Update, work_out
 
 # Arrays of more numbers than this are shown by their least, mean and largest alone.
@@ -240,6 +241,12 @@ def _upwards(model: Any, x: np.ndarray) -> tuple[list[list[Quantity]], np.ndarra
             )[0]
         elif isinstance(layer, Flatten):
             formula = "x, each sample in one row"
+        elif isinstance(layer, Activation):
+            f = layer.activation
+            formula = _FORMULAS.get(f, (f"{activations.serialize(f)}(z)",))[0].replace("z", "x")
+        elif isinstance(layer, Dropout) and layer._mask is not None:
+            here.append(Quantity("m / (1 − r)", "", np.array(layer._mask)))
+            formula = "x m / (1 − r)"
         found.append([*here, Quantity("a", formula, x)])
     return found, x
 
@@ -268,9 +275,9 @@ def _downwards(model: Any) -> list[list[Quantity]]:
             here.append(Quantity("δ", formula, np.array(delta.reshape(arriving.shape)), note))
         for name in layer.trained_names:
             symbol = {"kernel": "∂L/∂W", "bias": "∂L/∂b"}.get(name, f"∂L/∂{name}")
-            formula = (
-                {"kernel": "xᵀ δ", "bias": "Σ δ over the batch"}.get(name, "") if dense else ""
-            )
+            kernel = "xᵀ δ" if layer.penalty() is None else "xᵀ δ + ∂R/∂W"
+            formula = {"kernel": kernel, "bias": "Σ δ over the batch"}.get(name, "")
+            formula = formula if dense else ""
             here.append(Quantity(symbol, formula, np.array(getattr(layer, f"{name}_gradient"))))
         passed = Quantity("∂L/∂x", "δ Wᵀ" if dense else "", np.array(gradient), ", passed on")
         found.append([*here, passed])
@@ -314,8 +321,16 @@ def _terms(
     if batch.sample_weight is not None:
         how += ", each times its weight"
     total = " + ".join(f"{value:.6g}" for value in each) if 1 < len(each) <= 4 else "…"
-    worked = f"({total}) / {len(each)} = " if how == "mean of ℓ" and total != "…" else ""
-    lines.append(f"L = {how} = {worked}{loss:.6g}")
+    worked = f"({total}) / {len(each)}" if how == "mean of ℓ" and total != "…" else ""
+    for layer in model.layers:
+        cost = layer.penalty()
+        if cost is not None:
+            price = getattr(layer, "kernel_regularizer", None)
+            formula = f" = {price.l2:g} Σ W²" if isinstance(price, L2) else ""
+            lines.append(f"R of {layer.name}{formula} = {float(cost):.6g}")
+            how += " + R"
+            worked += f" + {float(cost):.6g}" if worked else ""
+    lines.append(f"L = {how} = {worked + ' = ' if worked else ''}{loss:.6g}")
     return tuple(lines)
 
 

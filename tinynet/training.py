@@ -52,7 +52,11 @@ def train_epoch(
     bar: ProgressBar,
 ) -> Logs:
     """Train on the next `steps` batches, and return the loss and metrics over them all."""
-    where = f"in epoch {epoch + 1}"
+    where, accept = f"in epoch {epoch + 1}", listeners.accept_nan
+
+    def seen(when: str) -> Logs:
+        return check_finite(tracker.logs(), model, passes.batches, when, tracker, accept)
+
     with threads.suited_to(threads.multiplications(model.layers, passes.batches.largest())):
         for step, batch in enumerate(passes.epoch(steps), start=1):
             if listeners.watches_train_batches:
@@ -61,14 +65,15 @@ def train_epoch(
             tracker.update(batch, loss, output)
             if bar.due():
                 now = f"{where} by step {step}"
-                bar.update(step, check_finite(tracker.logs(), model, passes.batches, now))
+                bar.update(step, seen(now))
             if listeners.watches_train_batches:
                 listeners.call("on_train_batch_end", step - 1, tracker.logs())
             if model.stop_training:
                 break
     (total,) = tracker.read(sum_of_weights(model))
-    logs = check_finite(tracker.logs(), model, passes.batches, where)
-    check_weights(total, model, passes.batches, where)
+    logs = seen(where)
+    if not accept:
+        check_weights(total, model, passes.batches, where)
     return logs
 
 
@@ -161,14 +166,19 @@ def fit(
             epoch_header(epoch + 1, epochs, verbose)
             listeners.call("on_epoch_begin", epoch, {})
             bar = ProgressBar(steps, verbose)
-            tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype)
+            tracker = Tracker(
+                model.metrics_for(samples[1].shape), model.dtype, min(steps, len(batches))
+            )
             logs = train_epoch(model, passes, steps, epoch, tracker, listeners, bar)
-            if held_out_samples is not None and validates_after(epoch + 1):
+            goes_on = isfinite(logs["loss"]) or not listeners.accept_nan
+            if held_out_samples is not None and validates_after(epoch + 1) and goes_on:
                 # Without a bar of its own: these numbers end the epoch's line.
-                tracker = Tracker(model.metrics_for(held_out_samples[1].shape), model.dtype)
+                metrics = model.metrics_for(held_out_samples[1].shape)
+                tracker = Tracker(metrics, model.dtype, checks)
                 test_epoch(model, held_out, checks, tracker, listeners)
                 where = f"in the validation of epoch {epoch + 1}"
-                logs |= check_finite(tracker.logs("val_"), model, held_out, where)
+                accept = listeners.accept_nan
+                logs |= check_finite(tracker.logs("val_"), model, held_out, where, accept=accept)
             bar.finish(logs)
             logs = dict(sorted(logs.items()))
             listeners.call("on_epoch_end", epoch, logs)

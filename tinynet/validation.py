@@ -191,9 +191,12 @@ def no_optimizer() -> ValueError:
 
 
 def not_finite(
-    expected: str, where: str, rate: float, data: Mapping[str, np.ndarray | None]
+    expected: str, where: str, state: str, rate: float, data: Mapping[str, np.ndarray | None]
 ) -> ValueError:
     """The error for a loss or weights that became NaN or infinite, with the likeliest cause named.
+
+    Arguments:
+        state: a sentence about the weights as they are now, without its full stop.
 
     Now that something is wrong anyway, the data are looked through.
     """
@@ -211,8 +214,9 @@ def not_finite(
             "about 1 (x / 255 for pixels), or lower the learning rate, now "
             f"{rate:g}: model.optimizer.learning_rate = {rate / 10:g}"
         )
+    state = f" {state}." if state else ""
     return ValueError(
-        f"Expected {expected} {where}. {cause}. The model is as it was before this call."
+        f"Expected {expected} {where}.{state} {cause}. The model is as it was before this call."
     )
 
 

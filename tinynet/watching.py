@@ -1,0 +1,224 @@
+"""Callbacks that watch one number, such as the loss of the validation, from epoch to epoch.
+
+`EarlyStopping` ends a training that no longer gets better, `ModelCheckpoint` saves the weights.
+What they have in common, which of two values is the better one, is `Watcher`.
+"""
+
+import math
+import os
+import pathlib
+import warnings
+
+from tinynet import backend, metrics, saving, validation
+from tinynet.callback import Callback, Logs
+
+
+class Watcher(Callback):
+    """What watches one of the logs' numbers; `better` says which of two is.
+
+    Arguments:
+        monitor: its name, such as ``"val_loss"`` or ``"acc"``.
+        mode: ``"min"`` or ``"max"``, whichever is better; ``"auto"`` knows it for losses,
+            accuracies and errors.
+        min_delta: what it has to get better by, to count.
+    """
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0) -> None:
+        super().__init__()
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(
+                f"Expected mode to be 'auto', 'min' or 'max', received: {mode!r}. "
+                'Write: mode="min" for what should fall, "max" for what should rise'
+            )
+        self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
+        self._rises = rises(monitor) if mode == "auto" else mode == "max"
+        if self._rises is None:
+            raise ValueError(
+                f"{type(self).__name__} received monitor={monitor!r}, and it does not show by its "
+                "name whether that should rise or fall. Write: mode='max' or mode='min'"
+            )
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether `value` is better `than` another one; None is worse than anything."""
+        if than is None:
+            return True
+        gain = value - than if self._rises else than - value
+        return gain > self.min_delta
+
+    def current(self, logs: Logs | None) -> float | None:
+        """The number that is watched, or None, with a warning, if it is not there."""
+        value = (logs or {}).get(self.monitor)
+        if value is None:
+            there = ", ".join(logs or {})
+            hint = "add it to metrics"
+            if self.monitor.startswith("val_"):
+                hint = "give fit validation data"
+            warnings.warn(
+                f"{type(self).__name__} watches {self.monitor!r}, which is not available. "
+                f"Available metrics are: {there}. Choose one of them, or {hint}.",
+                stacklevel=6,
+            )
+        return value
+
+
+def rises(name: str) -> bool | None:
+    """Whether more is better of what has this name in the logs; None if that is not known."""
+    name = name.removeprefix("val_")
+    if name == "acc" or name.endswith("accuracy"):
+        return True
+    return False if name == "loss" or metrics.is_loss(name) else None
+
+
+class EarlyStopping(Watcher):
+    """End the training when a number has not got better for some epochs.
+
+    Arguments:
+        monitor, mode, min_delta: see `Watcher`.
+        patience: after how many epochs without a better value to stop; 0 is like 1.
+        verbose: 1 says when it stops.
+        baseline: a value; a better epoch that does not beat it does not start the patience anew.
+        restore_best_weights: whether to go back to the weights of the best epoch in the end; else
+            those of the last one stay.
+        start_from_epoch: how many epochs to let pass before watching.
+
+    Attributes:
+        best, best_epoch: the best value, and its epoch's number, from 0.
+        stopped_epoch: the number of the epoch after which it stopped, or 0.
+
+    Source: Prechelt 1998, "Early stopping, but when?";
+    https://keras.io/api/callbacks/early_stopping/
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience = validation.count(patience, "patience", least=0)
+        self.start_from_epoch = validation.count(start_from_epoch, "start_from_epoch", least=0)
+        self.verbose, self.baseline = verbose, baseline
+        self.restore_best_weights = restore_best_weights
+        self.on_train_begin()
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.best: float | None = None
+        self.best_epoch = self.stopped_epoch = self.wait = 0
+        self._best_weights: list[backend.HostArray] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        value = self.current(logs)
+        if value is None or epoch < self.start_from_epoch:
+            return
+        self.wait += 1
+        if self.better(value, self.best):
+            self.best, self.best_epoch = value, epoch
+            if self.restore_best_weights:
+                self._best_weights = self.model.get_weights()
+            if self.better(value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.stopped_epoch > 0 and self.verbose > 0:
+            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self._best_weights is not None:
+            if self.verbose > 0:
+                best = self.best_epoch + 1
+                print(f"Restoring model weights from the end of the best epoch: {best}.")
+            self.model.set_weights(self._best_weights)
+
+
+class ModelCheckpoint(Watcher):
+    """Save the weights while training: after every epoch, or whenever they are the best so far.
+
+    ``model.load_weights(path)`` brings them back. A file is replaced in one go: what is there is
+    whole, even if the program ends while it is written.
+
+    Arguments:
+        filepath: where to; ends in ``.weights.npz``, and may hold ``{epoch}`` and names from the
+            logs, as in ``"{epoch:02d}-{val_loss:.2f}.weights.npz"``.
+        monitor, mode: see `Watcher`.
+        verbose: 1 says what is saved.
+        save_best_only: whether to save only what is better than all before.
+        save_weights_only: True.
+        save_freq: ``"epoch"``, or after how many batches.
+        initial_value_threshold: a value that has to be beaten before anything is saved.
+
+    Source: https://keras.io/api/callbacks/model_checkpoint/
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode if save_best_only else "min")
+        self.filepath = saving.check_path(filepath)
+        if not save_weights_only:
+            raise ValueError(
+                "Expected save_weights_only=True: tinynet saves the weights. "
+                f"Write: ModelCheckpoint({str(filepath)!r}, save_weights_only=True)"
+            )
+        if save_freq != "epoch":
+            save_freq = validation.count(save_freq, "save_freq, 'epoch' or a number of batches:")
+        self.verbose, self.save_best_only, self.save_freq = verbose, save_best_only, save_freq
+        self.best = initial_value_threshold
+        self._epoch = self._batches = 0
+        if save_freq != "epoch":  # as an attribute: who does not need it shall not pay for it
+            self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.save_freq == "epoch":
+            self._save(logs)
+
+    def _after_batch(self, batch: int, logs: Logs | None = None) -> None:
+        self._batches += 1
+        if self._batches % int(self.save_freq) == 0:
+            self._save(logs, batch=batch + 1)
+
+    def _save(self, logs: Logs | None, **names: int) -> None:
+        names = {"epoch": self._epoch + 1, **names, **(logs or {})}
+        try:
+            path = pathlib.Path(str(self.filepath).format(**names))
+        except KeyError as error:
+            raise KeyError(
+                f"Failed to format this callback filepath: {str(self.filepath)!r}: there is no "
+                f"{error}. There are: {', '.join(names)}"
+            ) from None
+        told = f"Epoch {self._epoch + 1}:"
+        if self.save_best_only:
+            value = self.current(logs)
+            if value is not None and (math.isnan(value) or not self.better(value, self.best)):
+                self._say(f"{told} {self.monitor} did not improve from {_figure(self.best)}")
+                return
+            if value is not None:
+                told += f" {self.monitor} improved from {_figure(self.best)} to {value:.5f},"
+                self.best = value
+        self._say(f"{told} saving model to {path}")
+        saving.save_weights(self.model, path)
+
+    def _say(self, text: str) -> None:
+        if self.verbose > 0:
+            print(f"\n{text}")
+
+
+def _figure(value: float | None) -> str:
+    return "None" if value is None else f"{value:.5f}"
