@@ -1,5 +1,7 @@
 """`check_gradients` says that tinynet's gradients are right, and finds those broken on purpose."""
 
+import re
+
 import numpy as np
 import pytest
 from arrays import look
@@ -95,6 +97,81 @@ def test_a_corner_is_not_stepped_across():
     model = model_of(Dense(1, "relu", kernel_initializer="zeros"), loss="mse", last=None, classes=1)
     model.layers[0].set_weights([np.zeros((4, 1)), [2e-6]])
     assert tinynet.check_gradients(model, np.ones((2, 4)), np.ones((2, 1)))
+
+
+def test_at_a_corner_what_lies_between_is_right():
+    """A sample of zeros, and biases of zero: z is exactly 0, where relu has two slopes."""
+    x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0], [1], [1], [0]])
+    for seed in range(5):
+        tinynet.utils.set_random_seed(seed)
+        model = tinynet.Sequential([tinynet.Input((2,)), Dense(4, "relu"), Dense(1, "sigmoid")])
+        model.compile("sgd", "mse")
+        assert tinynet.check_gradients(model, x, y)
+        wrong = tinynet.Sequential([tinynet.Input((2,)), WrongSign(4, "relu"), Dense(1, "sigmoid")])
+        wrong.compile("sgd", "mse")
+        wrong.set_weights(model.get_weights())
+        names = [one.name for one in tinynet.check_gradients(wrong, x, y).parameters if not one.ok]
+        assert names == [f"{wrong.layers[0].name}/bias"]
+
+
+class Careless(tinynet.Layer):
+    """Random in a way of its own."""
+
+    generator = np.random.default_rng(0)
+
+    def forward(self, x, training=False):
+        return x * backend.xp.asarray(self.generator.normal(size=x.shape))
+
+    def backward(self, gradient):
+        return gradient
+
+
+class Narrow(Scale):
+    def forward(self, x, training=False):
+        return super().forward(x).astype("float32")
+
+
+def test_what_cannot_be_compared_is_refused():
+    x, y = data()
+    with pytest.raises(ValueError, match=r"the same loss at every look.*backend.generator\(\)"):
+        tinynet.check_gradients(model_of(Dense(5, "tanh"), Careless()), x, y)
+    with pytest.raises(ValueError, match=r"layer 'narrow' to give float64 .* received float32"):
+        tinynet.check_gradients(model_of(Narrow()), x, y)
+    for samples in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="samples to be a whole number of at least 1"):
+            tinynet.check_gradients(model_of(), x, y, samples=samples)
+
+
+def test_what_is_too_small_to_tell_is_not_called_right():
+    layers = [Dense(3, "sigmoid", kernel_initializer="ones") for _ in range(15)]
+    model = model_of(WrongSign(3, "sigmoid"), *layers, loss="mse", last=None)
+    x, y = data("numbers")
+    found = tinynet.check_gradients(model, x, y)
+    bottom = found.parameters[0]
+    assert bottom.tiny
+    assert not found.parameters[-2].tiny
+    assert "too small to tell" in str(found)
+    assert re.search(r"All but \d+ gradients are right", str(found))
+    dead = model_of(Dense(3, "relu", bias_initializer=tinynet.initializers.Constant(-99)))
+    assert not any(one.tiny for one in tinynet.check_gradients(dead, *data()).parameters)
+
+
+class OneWrong(Dense):
+    """A single gradient of the wrong sign, and a small one."""
+
+    def backward_from_z(self, delta):
+        passed = super().backward_from_z(delta)
+        self.kernel_gradient[0, 0] *= -1
+        return passed
+
+
+def test_no_hint_is_given_that_is_not_true_of_all():
+    x, y = data()
+    x[:, 0] *= 1e-3
+    found = tinynet.check_gradients(model_of(OneWrong(4, "tanh")), x, y)
+    (wrong,) = [one for one in found.parameters if not one.ok]
+    assert wrong.index == (0, 0)
+    assert wrong.hint == ""
 
 
 class Noise(tinynet.Layer):

@@ -21,7 +21,7 @@ ORDER = [
     loss losses objective metrics
     optimizer optimizers
     data progress saving callback watching callbacks
-    evaluation training working tracing
+    evaluation training working tracetable tracing
     network summary models
     checking
     utils plotting datasets doctor
@@ -34,7 +34,17 @@ ORDER = [
 UPWARD = {"callbacks": {"plotting"}}  # LivePlot, which draws
 
 # The core is what a reader reads to understand training.
-NOT_CORE = {"plotting", "datasets", "gpu", "doctor", "checking", "tracing", "working", "saving"}
+NOT_CORE = {
+    "plotting",
+    "datasets",
+    "gpu",
+    "doctor",
+    "checking",
+    "tracing",
+    "tracetable",
+    "working",
+    "saving",
+}
 
 
 def modules():

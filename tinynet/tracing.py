@@ -6,9 +6,6 @@ each number can be followed to the next. Nothing here is fast, and nothing of th
 """
 
 import copy
-import html
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,18 +14,15 @@ from tinynet import activations, backend
 from tinynet.data import Batch, Batches
 from tinynet.evaluation import prepare
 from tinynet.layers import Activation, Dense, Dropout, Flatten
+from tinynet.loss import match_rank
 from tinynet.losses import (
     CategoricalCrossentropy,
     MeanSquaredError,
     SparseCategoricalCrossentropy,
+    crossentropy,
 )
 from tinynet.regularizers import L2
-from tinynet.working import Update, work_out
-
-# Arrays of more numbers than this are shown by their least, mean and largest alone.
-SHOWN = 40
-
-_LEFT = " style='text-align:left;white-space:nowrap;vertical-align:top;font-weight:normal'"
+from tinynet.tracetable import LayerTrace, Quantity, Trace
 
 _FORMULAS = {
     activations.linear: ("z", "∂L/∂a"),
@@ -37,150 +31,6 @@ _FORMULAS = {
     activations.relu: ("max(z, 0)", "∂L/∂a where z > 0, else 0"),
     activations.softmax: ("softmax(z) = eᶻ / Σ eᶻ", "a (∂L/∂a − Σ a ∂L/∂a)"),
 }
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """One array of a trace: what it is called, the formula that it comes from, and its numbers."""
-
-    symbol: str
-    formula: str
-    values: np.ndarray
-    note: str = ""
-
-    @property
-    def title(self) -> str:
-        """Symbol and formula in one, such as ``z = x W + b``."""
-        return f"{self.symbol} = {self.formula}" if self.formula else self.symbol
-
-    @property
-    def figures(self) -> tuple[str, str, str, str]:
-        """Shape, least, mean and largest, as text."""
-        if not self.values.size:
-            return f"{self.values.shape}", "", "", ""
-        low, mean, high = self.values.min(), self.values.mean(dtype="float64"), self.values.max()
-        return f"{self.values.shape}", f"{low:.4g}", f"{mean:.4g}", f"{high:.4g}"
-
-    def rows(self) -> list[str]:
-        """The numbers, a line for each row; none where they are too many."""
-        if not 0 < self.values.size <= SHOWN:
-            return []
-        rows = self.values.reshape(-1, self.values.shape[-1] if self.values.ndim else 1)
-        digits = 6 if rows.shape[1] <= 6 else 4  # so that a row stays a line on the screen
-        cells = [[f"{number:.{digits}g}" for number in row] for row in rows.tolist()]
-        width = max(len(cell) for row in cells for cell in row)
-        return ["  ".join(cell.rjust(width) for cell in row) for row in cells]
-
-
-@dataclass(frozen=True)
-class LayerTrace:
-    """What happened in one layer.
-
-    Attributes:
-        name, kind: the layer's name and class.
-        forward: input x, weights, the weighted sum z, activation a.
-        backward: the gradient arriving, δ = ∂L/∂z, those of the weights, the one passed on.
-    """
-
-    name: str
-    kind: str
-    forward: tuple[Quantity, ...]
-    backward: tuple[Quantity, ...]
-
-    def __getitem__(self, symbol: str) -> np.ndarray:
-        """The numbers of one quantity, by its symbol, such as ``"z"`` or ``"∂L/∂W"``."""
-        found = {one.symbol: one.values for one in (*self.forward, *self.backward)}
-        if symbol not in found:
-            raise KeyError(f"Expected one of {list(found)}, received: {symbol!r}")
-        return found[symbol]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What `model.trace` returns; printed, it is a table, and in a notebook HTML.
-
-    Attributes:
-        layers: a `LayerTrace` for each layer, from the bottom to the top.
-        output: what came out of the top.
-        losses: the loss ℓ of each sample, before weights.
-        loss: that of the batch, L.
-        terms: how L came about, in lines.
-    """
-
-    model: str
-    layers: tuple[LayerTrace, ...]
-    output: np.ndarray
-    losses: np.ndarray
-    loss: float
-    terms: tuple[str, ...]
-    optimizer: Any
-    weights: dict[str, tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]]
-
-    def __getitem__(self, layer: str | int) -> LayerTrace:
-        """The trace of a layer, by its name or number."""
-        if isinstance(layer, int):
-            return self.layers[layer]
-        found = {one.name: one for one in self.layers}
-        if layer not in found:
-            raise KeyError(f"Expected one of {list(found)}, received: {layer!r}")
-        return found[layer]
-
-    def update(self, weight: str, index: int | Sequence[int] = ()) -> Update:
-        """How the optimizer would now change one weight, worked out step by step.
-
-        Arguments:
-            weight: such as ``"dense/kernel"``.
-            index: its place in that array, such as ``(0, 1)``.
-        """
-        if weight not in self.weights:
-            raise KeyError(f"Expected one of {list(self.weights)}, received: {weight!r}")
-        values, gradient, state = self.weights[weight]
-        place = (index,) if isinstance(index, int) else tuple(index)
-        numbers = [float(array[place]) for array in (values, gradient, *state)]
-        label = f"{weight}[{', '.join(map(str, place))}]" if place else weight
-        return Update(label, *work_out(self.optimizer, *numbers))
-
-    def _lines(self) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
-        """(title, figures, numbers) from top to bottom of the page; a heading has no figures."""
-        for number, layer in enumerate(self.layers, start=1):
-            yield f"Layer {number}, up: {layer.name} ({layer.kind})", (), []
-            for one in layer.forward:
-                yield one.title, one.figures, one.rows()
-        yield "Loss", (), list(self.terms)
-        for number, layer in reversed(list(enumerate(self.layers, start=1))):
-            yield f"Layer {number}, down: {layer.name} ({layer.kind})", (), []
-            for one in layer.backward:
-                yield f"{one.title}{one.note}", one.figures, one.rows()
-
-    def __repr__(self) -> str:
-        entries = list(self._lines())
-        width = min(44, max(len(title) for title, figures, _ in entries if figures))
-        lines = [f"One batch through model '{self.model}'"]
-        for title, figures, rows in entries:
-            if figures:
-                shape, low, mean, high = figures
-                told = f"  min {low}  mean {mean}  max {high}" if low else ""
-                lines.append(f"  {title.ljust(width)}  {shape}{told}")
-            else:
-                lines += ["", title]
-            lines += [f"      {row}" for row in rows]
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        parts = [f"<h3>One batch through model ‘{html.escape(self.model)}’</h3><table>"]
-        for title, figures, rows in self._lines():
-            numbers = html.escape("\n".join(rows))
-            shown = f"<pre style='margin:0'>{numbers}</pre>" if rows else ""
-            if figures:
-                cells = [f"<code>{html.escape(title)}</code>", *map(html.escape, figures), shown]
-                parts.append(f"<tr>{''.join(f'<td{_LEFT}>{cell}</td>' for cell in cells)}</tr>")
-            else:
-                words = () if rows else ("shape", "min", "mean", "max", "numbers, if few")
-                heads = [f"<b>{html.escape(title)}</b>", *words]
-                parts.append(f"<tr>{''.join(f'<th{_LEFT}>{head}</th>' for head in heads)}</tr>")
-                if rows:
-                    parts.append(f"<tr><td colspan='6'{_LEFT}>{shown}</td></tr>")
-        return "".join([*parts, "</table>"])
 
 
 def trace(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Trace:
@@ -205,16 +55,15 @@ def trace(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Trace:
     twin = copy.deepcopy(model).to("numpy")
     with backend.use("numpy"), backend.quiet():
         twin.start_evaluation(x.shape)
-        twin.objective.fused = False
         (batch,) = Batches(x, y, sample_weight, len(x), twin.dtype).run(0, 1)
         up, output = _upwards(twin, batch.x)
         loss = float(twin.objective.forward(batch.y, output, batch.sample_weight))
-        down = _downwards(twin)
+        down = _downwards(twin, batch.y, output)
         traces = tuple(
             LayerTrace(layer.name, type(layer).__name__, tuple(forward), tuple(backward))
             for layer, forward, backward in zip(twin.layers, up, reversed(down), strict=True)
         )
-        losses = np.array(twin.objective.loss.call(twin.objective._target, output))
+        losses = _losses(twin.objective, batch.y, output)
         terms = _terms(twin, batch, output, losses, loss)
         weights = _weights(twin)
     backend.generator().bit_generator.state = drawn
@@ -251,37 +100,62 @@ def _upwards(model: Any, x: np.ndarray) -> tuple[list[list[Quantity]], np.ndarra
     return found, x
 
 
-def _downwards(model: Any) -> list[list[Quantity]]:
-    gradient, found = model.objective.backward(), []
+def _losses(objective: Any, y: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """ℓ of each sample, as training computes it: where it can be, from softmax's logarithms."""
+    if objective.fused:
+        target = objective.loss.targets(y, output)
+        return np.array(crossentropy(target, objective.layer.log_probabilities))
+    return np.array(objective.loss.call(match_rank(y, output), output))
+
+
+def _downwards(model: Any, y: np.ndarray, output: np.ndarray) -> list[list[Quantity]]:
+    objective, found = model.objective, []
+    gradient = objective.backward()
     for layer in reversed(model.layers):
         layer.passes_gradient = True
+        fused = objective.fused and layer is objective.layer
         arriving = np.array(gradient)
-        gradient = layer.backward(gradient)
+        if fused:  # where softmax and cross-entropy are one step, ∂L/∂a is passed by
+            counts = objective._target != 0
+            arriving = np.divide(objective._target, output, np.zeros_like(output), where=counts)
+        delta, formula, note = _delta(layer, arriving)
+        if fused:
+            delta = np.array(gradient)
+            gradient = layer.backward_from_z(gradient)
+            targets = objective.loss.targets(y, output)
+            if delta.ndim == 2 and np.allclose(delta, (output - targets) / len(y), atol=1e-7):
+                smoothed = ", y smoothed" if objective.loss.label_smoothing else ""
+                note = f", which is (p − y) / B{smoothed}"
+        else:
+            gradient = layer.backward(gradient)
         here = [Quantity("∂L/∂a", "", arriving, ", arriving")]
         dense = _is_dense(layer)
-        if dense:
-            delta, formula = arriving, "∂L/∂a"
-            if layer.activation is not activations.linear:
-                rows = arriving.reshape(-1, layer.units)
-                delta = activations.backward(layer.activation)(rows, layer._a.copy())
-                formula = _FORMULAS.get(layer.activation, ("", "f′ ∂L/∂a"))[1]
-            note = ""
-            if layer is model.layers[-1] and layer.activation is activations.softmax:
-                cross = type(model.objective.loss) in (
-                    CategoricalCrossentropy,
-                    SparseCategoricalCrossentropy,
-                )
-                note = ", which is (p − y) / B" if cross else ""
-            here.append(Quantity("δ", formula, np.array(delta.reshape(arriving.shape)), note))
+        if delta is not None:
+            here.append(Quantity("δ", formula, delta, note))
         for name in layer.trained_names:
             symbol = {"kernel": "∂L/∂W", "bias": "∂L/∂b"}.get(name, f"∂L/∂{name}")
             kernel = "xᵀ δ" if layer.penalty() is None else "xᵀ δ + ∂R/∂W"
             formula = {"kernel": kernel, "bias": "Σ δ over the batch"}.get(name, "")
             formula = formula if dense else ""
             here.append(Quantity(symbol, formula, np.array(getattr(layer, f"{name}_gradient"))))
-        passed = Quantity("∂L/∂x", "δ Wᵀ" if dense else "", np.array(gradient), ", passed on")
+        formula = "δ Wᵀ" if dense else "δ" if type(layer) is Activation else ""
+        passed = Quantity("∂L/∂x", formula, np.array(gradient), ", passed on")
         found.append([*here, passed])
     return found
+
+
+def _delta(layer: Any, arriving: np.ndarray) -> tuple[np.ndarray | None, str, str]:
+    """δ = ∂L/∂z of a layer with an activation, its formula, and nothing more to note."""
+    if not (_is_dense(layer) or type(layer) is Activation):
+        return None, "", ""
+    f = layer.activation
+    if f is activations.linear:
+        return arriving.copy(), "∂L/∂a", ""
+    layer_a = layer._a.copy()
+    rows = arriving.reshape(layer_a.shape)
+    given = layer._z.copy() if activations.wants_z(f) else layer_a
+    delta = activations.backward(f)(rows, given).reshape(arriving.shape)
+    return np.array(delta), _FORMULAS.get(f, ("", "f′ ∂L/∂a"))[1], ""
 
 
 def _is_dense(layer: Any) -> bool:
@@ -305,21 +179,28 @@ def _terms(
     model: Any, batch: Batch, output: np.ndarray, losses: np.ndarray, loss: float
 ) -> tuple[str, ...]:
     """The loss, sample by sample, as far as they fit on a page."""
-    kind, each = type(model.objective.loss), losses.ravel()
+    loss_of, each = model.objective.loss, losses.ravel()
+    kind = type(loss_of)
     formula = {
         CategoricalCrossentropy: "ℓ = −Σ y ln p",
         SparseCategoricalCrossentropy: "ℓ = −ln p of the true class",
         MeanSquaredError: "ℓ = mean of (p − y)²",
     }.get(kind, "ℓ")
+    plain = True
+    if isinstance(loss_of, CategoricalCrossentropy):
+        plain = not (loss_of.from_logits or loss_of.label_smoothing)
+        formula += ", p being the softmax of the outputs" if loss_of.from_logits else ""
+        formula += f", y smoothed by {loss_of.label_smoothing:g}" if loss_of.label_smoothing else ""
     lines = [formula]
     if losses.ndim == 1 and len(losses) <= 8:
-        targets = model.objective._target
+        targets = match_rank(batch.y, output)
         for n, (p, y, value) in enumerate(zip(output, targets, losses, strict=True), start=1):
-            lines.append(f"sample {n}: {_term(kind, p, y)}{value:.6g}")
-    reduction = model.objective.loss.reduction
-    how = {"sum": "sum of ℓ"}.get(reduction, "mean of ℓ")
-    if batch.sample_weight is not None:
-        how += ", each times its weight"
+            lines.append(f"sample {n}: {(plain and _term(kind, p, y)) or 'ℓ = '}{value:.6g}")
+    weighted = batch.sample_weight is not None
+    term = "w ℓ" if weighted else "ℓ"
+    how = f"sum of {term}" if loss_of.reduction in ("sum", "none", None) else f"mean of {term}"
+    if weighted and loss_of.reduction == "mean_with_sample_weight":
+        how = "Σ w ℓ / Σ w"
     total = " + ".join(f"{value:.6g}" for value in each) if 1 < len(each) <= 4 else "…"
     worked = f"({total}) / {len(each)}" if how == "mean of ℓ" and total != "…" else ""
     for layer in model.layers:
