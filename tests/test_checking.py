@@ -99,7 +99,7 @@ def test_a_corner_is_not_stepped_across():
     assert tinynet.check_gradients(model, np.ones((2, 4)), np.ones((2, 1)))
 
 
-def test_at_a_corner_what_lies_between_is_right():
+def test_at_a_corner_there_is_nothing_to_compare():
     """A sample of zeros, and biases of zero: z is exactly 0, where relu has two slopes."""
     x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0], [1], [1], [0]])
     for seed in range(5):

@@ -23,7 +23,7 @@ ORDER = [
     data progress saving callback watching callbacks
     evaluation training working tracetable tracing
     network summary models
-    checking
+    verdicts checking
     utils plotting datasets doctor
     __init__
 """.splitlines()
