@@ -34,13 +34,14 @@ CAPTIONS = {
     "confusion": "Which digits it takes for which. The grey diagonal is right; the darker one of "
     "the other cells, the more often this pair is confused.",
     "mistakes": "The mistakes that it was most certain of. Some of them are anybody's.",
-    "weights": "The weights of the first units, as images: orange where ink makes a unit's sum "
-    "larger, purple where it makes it smaller. None looks for a whole digit; they look for strokes "
+    "weights": "The weights of the first units, as images: yellow where ink makes a unit's sum "
+    "larger, blue where it makes it smaller. None looks for a whole digit; they look for strokes "
     "and gaps.",
     "activations": "One image on its way through all layers, a square for each unit. What was a "
     "digit to us becomes a pattern that only the next layer can read, and then ten numbers.",
-    "gradients": "How large the gradients of the weights are, layer by layer. Each sigmoid on the "
-    "way down multiplies by at most a quarter, so the lowest layer gets the smallest share.",
+    "gradients": "How large the gradients of the weights are, layer by layer, where they are not "
+    "0. Each sigmoid on the way down multiplies by at most a quarter, so the lowest layer gets the "
+    "smallest share.",
     "sizes": "How large the weights themselves are. They grow slowly, and the lowest layer, with "
     "the most inputs, began with the smallest.",
 }

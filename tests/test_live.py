@@ -177,8 +177,10 @@ def test_a_long_animation_has_some_hundred_frames(where, monkeypatch, request):
         request.getfixturevalue("cell")
     monkeypatch.setattr(live, "FRAMES", 4)
     monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)  # drawing takes no time
-    train(LivePlot("curves.gif"), epochs=11)
-    assert len(list(frames("curves.gif"))) == 5  # after epochs 1, 4, 7, 10, and the last
+    plot = LivePlot("curves.gif")
+    train(plot, epochs=11)
+    assert len(list(frames("curves.gif"))) == 4  # after epochs 1, 5, 9, and the last
+    assert plot.frames == []
 
 
 def test_short_epochs_are_drawn_together_and_the_last_one_always(monkeypatch):
@@ -186,7 +188,12 @@ def test_short_epochs_are_drawn_together_and_the_last_one_always(monkeypatch):
     monkeypatch.setattr(live.time, "monotonic", lambda: next(now))
     drawn, plot = [], LivePlot("curves.png")
     draw = plot._draw
-    monkeypatch.setattr(plot, "_draw", lambda frame: (drawn.append(len(plot.epochs)), draw(frame)))
+
+    def counted(*arguments):
+        drawn.append(len(plot.epochs))
+        draw(*arguments)
+
+    monkeypatch.setattr(plot, "_draw", counted)
     train(plot, epochs=12)
     assert drawn == [1, 3, 5, 7, 9, 11, 12]
     assert len(plot.figure.axes[0].get_lines()[0].get_xdata()) == 12
@@ -286,3 +293,83 @@ def test_without_matplotlib_it_says_how_to_install_it(monkeypatch):
 def test_there_is_nothing_else_to_load_late():
     with pytest.raises(AttributeError, match="no attribute 'LifePlot'"):
         tinynet.callbacks.LifePlot  # noqa: B018
+
+
+def test_an_animation_is_there_when_somebody_interrupts():
+    class Interrupt(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(LivePlot("curves.gif"), Interrupt(), epochs=50)
+    assert len(list(frames("curves.gif"))) == 4
+
+
+def test_a_training_that_ends_early_gets_all_the_room():
+    class Stop(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 2
+
+    plot, film = LivePlot("curves.png"), LivePlot("curves.gif")
+    history = train(plot, film, Stop(), epochs=1000)
+    for live_ax, ax in zip(plot.figure.axes, plotting.plot_history(history), strict=True):
+        assert live_ax.get_xlim() == ax.get_xlim() == (0.5, 3.5)
+    assert len(list(frames("curves.gif"))) == 4
+    film = LivePlot("late.gif")
+    train(film, epochs=1000, initial_epoch=996)
+    assert len(list(frames("late.gif"))) == 4
+    assert film.figure.axes[0].get_xlim() == (996.5, 1000.5)
+
+
+def test_a_log_of_some_epochs_stands_at_those():
+    class Sometimes(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch % 2:
+                logs["extra"] = epoch + 0.5
+
+    plot = LivePlot("curves.png")
+    train(Sometimes(), plot, epochs=4)
+    extra = dict(curves(plot.figure.axes)[1]["extra, training"])
+    assert {n: value for n, value in extra.items() if value == value} == {2: 1.5, 4: 3.5}
+
+
+@pytest.mark.parametrize("fault", ["folder", "directory", "drawing"])
+def test_no_picture_is_worth_a_training(fault, tmp_path, monkeypatch):
+    (tmp_path / "new").mkdir()
+    plot = LivePlot(tmp_path / "new" / "curves.png")
+
+    class Fault(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1 and fault == "folder":
+                (tmp_path / "new" / "curves.png").unlink()
+                (tmp_path / "new").rmdir()
+            if epoch == 0 and fault == "directory":
+                (tmp_path / "new" / "curves.png").mkdir()
+            if epoch == 1 and fault == "drawing":
+                plot.logs["loss"].append(3)
+
+    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)
+    with pytest.warns(UserWarning, match=r"LivePlot has stopped: \w+: .* Training goes on") as said:
+        history = train(plot, Fault(), epochs=4)
+    assert history.epoch == [0, 1, 2, 3]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("losses", [[0.001011, 0.001013], [12345.6, 12399.1], [0.5, 0.4]])
+@pytest.mark.parametrize("metric", ["acc", "sparse_categorical_accuracy"])
+def test_long_names_and_numbers_are_not_cut_off(losses, metric):
+    plot = LivePlot("curves.png")
+    plot.set_params({"epochs": 2})
+    plot.on_train_begin()
+    for epoch, value in enumerate(losses):
+        logs = {"loss": value, metric: 0.5 + value / 1e5, "val_loss": value}
+        plot.on_epoch_end(epoch, logs)
+    plot.on_train_end()
+    plot.figure.canvas.draw()
+    for ax in plot.figure.axes:
+        box = ax.get_tightbbox()
+        assert plot.figure.bbox.x0 <= box.x0 < box.x1 <= plot.figure.bbox.x1 + 1
+        assert plot.figure.bbox.y0 <= box.y0 < box.y1 <= plot.figure.bbox.y1
+    left, right = (ax.get_tightbbox() for ax in plot.figure.axes)
+    assert left.x1 < right.x0 + 12  # legends may come near, and nothing else

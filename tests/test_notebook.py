@@ -74,7 +74,7 @@ def test_what_is_stored_came_from_these_cells(stored, executed):
         assert [o.get("data", {}).keys() for o in was.outputs if o.output_type != "stream"] == [
             o.get("data", {}).keys() for o in now.outputs if o.output_type != "stream"
         ]
-    assert sum(len(pictures(cell)) for cell in code_of(stored)) == 10
+    assert sum(len(pictures(cell)) for cell in code_of(stored)) == 11
     for figure, least in (("Right on", 97), ("Raw pixels: right on", 90)):
         was, now = (
             float(re.search(rf"{figure} ([\d.]+)%", printed(n))[1]) for n in (stored, executed)

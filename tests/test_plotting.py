@@ -82,6 +82,7 @@ def learned():
     return tinynet.Sequential(layers)
 
 
+RNG = np.random.default_rng(0)
 IMAGES = np.arange(5 * 6 * 6).reshape(5, 6, 6)
 PROBABILITIES = np.array(
     [[0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [0.0, 0.004, 0.996], [0.2, 0.2, 0.6], [0.5, 0.1, 0.4]]
@@ -338,9 +339,28 @@ def test_bars_are_the_probabilities_and_a_triangle_points_at_the_truth():
         darkest = lines.get_colors()[:, :3].sum(axis=1).argmin()
         assert darkest == p.argmax()
         places.append(ends[:, 0, 0])
+        dark = lines.get_colors()[p.argmax(), :3]
+        answer = pictures.VERMILLION if len(places) in (2, 4) else pictures.BLUE
+        np.testing.assert_allclose(dark, matplotlib.colors.to_rgb(answer))
+        step = places[-1][1] - places[-1][0]
+        assert places[-1][0] == pytest.approx(left + step / 2)
+        assert right == pytest.approx(left + 3 * step)  # the bars stand evenly below the image
+        points = lines.get_linewidths()[0] / 72  # in inches, of which the Axes is measured
+        assert 0.5 * step < points < step
+        assert ends[:, 0, 1].max() + 0.03 < bottom + 0.42 + pictures.BARS  # above the next image
     points = [line.get_xydata()[0] for line in ax.get_lines() if line.get_marker() == "^"]
     assert [x for x, _ in points] == pytest.approx([places[1][2], places[3][0]])
-    assert not plot_predictions(IMAGES, PROBABILITIES, [9] * 5).figure.canvas.draw()
+    bases = [lines.get_segments()[0][0][1] for lines in ax.collections]
+    assert [y for _, y in points] == pytest.approx([bases[1] + 0.05, bases[3] + 0.05])
+    plot_predictions(IMAGES, PROBABILITIES, [9] * 5).figure.canvas.draw()
+
+
+def test_bars_belong_to_the_images_they_stand_below():
+    ax = plot_predictions(IMAGES, PROBABILITIES, LABELS, 2, 2, wrong=9)
+    for lines, k in zip(ax.collections, [1, 3, 0, 2], strict=True):
+        ends = np.array(lines.get_segments())
+        heights = -np.diff(ends[:, :, 1])[:, 0]
+        np.testing.assert_allclose(heights, (pictures.BARS - 0.13) * PROBABILITIES[k], atol=1e-6)
 
 
 def test_one_sigmoid_unit_is_two_classes():
@@ -788,14 +808,14 @@ def test_weights_are_those_of_the_pixels_about_zero():
     ax = plotting.plot_weights(model)
     assert texts(ax) == ["unit 0", "unit 1", "unit 2"]
     assert "What the units of first look for" in ax.get_title()
-    assert "the strongest here is 4.5" in ax.get_title()
+    assert "at most 4.5 in size" in ax.get_title()
     for unit, image in enumerate(ax.images):
         assert np.allclose(image.get_array(), kernel[:, unit].reshape(6, 5))
         assert image.get_clim() == (-4.5, 4.5)
     red, green, blue, _ = ax.images[0].cmap(1.0)
-    assert red > green > blue  # orange above 0
+    assert min(red, green) > 0.8 > 0.5 > blue  # yellow above 0
     red, green, blue, _ = ax.images[0].cmap(0.0)
-    assert blue > red > green  # purple below
+    assert blue > 0.25 > green > red  # blue below
 
 
 def test_weights_of_square_inputs_in_rows_are_images_too():
@@ -835,7 +855,7 @@ def test_activations_are_those_of_the_layers():
         assert np.allclose(shown.get_array().ravel()[:size], x[0])
         assert shown.get_array().mask.ravel()[size:].all()
     assert second.get_cmap().name == "gray_r"
-    assert third.get_cmap().name == "PuOr_r"  # tanh can be below 0
+    assert third.get_cmap().name == "cividis"  # tanh can be below 0
     assert third.get_clim() == (-np.abs(x).max(), np.abs(x).max())
     last = model.layers[3](x)[0]
     written = texts(ax)
@@ -958,3 +978,79 @@ def test_weights_show_their_sign_twice_and_their_size():
     assert not broken[place[0, 0]]
     assert broken[place[1, 1]]
     assert broken[place[19, 0]]
+
+
+def test_probabilities_may_be_rounded_beyond_one():
+    p = np.array([[1.0000001, -1e-7]], "float32")
+    assert plot_predictions(IMAGES[:1], p).texts[0].get_text() == "0\n>99 %"
+
+
+@pytest.mark.parametrize("labels", [[-1] * 5, [3] * 5, list("abcde"), [np.nan] * 5])
+def test_labels_that_are_no_class_numbers_are_refused(labels):
+    with pytest.raises(ValueError, match="Expected class numbers from 0 to 2"):
+        plotting.plot_mistakes(IMAGES, PROBABILITIES, labels)
+    with pytest.raises(ValueError, match="Expected class numbers"):
+        plot_predictions(IMAGES, PROBABILITIES, list("abcde"))
+    with pytest.raises(ValueError, match="Expected at least one prediction"):
+        plotting.plot_confusion([], np.empty((0, 3)))
+
+
+def test_many_classes_have_no_numbers_that_nobody_could_read():
+    classes = 60
+    p = np.eye(classes)[RNG.integers(0, classes, 500)]
+    ax = plotting.plot_confusion(RNG.integers(0, classes, 500), p)
+    assert not ax.texts
+
+
+def test_numbers_that_are_no_image_go_through_the_layers_too():
+    layers = [tinynet.Input((2,)), tinynet.layers.Dense(3, "tanh"), tinynet.layers.Dense(1)]
+    model = tinynet.Sequential(layers)
+    model.set_weights([np.eye(2, 3), np.zeros(3), [[-1], [0], [0]], [0.2]])
+    ax = plotting.plot_activations(model, np.array([1.0, -1.0]))
+    assert any("1 unit" in text and "units" not in text for text in texts(ax))
+    assert texts(ax)[-1].startswith("dense_1: 1 unit") or "-0.56" in texts(ax)
+
+
+def test_bars_below_zero_go_the_other_way_and_of_probabilities_the_whole_is_one():
+    _, ax = plt.subplots()
+    from tinynet.plotting.learned import bars
+
+    bars(ax, 0.0, np.array([0.5, -0.5, 0.25]), 1.0)
+    spans = [area.get_paths()[0].get_extents() for area in ax.collections]
+    zero = spans[0].x0
+    assert spans[1].x1 == pytest.approx(zero)
+    assert spans[0].x1 - zero == pytest.approx(zero - spans[1].x0)
+    assert spans[2].x1 - zero == pytest.approx((spans[0].x1 - zero) / 2)
+    _, ax = plt.subplots()
+    bars(ax, 0.0, np.array([0.32]), 1.0)
+    (area,) = ax.collections
+    extents = area.get_paths()[0].get_extents()
+    assert extents.width == pytest.approx(0.32)
+
+
+def test_signs_differ_in_greyscale():
+    below, above = plt.get_cmap(plotting.learned.SIGNED)([0.1, 0.9])[:, :3] @ [0.3, 0.59, 0.11]
+    assert above - below > 0.4
+
+
+def test_long_titles_are_broken_and_not_cut():
+    model = learned()
+    model.name = "a name that is very long, longer than any line of a title should ever be " * 2
+    for ax in (plot_network(model), plotting.plot_activations(model, np.eye(6)[:, :5])):
+        ax.figure.canvas.draw()
+        box = ax.title.get_window_extent()
+        assert ax.figure.bbox.x0 <= box.x0 < box.x1 <= ax.figure.bbox.x1
+        assert ax.figure.bbox.y0 <= box.y0 < box.y1 <= ax.figure.bbox.y1
+
+
+def test_of_many_layers_each_line_can_be_told_from_the_next():
+    record = tinynet.callbacks.Distributions()
+    record.epochs = [1, 2]
+    record.gradients = {f"layer_{n}": [[1e-3 * (n + 1)] * 5] * 2 for n in range(8)}
+    ax = plotting.plot_distributions(record)
+    lines = ax.get_lines()
+    assert len({(line.get_marker(), tuple(line.get_color())) for line in lines}) == 8
+    brightness = [np.dot(line.get_color()[:3], [0.3, 0.59, 0.11]) for line in lines]
+    assert brightness == sorted(brightness)
+    assert not ax.collections
+    assert ax.get_ylabel() == "|∂L/∂W|, median"

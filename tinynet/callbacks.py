@@ -50,13 +50,14 @@ class History(Callback):
 class Distributions(Callback):
     """How large weights and gradients are, and how spread, layer by layer, after each epoch.
 
-    `plotting.plot_distributions` draws it. The gradients are those of the epoch's last batch.
+    `plotting.plot_distributions` draws it. The gradients are those of the epoch's last batch; of
+    them, those that are not 0: a weight on a pixel without ink has no say, and tells nothing.
 
     Attributes:
         shares: which quantiles are kept, from 0 to 1.
         epochs: the numbers of the epochs, from 1.
         weights: for each layer's name, the quantiles of its kernel's |W|, a row an epoch.
-        gradients: likewise of |∂L/∂W|.
+        gradients: likewise of |∂L/∂W|, where it is not 0.
     """
 
     shares = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -76,9 +77,12 @@ class Distributions(Callback):
             if "kernel" in layer.trained_names:
                 kernel, gradient = map(backend.to_numpy, (layer.kernel, layer.kernel_gradient))
                 self.weights.setdefault(layer.name, []).append(self._spread(abs(kernel)))
-                self.gradients.setdefault(layer.name, []).append(self._spread(abs(gradient)))
+                told = abs(gradient[gradient != 0])
+                self.gradients.setdefault(layer.name, []).append(self._spread(told))
 
     def _spread(self, values: backend.HostArray) -> list[float]:
+        if not values.size:
+            return [0.0] * len(self.shares)
         return backend.host.quantile(values, self.shares).tolist()
 
 

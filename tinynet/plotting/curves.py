@@ -5,6 +5,7 @@ the picture that `plot_history` makes.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,8 +98,10 @@ def draw_curves(ax: Any, names: list[str], logs: Any, epochs: np.ndarray, freq: 
             ax.plot(*point, "*", color=dashed, mec="black", ms=14, clip_on=False, label=label)
     unit = " (share of samples)" if all("acc" in name for name in names) else ""
     title, unit = ("Loss", " (mean over samples)") if names == ["loss"] else ("Metrics", unit)
-    ax.set(title=title, xlabel="epoch", ylabel=", ".join(names) + unit)
+    ylabel = textwrap.fill(", ".join(names) + unit, 34)
+    ax.set(title=title, xlabel="epoch", ylabel=ylabel)
     ax.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    ax.ticklabel_format(axis="y", scilimits=(-2, 4))  # 0.00101 would take much room
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")

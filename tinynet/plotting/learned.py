@@ -16,10 +16,11 @@ from tinynet.plotting.pictures import (
     PURPLE,
     SKY,
     VERMILLION,
+    as_classes,
     as_images,
-    as_labels,
     as_probabilities,
     canvas,
+    counted,
     draw_grid,
     expected,
     pyplot,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
+SIGNED = "cividis"  # from dark to light: below and above 0 differ in greyscale as well
+READABLE = 40  # classes
 
 
 def plot_confusion(
@@ -37,7 +40,8 @@ def plot_confusion(
     """Draw how many samples of each class were taken for which: rows are true, columns predicted.
 
     What is right stands on the diagonal, in grey; the more often two classes are confused, the
-    darker the cell. The numbers are in the cells; a cell without one is 0.
+    darker the cell. The numbers are in the cells; a cell without one is 0. With more than 40
+    classes there are none: they could not be read.
 
     Arguments:
         labels: (n,) of class numbers, or one-hot (n, classes).
@@ -51,11 +55,12 @@ def plot_confusion(
     'Confusion: 2 of 3 right (66.67 %)'
     """
     p = as_probabilities(probabilities, len(np.asarray(labels)))
-    truth, classes = as_labels(labels, len(p)), p.shape[1]
-    if truth.dtype.kind not in "biu" or not np.isin(truth, range(classes)).all():
-        raise expected(f"class numbers from 0 to {classes - 1}", labels, "plot_confusion(y, p)")
+    if not len(p):
+        raise expected("at least one prediction", "none", "plot_confusion(y, model.predict(x))")
+    classes = p.shape[1]
+    truth = as_classes(labels, len(p), classes)
     counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (truth.astype(int), p.argmax(axis=1)), 1)
+    np.add.at(counts, (truth, p.argmax(axis=1)), 1)
     right = int(np.trace(counts))
     if ax is None:
         side = max(4.4, 1.2 + 0.42 * classes)
@@ -66,7 +71,7 @@ def plot_confusion(
     ax.imshow(diagonal, cmap="Greys", vmin=0, vmax=4)
     size = min(9.0, 90 / max(classes, 10))
     for (i, j), count in np.ndenumerate(counts):
-        if count:
+        if count and classes <= READABLE:
             ax.text(j, i, f"{count:,}", ha="center", va="center", fontsize=size, color="black")
     step = max(1, classes // 20)
     ax.set_xticks(range(0, classes, step))
@@ -102,7 +107,7 @@ def plot_mistakes(
     """
     images = as_images(images)
     p = as_probabilities(probabilities, len(images))
-    truth, predicted = as_labels(labels, len(p)), p.argmax(axis=1)
+    truth, predicted = as_classes(labels, len(p), p.shape[1]), p.argmax(axis=1)
     wrong = np.flatnonzero(predicted != truth)
     if not len(wrong):
         raise expected("a mistake to draw", "none: all are right", "plot_predictions(images, p)")
@@ -125,8 +130,8 @@ def plot_weights(
 ) -> "Axes":
     """Draw the first layer's weights as images: what each of its units looks for.
 
-    A pixel is the weight with which that pixel of the input counts: orange where ink makes the
-    unit's sum larger, purple where it makes it smaller, white where it does not matter.
+    A pixel is the weight with which that pixel of the input counts: yellow, and light, where ink
+    makes the unit's sum larger; blue, and dark, where smaller; grey where it does not matter.
 
     Arguments:
         model: built, with a `Dense` as its first layer, or after a `Flatten`, on images.
@@ -154,8 +159,8 @@ def plot_weights(
     strongest = float(np.abs(images[: rows * columns]).max()) or 1.0
     captions = [(f"unit {n}", False) for n in range(len(images))]
     title = f"What the units of {dense.name} look for\n"
-    title += f"orange: weights above 0; purple: below; the strongest here is {strongest:.2g}"
-    colours = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest}
+    title += f"yellow: weights above 0; blue: below; at most {strongest:.2g} in size"
+    colours = {"cmap": SIGNED, "vmin": -strongest, "vmax": strongest}
     return draw_grid(images, captions, rows, columns, title, ax, colours)
 
 
@@ -163,11 +168,12 @@ def plot_activations(model: Any, image: ArrayLike, *, ax: "Axes | None" = None) 
     """Draw one image and, layer by layer, what each unit says to it.
 
     A layer's units stand in a square, row by row; dark is a large activation, and where some are
-    below 0, orange is above and purple below. The last layer's numbers, if there are few, are bars.
+    below 0, yellow is above and blue below. The last layer's numbers, if there are few, are bars.
 
     Arguments:
         model: built.
-        image: one sample in the shape that the model takes, (height, width) or (height * width,).
+        image: one sample in the shape that the model takes: (height, width), (height * width,), or
+            whatever it is.
         ax: where to draw; None makes a figure.
 
     Raises:
@@ -178,18 +184,22 @@ def plot_activations(model: Any, image: ArrayLike, *, ax: "Axes | None" = None) 
     >>> plot_activations(model, np.zeros((8, 8))).get_title()
     'One image through net'
     """
-    picture = as_images(np.asarray(image)[None])[0]
     shape = tuple(getattr(model, "input_shape", None) or ())[1:]
     if not getattr(model, "built", False) or np.shape(image) != shape:
         raise expected(
             "a built model, and one sample of its input's shape", np.shape(image), "x[0]"
         )
-    columns, x = [("input", picture, True)], np.asarray(image)[None]
+    x = np.asarray(image)[None]
+    try:
+        picture = as_images(x)[0]
+    except ValueError:  # numbers, but no image
+        picture = in_a_square(x.ravel())
+    columns = [("input", picture, True)]
     for layer in model.layers:
         x = layer(x)
         if hasattr(layer, "units"):
             said = getattr(getattr(layer, "activation", None), "__name__", "")
-            text = f"{layer.name}: {x.size:,} units" + (f"\n{said}" if said else "")
+            text = f"{layer.name}: {counted(x.size, 'unit')}" + (f"\n{said}" if said else "")
             columns.append((text, x.ravel(), False))
     ax, scale = canvas(2.1 * len(columns), 2.5, f"One image through {model.name}", ax)
     for number, (text, values, is_image) in enumerate(columns):
@@ -200,7 +210,7 @@ def plot_activations(model: Any, image: ArrayLike, *, ax: "Axes | None" = None) 
             square = values if is_image else in_a_square(values)
             low, high = float(np.nanmin(square)), float(np.nanmax(square))
             strongest = max(abs(low), abs(high), 1e-9)
-            signed: dict[str, Any] = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest}
+            signed: dict[str, Any] = {"cmap": SIGNED, "vmin": -strongest, "vmax": strongest}
             colours = signed if low < 0 else {"cmap": "gray_r", "vmin": 0, "vmax": strongest}
             tall = min(1.8, 1.8 * square.shape[0] / square.shape[1])
             extent = (left, left + 1.8, 0.1 + tall, 0.1)
@@ -223,22 +233,28 @@ def in_a_square(values: np.ndarray) -> np.ndarray:
 
 
 def bars(ax: Any, left: float, values: np.ndarray, scale: float) -> None:
-    """A bar for each number, its place before it and itself behind."""
+    """A bar for each number, its place before it and itself behind; below 0 it goes to the left."""
     high, tall = max(float(np.abs(values).max()), 1e-9), 1.8 / len(values)
+    if values.min() >= 0 and high <= 1:
+        high = 1.0  # a probability, of all that there is
+    negative = bool((values < 0).any())
+    zero, room = (left + 0.8, 0.5) if negative else (left + 0.25, 1.0)
     for k, value in enumerate(values.tolist()):
-        y, length = 0.1 + tall * k, 1.0 * abs(value) / high
-        ax.fill_between([left + 0.25, left + 0.25 + length], y, y + 0.8 * tall, color=SKY)
+        y, end = 0.1 + tall * k, zero + room * value / high
+        colour = SKY if value >= 0 else VERMILLION
+        ax.fill_between([min(zero, end), max(zero, end)], y, y + 0.8 * tall, color=colour)
         size = min(9.0, 60 * tall) * scale
         ax.text(left + 0.2, y + 0.4 * tall, f"{k}", ha="right", va="center", fontsize=size)
         word = {"ha": "left", "va": "center", "fontsize": size}
-        ax.text(left + 0.3 + length, y + 0.4 * tall, f"{value:.2f}", **word)
+        ax.text(max(zero, end) + 0.05, y + 0.4 * tall, f"{value:.2f}", **word)
 
 
 def plot_distributions(record: Any, what: str = "gradients", *, ax: "Axes | None" = None) -> "Axes":
     """Draw how large the weights, or their gradients, are in each layer, over the epochs.
 
-    The line is the median of the absolute values, the band holds their middle half; the scale is
-    logarithmic. Where the gradients of the lower layers are many times smaller than those above,
+    The line is the median of the absolute values, the band holds their middle half (of more than
+    five layers, only the lines are drawn); the scale is logarithmic. Of the gradients, only those
+    count that are not 0. Where those of the lower layers are many times smaller than those above,
     little comes through, and they hardly learn.
 
     Arguments:
@@ -264,17 +280,21 @@ def plot_distributions(record: Any, what: str = "gradients", *, ax: "Axes | None
         ax = pyplot().figure(figsize=(6.4, 3.8), layout="constrained").subplots()
     every = np.concatenate([np.array(rows)[:, 1:4].ravel() for rows in spread.values()])
     floor = max(1e-12, every[every > 0].min(initial=1.0) / 2)  # a logarithmic scale has no 0
+    many = len(spread) > len(COLOURS)  # then from dark below to light above, and without bands
     for number, (name, rows) in enumerate(spread.items()):
-        colour, marker = COLOURS[number % len(COLOURS)], "os^Dv"[number % 5]
+        colour, marker = COLOURS[number % len(COLOURS)], "os^Dv<>P"[number % 8]
+        if many:
+            colour = pyplot().get_cmap("viridis")(0.95 * number / (len(spread) - 1))
         _, low, middle, high, _ = np.maximum(np.array(rows), floor).T
         label = name if (middle > floor).any() else f"{name}: about 0"
         ax.plot(epochs, middle, marker + "-", color=colour, label=label, markersize=4)
-        ax.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+        if not many:
+            ax.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     symbol = "|∂L/∂W|" if what == "gradients" else "|W|"
     title = "Gradients of the weights" if what == "gradients" else "Weights"
     ax.set_yscale("log")
     ax.set(title=f"{title}, layer by layer", xlabel="epoch")
-    ax.set_ylabel(f"{symbol}, median and middle half")
+    ax.set_ylabel(f"{symbol}, median" + ("" if many else " and middle half"))
     ax.xaxis.set_major_locator(pyplot().MaxNLocator(integer=True, min_n_ticks=1))
     ax.grid(alpha=0.3)
     beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if own else {}

@@ -11,6 +11,7 @@ import pathlib
 import sys
 import tempfile
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from tinynet.callback import Callback, Logs
 from tinynet.plotting.curves import draw_curves, panels_of
 from tinynet.plotting.pictures import expected, pyplot
 
-FRAMES = 100  # an animation has about so many at most
+FRAMES = 100  # an animation has so many at most, and the last
 
 
 class LivePlot(Callback):
@@ -27,13 +28,15 @@ class LivePlot(Callback):
 
     In a notebook the curves grow below the cell, with a matplotlib that has windows in a window,
     else in a file. Where epochs are so short that drawing would take more than a third of
-    the time, some are drawn together; an animation has them all, or 100 evenly spaced. A window
-    stays open until its program ends; `matplotlib.pyplot.show()` waits for whoever looks at it.
+    the time, some are drawn together; an animation has them all, or up to 100 evenly spaced. A
+    window stays open until its program ends; `matplotlib.pyplot.show()` waits for whoever looks at
+    it. If something cannot be drawn or written, a warning says so once, and training goes on.
 
     Arguments:
         path: a file for the curves, written wherever they are shown: a picture (``.png``,
             ``.svg``, ``.pdf`` …), rewritten as they grow, or with ``.gif`` an animation, written
-            when training ends. If None, ``training.png``, and only where nothing else shows them.
+            now and then, and when training ends. If None, ``training.png``, and only where nothing
+            else shows them.
 
     Raises:
         ValueError: for a file that matplotlib cannot write.
@@ -61,13 +64,14 @@ class LivePlot(Callback):
         self.handle: Any = None
         self.frames: list[Any] = []
         self.drawn = self.filmed = 0  # epochs, so far
+        self.stride, self.broken = 1, False
         self.next_drawing = 0.0
         self.figure = pyplot().figure(figsize=(9.6, 3.8))
         self.notebook = in_a_notebook()
         self.window = not self.notebook and has_a_window(self.figure)
         if not self.window:
             pyplot().close(self.figure)  # it is not pyplot's to show at the end of a cell
-        self.file = self.path
+        self.file: Any = self.path
         if self.file is None and not (self.notebook or self.window):
             self.file = pathlib.Path("training.png")
             print(f"No window here to draw in: the curves are in {self.file}.")
@@ -82,32 +86,70 @@ class LivePlot(Callback):
         self._show()  # so that a notebook's picture stands above what `fit` prints
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.epochs.append(epoch + 1)
-        for name, value in (logs or {}).items():
-            self.logs.setdefault(name, []).append(value)
-        if any(name[:4] == "val_" for name in logs or {}):
-            self.validated.append(epoch + 1)
+        self._remember(epoch + 1, logs or {})
         start = time.monotonic()
-        frame = self.films and epoch % math.ceil(self._last() / FRAMES) == 0
+        frame = self.films and (len(self.epochs) - 1) % self.stride == 0
         if frame or (self.shows and start >= self.next_drawing):
-            self._draw(frame)
+            self._try(self._draw, frame, max(self.params.get("epochs", 1), epoch + 1))
             now = time.monotonic()
             self.next_drawing = now + 2 * (now - start)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        frame = self.films and self.filmed < len(self.epochs)
-        if frame or self.drawn < len(self.epochs):
-            self._draw(frame)
+        early = bool(self.epochs) and self.epochs[-1] < self.params.get("epochs", 1)
+        frame = self.films and (early or self.filmed < len(self.epochs))
+        if frame or early or self.drawn < len(self.epochs):  # if early, the curves get all the room
+            self._try(self._draw, frame, self.epochs[-1])
         if self.frames:
-            pace = min(400, max(50, 8000 // len(self.frames)))  # milliseconds: some eight seconds
-            held = [*[pace] * (len(self.frames) - 1), 3000]  # and the last one for three
-            first, *others = self.frames
-            first.save(self.file, save_all=True, append_images=others, duration=held, loop=0)
+            self._try(self._save_film)
+            self.frames = []
 
-    def _last(self) -> int:
-        return max(self.params.get("epochs", 1), self.epochs[-1])
+    def _remember(self, epoch: int, logs: Logs) -> None:
+        """Keep the values of an epoch; NaN stands for what an epoch has not."""
+        validates = any(name[:4] == "val_" for name in logs)
+        self.epochs.append(epoch)
+        self.validated += [epoch] * validates
+        for name in dict.fromkeys([*self.logs, *logs]):
+            validation = name[:4] == "val_"
+            count = len(self.validated if validation else self.epochs)
+            values = self.logs.setdefault(name, [])
+            if validates or not validation:
+                values += [math.nan] * (count - 1 - len(values))
+                values.append(logs.get(name, math.nan))
 
-    def _draw(self, frame: bool) -> None:
+    def _try(self, step: Any, *arguments: Any) -> None:
+        """Take a step, unless one has failed already: no picture is worth a training."""
+        try:
+            if not self.broken:
+                step(*arguments)
+        except Exception as error:
+            self.broken = True
+            warnings.warn(
+                f"LivePlot has stopped: {type(error).__name__}: {error}. Training goes on.",
+                stacklevel=6,
+            )
+
+    def _keep_frame(self) -> None:
+        from PIL import Image
+
+        picture = Image.open(self._saved("png", dpi=100))
+        self.frames.append(picture.convert("RGB").quantize(128))
+        self.filmed = len(self.epochs)
+        if len(self.frames) > FRAMES:  # from now on, every second one
+            self.frames = self.frames[::2]
+            self.stride *= 2
+        if len(self.frames).bit_count() == 1:  # 1, 2, 4, 8 …: something is there after Ctrl-C
+            self._save_film()
+
+    def _save_film(self) -> None:
+        pace = min(400, max(50, 8000 // len(self.frames)))  # milliseconds: some eight seconds
+        held = [*[pace] * (len(self.frames) - 1), 3000]  # and the last one for three
+        first, *others = self.frames
+        film = io.BytesIO()
+        options = {"save_all": True, "append_images": others, "duration": held, "loop": 0}
+        first.save(film, format="gif", **options)
+        self.file.write_bytes(film.getvalue())
+
+    def _draw(self, frame: bool, last: int) -> None:
         panels = panels_of(self.logs)
         lines = [1 if len(names) == 1 else 3 * len(names) for names in panels]
         low = 0.7 + 0.22 * max(lines)
@@ -118,29 +160,25 @@ class LivePlot(Callback):
         axes = self.figure.subplots(1, len(panels), squeeze=False)[0]
         for ax, names in zip(axes, panels, strict=True):
             draw_curves(ax, names, self.logs, np.array(self.epochs), self.validated)
-            ax.set_xlim(right=self._last() + 0.5)
+            ax.set_xlim(right=last + 0.5)
             # The legend below and margins in inches: nothing moves but the curves.
             ax.legend(
                 loc="upper center",
                 bbox_to_anchor=(0.5, -0.45 / (height - low - 0.4)),
                 ncols=3 if len(names) == 1 else 1,
-                fontsize="small",
+                fontsize=8,
                 frameon=False,
                 columnspacing=0.8,
                 handlelength=1.6,
                 handletextpad=0.4,
             )
         self.figure.subplots_adjust(
-            0.8 / width, low / height, 1 - 0.2 / width, 1 - 0.4 / height, 0.25
+            0.95 / width, low / height, 1 - 0.2 / width, 1 - 0.4 / height, 0.3
         )
         self._show()
         self.drawn = len(self.epochs)
         if frame:
-            from PIL import Image
-
-            picture = Image.open(self._saved("png", dpi=100))
-            self.frames.append(picture.convert("RGB").quantize(64))
-            self.filmed = self.drawn
+            self._keep_frame()
         elif self.file is not None and not self.films:
             kind = self.file.suffix[1:].lower()
             # Written at once, for whoever is looking at it.

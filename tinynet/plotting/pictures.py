@@ -78,6 +78,8 @@ def plot_predictions(
         raise expected("labels with wrong", labels, "plot_predictions(images, p, labels, wrong=8)")
     predicted, title = p.argmax(axis=1), "Predictions"
     truth = predicted if labels is None else as_labels(labels, len(p))
+    if truth.dtype.kind not in "biu":
+        raise expected("class numbers for labels", labels, "the numbers, and not the names")
     bad = predicted != truth
     if labels is not None:
         title += f": {np.sum(~bad):,} of {len(bad):,} right ({100 * np.mean(~bad):.1f} %)"
@@ -121,7 +123,7 @@ def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
     ys = [y + 0.25 * np.sign(y) * (size > SHOWN) for y, size in zip(ys, sizes, strict=True)]
     middle = 0.2 + max(y.max() for y in ys)
     height = 2 * middle + 0.36 + 0.16 * max(text.count("\n") for _, text, _ in columns)
-    title = f"{model.name}: {_counted(sum(x.count_params() for x in model.layers), 'parameter')}"
+    title = f"{model.name}: {counted(sum(x.count_params() for x in model.layers), 'parameter')}"
     title += "\ncircle: unit; line: weight; three dots: units not drawn"
     if any(kernel is not None for _, _, kernel in columns):
         title += "\nblue: above 0; red, broken: below 0; the wider, the larger in its layer"
@@ -170,7 +172,7 @@ def expected(what: str, received: object, line: str) -> ValueError:
     return ValueError(f"Expected {what}. Received: {received}. Write: {line}")
 
 
-def _counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + "s" * (n != 1)
 
 
@@ -189,10 +191,12 @@ def as_images(images: ArrayLike) -> np.ndarray:
 def as_probabilities(probabilities: ArrayLike, n: int) -> np.ndarray:
     """(n, classes) of numbers from 0 to 1; those of one sigmoid unit become two columns."""
     p = np.asarray(probabilities)
-    if p.ndim != 2 or len(p) != n or not np.all((p >= 0) & (p <= 1)):
+    # Rounding may take a float32 just beyond 1.
+    if p.ndim != 2 or len(p) != n or not np.all((p >= -1e-6) & (p <= 1 + 1e-6)):
         received = f"shape {p.shape}" + (f", {p.min():.4g} to {p.max():.4g}" if p.size else "")
         what = f"a row of probabilities, from 0 to 1, for each of {n} images"
         raise expected(what, received, "plot_predictions(images, model.predict(images), labels)")
+    p = p.clip(0, 1)
     return np.hstack([1 - p, p]) if p.shape[1] == 1 else p
 
 
@@ -202,11 +206,22 @@ def as_labels(labels: ArrayLike, n: int) -> np.ndarray:
         array = array.argmax(axis=1) if array.shape[1] > 1 else array[:, 0]
     if array.shape != (n,):
         raise expected(f"{n} labels", f"shape {np.shape(labels)}", "images[:n], labels[:n]")
-    return array.astype(int) if array.dtype.kind == "f" else array
+    whole = array.dtype.kind == "f" and np.isfinite(array).all()
+    return array.astype(int) if whole else array
+
+
+def as_classes(labels: ArrayLike, n: int, classes: int) -> np.ndarray:
+    """Labels that are numbers of classes."""
+    array = as_labels(labels, n)
+    if array.dtype.kind not in "biu" or not np.isin(array, range(classes)).all():
+        raise expected(f"class numbers from 0 to {classes - 1}", labels, "y.argmax(axis=1)")
+    return array.astype(int)
 
 
 def canvas(width: float, height: float, title: str, ax: Any) -> tuple[Any, float]:
     """An Axes measured in inches, y downwards, and the factor by which to scale its text."""
+    wide = int(13 * max(width, 4.8))  # characters in a line of the title
+    title = "\n".join(textwrap.fill(line, wide) for line in title.splitlines())
     if ax is None:
         total = height + 0.15 + 0.2 * len(title.splitlines())
         figure = pyplot().figure(figsize=(max(width, 4.8), total))
@@ -274,19 +289,19 @@ def _read_layers(model: Any) -> list[tuple[int, str, Any]]:
     shape = shapes[0][1:]
     noun = "pixel" if sum(n > 1 for n in shape) == 2 else "value"
     factors = " × ".join(map(str, shape)) + " = " if len(shape) > 1 else ""
-    text = ["input", factors + _counted(math.prod(shape), noun)]
+    text = ["input", factors + counted(math.prod(shape), noun)]
     columns: list[tuple[int, list[str], Any]] = [(math.prod(shape), text, None)]
     for x in layers:
         size, count = math.prod(x.output_shape[1:]), x.count_params()
         name = f"{x.name} ({type(x).__name__})"
         f = getattr(x, "activation", None)
         called = "" if f is None else " · " + getattr(f, "__name__", type(f).__name__)
-        parameters = [_counted(count, "parameter")] * (count > 0)
+        parameters = [counted(count, "parameter")] * (count > 0)
         if hasattr(x, "units") or size != math.prod(x.input_shape[1:]):
             size = getattr(x, "units", size)
             kernel = x.get_weights()[0] if getattr(x, "kernel", None) is not None else None
             fits = kernel is not None and kernel.shape == (columns[-1][0], size)
-            text = [name, _counted(size, "unit") + called, *parameters]
+            text = [name, counted(size, "unit") + called, *parameters]
             columns.append((size, text, kernel if fits else None))
         elif len(columns) > 1 or count or x.input_shape == x.output_shape:  # no Flatten in front
             columns[-1][1].extend([f"then {name}{called}", *parameters])
