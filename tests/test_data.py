@@ -14,7 +14,11 @@ from arrays import array_equal, look
 from tinynet import backend
 from tinynet.data import Batches, Passes, Rows, split_tail, weights_of_classes
 
-pytestmark = pytest.mark.computes
+# Much of this is about bytes as they come, and not about learning from them.
+pytestmark = [
+    pytest.mark.computes,
+    pytest.mark.filterwarnings("ignore:Expected inputs of about"),
+]
 
 
 def numbered(n, dtype="float32", width=3):

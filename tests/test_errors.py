@@ -16,7 +16,11 @@ import tinynet
 from tinynet import Input, Sequential, backend, layers, losses, metrics, optimizers
 from tinynet.callbacks import Callback
 
-pytestmark = pytest.mark.computes
+# Much of this is about bytes as they come, and not about learning from them.
+pytestmark = [
+    pytest.mark.computes,
+    pytest.mark.filterwarnings("ignore:Expected inputs of about"),
+]
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(10, 4)).astype("float32")

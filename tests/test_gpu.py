@@ -23,6 +23,9 @@ from tinynet import backend, evaluation, layers, losses, optimizers, training
 from tinynet.callbacks import Callback
 from tinynet.data import Batches
 
+# Much of this is about bytes as they come, and not about learning from them.
+pytestmark = pytest.mark.filterwarnings("ignore:Expected inputs of about")
+
 README = (pathlib.Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8")
 LAUNCHES = 56  # in a step of the tutorial's model; 60 are allowed
 SAMPLES = 640

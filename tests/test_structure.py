@@ -21,9 +21,9 @@ ORDER = [
     loss losses objective metrics
     optimizer optimizers
     data progress saving callback watching callbacks
-    evaluation training working tracetable tracing
+    evaluation advice training working tracetable tracing
     network summary models
-    verdicts checking
+    verdicts checking dead
     utils plotting datasets doctor
     __init__
 """.splitlines()

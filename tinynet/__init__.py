@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from tinynet.callbacks import Callback
     from tinynet.checking import check_gradients
+    from tinynet.dead import find_dead_units
     from tinynet.initializers import Initializer
     from tinynet.layer import Layer
     from tinynet.layers import Input
@@ -52,6 +53,7 @@ __all__ = [
     "check_gradients",
     "config",
     "datasets",
+    "find_dead_units",
     "initializers",
     "layers",
     "losses",
@@ -74,6 +76,7 @@ _HOME = {
     "Optimizer": "optimizer",
     "Sequential": "models",
     "check_gradients": "checking",
+    "find_dead_units": "dead",
 }
 
 

@@ -11,6 +11,7 @@ from math import isfinite
 from typing import Any
 
 from tinynet import backend, threads, validation
+from tinynet.advice import advise
 from tinynet.backend import Array, HostArray
 from tinynet.callback import CallbackList
 from tinynet.callbacks import History
@@ -135,11 +136,12 @@ def fit(
     validates_after = validation.schedule(validation_freq)
     model.check_can_train()
     samples = prepare(model, x, y, sample_weight)
-    held_out_samples = None
+    held_out_samples = split_off = None
     if validation_data is not None:
         held_out_samples = prepare(model, *validation.validation_data(validation_data))
     elif validation.share(validation_split, "validation_split"):
         samples, held_out_samples = split_tail(samples, validation_split)
+        split_off = held_out_samples
     samples = weigh_classes(
         model, samples, class_weight
     )  # after the split: validation is not weighted
@@ -152,6 +154,8 @@ def fit(
         checks = held_out.steps_within(checks)
     history = History()
     listeners = CallbackList(callbacks, model, {**params, "steps": steps}, history)
+
+    advise(model, samples, split_off, batch_size)
 
     with unchanged_on_error(model):
         model.start_training((batches.largest(), *samples[0].shape[1:]))

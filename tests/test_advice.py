@@ -1,0 +1,184 @@
+"""What tinynet warns of before a training, word for word, and units that are dead after one."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import tinynet
+from tinynet.layers import Activation, Dense, Dropout, Flatten
+from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
+
+pytestmark = pytest.mark.computes
+
+RNG = np.random.default_rng(2)
+X = RNG.normal(size=(12, 4)).astype("float32")
+LABELS = np.arange(12) % 3
+Y = np.eye(3)[LABELS]
+
+
+def model_of(*top, loss="categorical_crossentropy"):
+    model = tinynet.Sequential([tinynet.Input((4,)), *(top or [Dense(3, "softmax")])])
+    model.compile("sgd", loss)
+    return model
+
+
+def said(model, x=X, y=Y, **options):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(x, y, verbose=0, **options)
+    assert all(warning.filename == __file__ for warning in caught)  # it points at this line
+    return [str(warning.message) for warning in caught]
+
+
+def test_a_training_in_order_is_not_commented_on():
+    assert said(model_of()) == []
+    assert said(model_of(Dense(1), loss="mse"), y=X[:, 0]) == []
+    assert said(model_of(loss="sparse_categorical_crossentropy"), y=LABELS) == []
+    assert said(model_of(), validation_split=0.25) == []
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64", "int64"])
+def test_pixels_of_255_are_noticed_in_the_first_batch(kind):
+    pixels = RNG.integers(0, 256, (40, 4)).astype(kind)
+    pixels[:32] //= 26
+    pixels[3, 2] = 11
+    (text,) = said(model_of(), pixels[:12])
+    assert text == (
+        "Expected inputs of about -1 to 1, received numbers from 0 to 11 in the first batch. "
+        "Pixels 0…255? Divide by 255: x = x / 255. (With that, the example's network is right on "
+        "97.6 % of MNIST; without, on 92.5 %.)"
+    )
+    pixels[3, 2] = 10
+    pixels[33:] = 200
+    assert said(model_of(), pixels, np.eye(3)[np.arange(40) % 3]) == []  # not in the first batch
+    assert said(model_of(), -11 * np.ones((12, 4)))[0].startswith("Expected inputs of about")
+    assert said(model_of(), X > 0) == []
+
+
+@pytest.mark.parametrize("kind", [CategoricalCrossentropy, SparseCategoricalCrossentropy])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_softmax_too_many(kind, apart):
+    top = (
+        [Dense(3), Activation("softmax", name="top")]
+        if apart
+        else [Dense(3, "softmax", name="top")]
+    )
+    y = Y if kind is CategoricalCrossentropy else LABELS
+    (text,) = said(model_of(*top, loss=kind(from_logits=True)), y=y)
+    assert text == (
+        f"Layer 'top' ends in a softmax, and {kind.__name__}(from_logits=True) takes another one: "
+        "probabilities become nearly equal, and learning slow. Write: "
+        f"{kind.__name__}(), or leave activation='softmax' out"
+    )
+    assert said(model_of(Dense(3), loss=kind(from_logits=True)), y=y) == []
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+def test_a_softmax_too_few(activation):
+    (text,) = said(model_of(Dense(3, activation, name="top")), X * 0 + 0.1)
+    assert text == (
+        f"Layer 'top' ends in '{activation}', so its outputs are no probabilities, which "
+        "CategoricalCrossentropy wants. Write: activation='softmax' in that layer, or "
+        "loss=tinynet.losses.CategoricalCrossentropy(from_logits=True)"
+    )
+    assert said(model_of(Dense(3, "sigmoid"))) == []
+    assert said(model_of(Dense(3, "softmax"), Dropout(0.0))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda y: y + 1, "received labels from 1 to 3, first in sample 2. 4 of 12 teach nothing. "
+                          "Write: y = y - 1"),
+        (lambda y: np.where(y == 1, -1, y), "received labels from -1 to 2, first in sample 1. 4 of "
+                                            "12 teach nothing. Write: leave such samples out, or"),
+        (lambda y: np.where(y == 2, 9, y), "received labels from 0 to 9, first in sample 2. 4 of "
+                                           "12 teach nothing. Write: a last layer of 10 units"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", [(12,), (12, 1)])
+@pytest.mark.parametrize("kind", ["int64", "float32"])
+def test_labels_without_an_output_are_counted(change, words, shape, kind):
+    y = change(LABELS).astype(kind).reshape(shape)
+    (text,) = said(model_of(loss="sparse_categorical_crossentropy"), y=y)
+    assert text.startswith("Expected labels from 0 to 2, one for each output, ")
+    assert words in text
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_class_that_only_the_split_has_is_missed(sparse):
+    labels = np.sort(LABELS)
+    loss = ("sparse_" if sparse else "") + "categorical_crossentropy"
+    y = labels if sparse else np.eye(3)[labels]
+    (text,) = said(model_of(loss=loss), y=y, validation_split=0.4)
+    assert text == (
+        "validation_split takes the last samples, in the order as given, and class 2 is only "
+        "there: it is never trained. Write: order = np.random.permutation(len(x)); "
+        "x, y = x[order], y[order]"
+    )
+    assert said(model_of(loss=loss), y=y, validation_data=(X[8:], y[8:])) == []
+
+
+def test_a_model_that_is_not_built_yet_is_looked_at_as_well():
+    model = tinynet.Sequential([Flatten(), Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    (text,) = said(model, y=LABELS + 1)
+    assert "from 0 to 2" in text
+
+
+# Dead units
+
+
+def test_units_that_say_the_same_to_all_are_dead():
+    model = tinynet.Sequential([tinynet.Input((4,))])
+    for activation in ("relu", "sigmoid", "tanh", "softmax"):
+        model.add(Dense(5, activation, name=activation))
+    model.set_weights(
+        [
+            np.ones((4, 5)), [0, 0, -99, 0, -99],
+            0.1 * np.ones((5, 5)), [0, 50, 0, -50, 0],
+            0.1 * np.ones((5, 5)), [0, 0, 0, 0, 20],
+            np.ones((5, 5)), np.zeros(5),
+        ]
+    )  # fmt: skip
+    found = tinynet.find_dead_units(model, X)
+    assert {layer.name: layer.dead for layer in found.layers} == {
+        "relu": (2, 4), "sigmoid": (1, 3), "tanh": (4,),
+    }  # fmt: skip
+    assert len(found) == 5
+    assert "  relu     2 of 5 (relu): 2, 4\n  sigmoid  2 of 5 (sigmoid): 1, 3" in str(found)
+    assert "another activation" in str(found)
+    some = X.copy()
+    some[5] = 50  # a sample that reaches them
+    assert tinynet.find_dead_units(model, some).layers[0].dead == ()
+
+
+def test_of_a_healthy_network_none_is_dead_and_nothing_is_changed():
+    model = model_of(Dense(6, "relu"), Dense(6, "tanh"), Dense(3, "softmax"))
+    before = model.get_weights()
+    found = tinynet.find_dead_units(model, X)
+    assert len(found) == 0
+    assert "comes back" not in str(found)
+    assert "another activation" not in str(found)
+    assert [len(layer.dead) for layer in found.layers] == [0, 0]
+    for weight, was in zip(model.get_weights(), before, strict=True):
+        assert np.array_equal(weight, was)
+
+
+def test_raw_pixels_kill_sigmoids():
+    images = RNG.integers(0, 256, (50, 784))
+    model = tinynet.Sequential([tinynet.Input((784,)), Dense(100, "sigmoid"), Dense(10, "softmax")])
+    few = len(tinynet.find_dead_units(model, images / 255))
+    assert few == 0
+    model.set_weights([weight * 8 for weight in model.get_weights()])
+    assert len(tinynet.find_dead_units(model, images)) > 20
+
+
+def test_what_cannot_be_looked_at_is_refused():
+    with pytest.raises(ValueError, match="Expected a built model"):
+        tinynet.find_dead_units(tinynet.Sequential([Dense(2)]), X)
+    with pytest.raises(ValueError, match="expects input of shape"):
+        tinynet.find_dead_units(model_of(), X[:, :2])
+    with pytest.raises(ValueError, match="Unrecognized data type"):
+        tinynet.find_dead_units(model_of(), [[1, 2, 3, 4]])
