@@ -123,7 +123,8 @@ def run(name: str, seed: int, epochs: int, train: Any, test: Any) -> dict[str, A
     model, clock = make(train[0].shape[1:]), Clock()
     model.compile(optimizer(), "sparse_categorical_crossentropy", metrics=["acc"])
     options: dict[str, Any] = {"validation_data": test, "callbacks": [clock], "verbose": 0}
-    history = model.fit(*train, batch_size, epochs, **options).history
+    x, y = train
+    history = model.fit(x, y, batch_size, epochs, **options).history
     return {
         "parameters": model.count_params(),
         "seconds": float(np.median(clock.seconds)),

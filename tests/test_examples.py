@@ -161,3 +161,59 @@ def test_all_pictures_stand_in_one_page_with_two_sentences_each(tmp_path):
     assert all(len(re.findall(r"[.](?: |$)", caption)) == 2 for caption in captions)
     assert "Trained on 1,500 images for 2 epochs" in page
     assert run("--epochs", 0, cwd=tmp_path, example=SEE_INSIDE).returncode == 2
+
+
+# Extending
+
+EXTENDING = EXAMPLE.parent / "extending.py"
+
+
+@pytest.mark.keras
+def test_what_readers_write_themselves_is_right_and_keras_s(tmp_path, keras):
+    result = run(cwd=tmp_path, example=EXTENDING, KERAS_BACKEND=keras.backend.backend())
+    assert result.returncode == 0, result.stderr
+    text = result.stdout
+    assert "All gradients are right" in text
+    assert "WRONG" not in text
+    apart = [float(n) for n in re.findall(r"(\S+e[-+]\d+) (?:apart|in$)", text, re.MULTILINE)]
+    assert len(apart) == 4  # the activation, Huber, the weights, the predictions
+    assert max(apart) < 3e-6
+    assert "leaky ReLU: 0.0e+00 apart" in text
+    right, top_three = (float(n) for n in re.findall(r"([\d.]+)%", text))
+    assert 88 < right < top_three < 100
+
+
+def test_each_of_them_takes_a_few_lines():
+    source = EXTENDING.read_text("utf-8")
+    classes = re.findall(r"^class \w+\(tinynet.*?(?=^\n^\S|^# \d)", source, re.M | re.S)
+    assert len(classes) == 5
+    for one in classes:
+        code = re.sub(r'""".*?"""', "", one, flags=re.DOTALL)
+        assert len([line for line in code.splitlines() if line.strip()]) <= 28
+
+
+# Experiments
+
+EXPERIMENTS = EXAMPLE.parent / "experiments.py"
+
+
+def test_experiments_end_in_a_table_and_a_picture_and_go_on_where_they_were(tmp_path):
+    some = ("--data", "digits", "--epochs", 2, "--seeds", 2, "--only", "tutorial", "relu", "best")
+    result = run(*some, "--images", 200, cwd=tmp_path, example=EXPERIMENTS)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    folder = tmp_path / "experiments"
+    table = (folder / "table.md").read_text("utf-8")
+    assert table in result.stdout
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert [row.split(" | ")[0] for row in rows] == ["| tutorial", "| relu", "| best"]
+    assert re.match(r"\| relu \| 22,494 \| 2 \| [\d.]+ % \| [\d.]+–[\d.]+ % \|", rows[1])
+    assert (folder / "curves.png").stat().st_size > 20_000
+    kept = (folder / "results.json").read_text("utf-8")
+    again = run(*some, "--images", 200, cwd=tmp_path, example=EXPERIMENTS)
+    assert (folder / "results.json").read_text("utf-8") == kept  # nothing was trained anew
+    assert table in again.stdout
+    more = run(*some[:-3], "relu", "--images", 100, cwd=tmp_path, example=EXPERIMENTS)
+    assert "of 100 images" in more.stdout
+    assert (folder / "results.json").read_text("utf-8") != kept
+    assert run("--epochs", 0, cwd=tmp_path, example=EXPERIMENTS).returncode == 2

@@ -4,8 +4,10 @@ A method that nobody overrides costs nothing: in particular, the numbers of a ba
 back where somebody wants to see them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from tinynet import naming
 
 Logs = dict[str, Any]
 
@@ -67,14 +69,15 @@ class CallbackList:
     ) -> None:
         if callbacks is None:
             callbacks = []
-        elif not isinstance(callbacks, Iterable):
-            callbacks = [callbacks]
-        self.callbacks = [*callbacks, *own]
+        try:
+            self.callbacks = [*callbacks, *own]
+        except TypeError:  # a single one
+            self.callbacks = [callbacks, *own]
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise ValueError(
                     "Expected callbacks to be instances of tinynet.callbacks.Callback, received: "
-                    f"{callback!r} (of type {type(callback)}). "
+                    f"{naming.short(callback)} (of type {type(callback)}). "
                     "Write: callbacks=[MyCallback()]"
                 )
             callback.set_model(model)

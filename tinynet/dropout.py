@@ -46,11 +46,12 @@ class Dropout(Layer):
         if not number or not 0 <= rate <= 1:
             raise ValueError(
                 "Invalid value received for argument `rate`. Expected a float value between 0 and "
-                f"1. Received: rate={rate!r}. Write: Dropout(0.5)"
+                f"1. Received: rate={naming.short(rate)}. Write: Dropout(0.5)"
             )
         if seed is not None and not backend.is_integer(seed):
             raise ValueError(
-                f"Expected seed to be a whole number or None, received: {seed!r}. Write: seed=1"
+                "Expected seed to be a whole number or None, received: "
+                f"{naming.short(seed)}. Write: seed=1"
             )
         self.rate, self.seed = float(rate), None if seed is None else int(seed)
         self.drawn = 0  # masks so far

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tinynet import backend, naming
+from tinynet import naming, validation
 from tinynet.backend import Array, Shape
 from tinynet.layer import Layer
 
@@ -25,9 +25,11 @@ class InputLayer(Layer):
         super().__init__(name=name)
         naming.refuse("Input", unsupported, _KERAS_INPUT)
         if batch_shape is None:
-            raise ValueError("You must pass a `shape` argument. Write: Input(shape=(28, 28))")
+            raise ValueError(
+                "You must pass a `shape` argument. Received: none. Write: Input(shape=(28, 28))"
+            )
         self.input_dtype = dtype
-        self.ensure_built(_as_shape(batch_shape))
+        self.ensure_built(validation.shape(batch_shape, "batch_shape"))
 
     @property
     def batch_shape(self) -> Shape:
@@ -72,15 +74,5 @@ def Input(  # noqa: N802, a function with the name of a class, as in Keras
             f"Received: shape={shape}, batch_shape={batch_shape}. Write: Input(shape=(784,))"
         )
     if shape is not None:
-        batch_shape = (batch_size, *_as_shape(shape))
+        batch_shape = (batch_size, *validation.shape(shape, "shape"))
     return InputLayer(batch_shape=batch_shape, dtype=dtype, name=name, **unsupported)
-
-
-def _as_shape(shape: Any) -> Shape:
-    if isinstance(shape, int) or not all(
-        size is None or (backend.is_integer(size) and size >= 0) for size in shape
-    ):
-        raise ValueError(
-            f"Expected a shape, a tuple of lengths, received: {shape!r}. Write: shape=(784,)"
-        )
-    return tuple(None if size is None else int(size) for size in shape)

@@ -13,7 +13,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tinynet import backend, config, initializers, naming
+from tinynet import backend, config, initializers, naming, validation
 from tinynet.backend import Array, HostArray, Shape
 
 # Keras's further arguments of every layer, with the defaults that a configuration may hold.
@@ -95,14 +95,16 @@ class Layer(HasWeights):
     ) -> None:
         naming.refuse(type(self).__name__, unsupported, KERAS_LAYER)
         self.name = naming.unique(self) if name is None else naming.check(name)
-        self.trainable = bool(trainable)
+        self.trainable = validation.flag(trainable, "trainable")
         self.dtype = self.declared_dtype = config.float_type(dtype)
         self.built = False
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
         if input_dim is not None:
             input_shape = (input_dim,)
-        self.declared_shape: Shape | None = None if input_shape is None else (None, *input_shape)
+        self.declared_shape: Shape | None = None
+        if input_shape is not None:
+            self.declared_shape = (None, *validation.shape(input_shape, "input_shape"))
         # False in the lowest layer that trains: nothing below it wants a gradient, so it may
         # skip computing one and return None.
         self.passes_gradient = True
@@ -223,7 +225,8 @@ class Layer(HasWeights):
     def __call__(self, x: Any, training: bool = False) -> HostArray:
         """The output for a batch `x`, as a NumPy array; the first call builds the layer."""
         dtype = None if self.any_dtype else self.dtype or config.floatx()
-        with backend.at(self.weights[0] if self.built and self.weights else None):
+        place = self.weights[0] if self.built and self.weights else None
+        with backend.at(place), backend.quiet():
             batch = backend.to_active(x, dtype)
             self.ensure_built(batch.shape)
             return backend.to_numpy(self.forward(batch, training))

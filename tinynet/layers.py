@@ -8,7 +8,7 @@ are in the comments: "batch" rows, each of "in" numbers going in and "units" com
 import math
 from typing import Any
 
-from tinynet import activations, backend, initializers, naming, regularizers
+from tinynet import activations, backend, initializers, naming, regularizers, validation
 from tinynet.backend import Array, Shape
 from tinynet.dropout import Dropout as Dropout
 from tinynet.inputs import Input as Input
@@ -41,12 +41,8 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
-        if data_format not in (None, "channels_last", "channels_first"):
-            raise ValueError(
-                "Expected data_format to be 'channels_last' or 'channels_first', "
-                f"received: {data_format!r}. Write: Flatten()"
-            )
-        self.data_format = data_format or "channels_last"
+        options = ("channels_last", "channels_first", None)
+        self.data_format = validation.choice(data_format, "data_format", *options) or options[0]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, *rest = input_shape
@@ -181,7 +177,7 @@ class Dense(Activated):
             )
         self.units = int(units)
         self.activation = activations.get(activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = validation.flag(use_bias, "use_bias")
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)

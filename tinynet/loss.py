@@ -28,10 +28,11 @@ class Loss:
     by_sample = False  # whether a sample's loss does not depend on the others in its batch
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size"):
-        if reduction not in (*_MEANS, "sum", "none", None):
+        options = (*_MEANS, "sum", "none", None)
+        if not isinstance(reduction, str | None) or reduction not in options:
             raise ValueError(
                 "Invalid value for argument `reduction`. Expected one of "
-                f"{[*_MEANS, 'sum', 'none', None]}, received: {reduction!r}. "
+                f"{[*_MEANS, 'sum', 'none', None]}, received: {naming.short(reduction)}. "
                 'Write: reduction="sum_over_batch_size"'
             )
         self.name = name or naming.snake_case(type(self).__name__)

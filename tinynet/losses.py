@@ -10,7 +10,7 @@ shorter, and still right where a probability has become 0.
 from collections.abc import Callable
 from typing import Any
 
-from tinynet import activations, backend, naming
+from tinynet import activations, backend, naming, validation
 from tinynet.backend import Array, Shape
 from tinynet.loss import Loss
 
@@ -44,13 +44,8 @@ class CategoricalCrossentropy(Loss):
     ) -> None:
         naming.refuse(type(self).__name__, {"axis": axis, **unsupported}, _KERAS_LOSS)
         super().__init__(name, reduction)
-        self.from_logits = bool(from_logits)
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(
-                f"Expected label_smoothing between 0 and 1, received: {label_smoothing}. "
-                "Write: label_smoothing=0.1"
-            )
-        self.label_smoothing = float(label_smoothing)
+        self.from_logits = validation.flag(from_logits, "from_logits")
+        self.label_smoothing = validation.number(label_smoothing, "label_smoothing", 0, 1, 0.1)
 
     def targets(self, y_true: Array, y_pred: Array) -> Array:
         """The probabilities that `y_pred` should be, in its shape and type."""

@@ -198,12 +198,11 @@ class Sequential(Network):
 
     def __call__(self, x: Any, training: bool = False) -> HostArray:
         """The outputs for a batch `x`, as a NumPy array. `predict` does the same in batches."""
-        x = x if backend.on_device(x) else backend.host.asarray(x)
-        x = self.adapt(validation.array(x, "x"))
+        x = self.adapt(validation.as_array(x, "x"))
         self.ensure_built(x.shape)
         self.compute_output_shape(x.shape)
         self.check_place()
-        with backend.at(self.anchor):
+        with backend.at(self.anchor), backend.quiet():
             return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
 
     fit = training.fit

@@ -40,11 +40,18 @@ def clear() -> None:
 def check(name: Any) -> str:
     """`name` if it can be one; Keras's files use ``/`` to separate names."""
     if not isinstance(name, str) or "/" in name:
+        write = name.replace("/", "_") if isinstance(name, str) else "my_layer"
         raise ValueError(
             "Argument `name` must be a string and cannot contain character `/`. "
-            f"Received: name={name!r}. Write: name={str(name).replace('/', '_')!r}"
+            f"Received: name={short(name)}. Write: name={write!r}"
         )
     return name
+
+
+def short(value: Any) -> str:
+    """`value` as Python writes it, on one line, and not all of it if that is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def lookup(kind: str, identifier: Any, known: Mapping[str, Any]) -> Any:
@@ -61,7 +68,7 @@ def lookup(kind: str, identifier: Any, known: Mapping[str, Any]) -> Any:
             f"Could not interpret {kind} identifier: {identifier}. {hint}Known names: {names}."
         )
     raise ValueError(
-        f"Could not interpret {kind} identifier: {identifier!r} (of type {type(identifier)}). "
+        f"Could not interpret {kind} identifier: {short(identifier)} (of type {type(identifier)}). "
         f"Write its name, such as {min(known, key=len)!r}, or an object."
     )
 

@@ -64,10 +64,12 @@ class Optimizer:
         )
         self.name = naming.unique(self) if name is None else naming.check(name)
         self.learning_rate = learning_rate
-        if weight_decay is not None and (not is_number(weight_decay) or not weight_decay >= 0):
+        if weight_decay is not None and (
+            not is_number(weight_decay) or not 0 <= weight_decay < math.inf
+        ):
             raise ValueError(
                 "Expected weight_decay to be a number of at least 0, or None, received: "
-                f"{weight_decay!r}. Write: weight_decay=0.004"
+                f"{naming.short(weight_decay)}. Write: weight_decay=0.004"
             )
         self.weight_decay = weight_decay
         self.iterations = 0
@@ -96,10 +98,10 @@ class Optimizer:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        if not is_number(value) or value < 0:
+        if not is_number(value) or not 0 <= value < math.inf:
             raise ValueError(
                 "Argument `learning_rate` should be float, at least 0. "
-                f"Received instead: learning_rate={value!r}. Write: learning_rate=0.001"
+                f"Received instead: learning_rate={naming.short(value)}. Write: learning_rate=0.001"
             )
         (rounded,) = scalars(config.floatx(), value)
         self._learning_rate = float(rounded)

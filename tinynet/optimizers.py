@@ -8,7 +8,7 @@ shares the error. Computed in float64 the weights would be "more right", and not
 import math
 from typing import Any
 
-from tinynet import backend, config, naming
+from tinynet import backend, config, naming, validation
 from tinynet.backend import Array, HostArray
 from tinynet.optimizer import Optimizer, is_number, scalars
 
@@ -43,10 +43,10 @@ class SGD(Optimizer):
         if not is_number(momentum) or not 0 <= momentum <= 1:
             raise ValueError(
                 "`momentum` must be a float between [0, 1]. "
-                f"Received: momentum={momentum!r}. Write: momentum=0.9"
+                f"Received: momentum={naming.short(momentum)}. Write: momentum=0.9"
             )
         self.momentum = float(momentum)
-        self.nesterov = bool(nesterov)
+        self.nesterov = validation.flag(nesterov, "nesterov")
         if self.momentum:
             self.slots = ("velocity",)
 
@@ -119,11 +119,12 @@ class Adam(Optimizer):
         for label, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
             if not is_number(beta) or not 0 <= beta < 1:
                 raise ValueError(
-                    f"Expected {label} to be at least 0 and below 1, received: {beta!r}. "
-                    f"Write: {label}={0.9 if label == 'beta_1' else 0.999}"
+                    f"Expected {label} to be at least 0 and below 1, received: "
+                    f"{naming.short(beta)}. Write: {label}={0.9 if label == 'beta_1' else 0.999}"
                 )
-        self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
-        self.amsgrad = bool(amsgrad)
+        self.beta_1, self.beta_2 = float(beta_1), float(beta_2)
+        self.epsilon = validation.number(epsilon, "epsilon", 0, math.inf, 1e-7)
+        self.amsgrad = validation.flag(amsgrad, "amsgrad")
         if self.amsgrad:
             self.slots = ("m", "v", "largest_v")
 

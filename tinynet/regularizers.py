@@ -56,7 +56,7 @@ class L2(Regularizer):
         if not number or not 0 <= l2 < math.inf:
             raise ValueError(
                 "Invalid value for argument l2: expected a non-negative float. "
-                f"Received: l2={l2!r}. Write: L2(0.01)"
+                f"Received: l2={naming.short(l2)}. Write: L2(0.01)"
             )
         self.l2 = float(l2)
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinynet import config
-from tinynet.backend import Shape, on_device
+from tinynet.backend import Shape, is_integer, on_device
+from tinynet.naming import short
 
 
 def array(value: Any, name: str) -> np.ndarray:
@@ -21,13 +22,11 @@ def array(value: Any, name: str) -> np.ndarray:
         ValueError: for anything but an array, or an array of something other than real numbers.
     """
     if not isinstance(value, np.ndarray):
-        text = repr(value)
-        short = text if len(text) < 60 else text[:57] + "..."
         write = f"{name} = {name}.get()" if on_device(value) else f"{name} = np.asarray({name})"
         if callable(value) or hasattr(value, "__next__") or hasattr(value, "as_numpy_iterator"):
             write = f"collect the batches into one array first: {name} = np.concatenate(batches)"
         raise ValueError(
-            f"Unrecognized data type: {name}={short} (of type {type(value)}). "
+            f"Unrecognized data type: {name}={short(value)} (of type {type(value)}). "
             f"Expected a NumPy array. Write: {write}"
         )
     if value.dtype.kind not in "biuf":
@@ -41,6 +40,22 @@ def array(value: Any, name: str) -> np.ndarray:
             f"Write: {name} = {name}.reshape(1, 1)"
         )
     return value
+
+
+def as_array(value: Any, name: str) -> Any:
+    """`value`, which may be nested lists, as an array of numbers.
+
+    Raises:
+        ValueError: if it cannot be one.
+    """
+    try:
+        value = value if on_device(value) else np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"Expected {name} to be an array, received {short(value)}: {error}. "
+            f"Write: {name} = np.array(rows), with rows of one length"
+        ) from None
+    return array(value, name)
 
 
 def same_length(arrays: Mapping[str, np.ndarray | None]) -> None:
@@ -130,25 +145,65 @@ def count(value: Any, name: str, default: int | None = None, least: int = 1) -> 
     if not whole or value < least:
         raise ValueError(
             f"Expected {name} to be a whole number of at least {least}, received: "
-            f"{value!r}. Write: {name}={max(default or 1, least)}"
+            f"{short(value)}. Write: {name}={max(default or 1, least)}"
         )
     return int(value)
 
 
 def flag(value: Any, name: str) -> bool:
-    """`value` if it is True or False."""
-    if not isinstance(value, bool | np.bool_):
+    """`value` if it is True or False, or 1 or 0."""
+    if not isinstance(value, bool | np.bool_ | int) or value not in (0, 1):
         raise ValueError(
-            f"Expected {name} to be True or False, received: {value!r}. Write: {name}=True"
+            f"Expected {name} to be True or False, received: {short(value)}. Write: {name}=True"
         )
     return bool(value)
+
+
+def choice(value: Any, name: str, *options: str | None) -> Any:
+    """`value` if it is one of the words `options`."""
+    if not isinstance(value, str | None) or value not in options:
+        words = ", ".join(map(repr, options))
+        raise ValueError(
+            f"Expected {name} to be one of {words}, received: {short(value)}. "
+            f"Write: {name}={options[0]!r}"
+        )
+    return value
+
+
+def number(value: Any, name: str, low: float, high: float, example: float) -> float:
+    """`value` if it is a number from `low` to `high`."""
+    numeric = isinstance(value, int | float | np.integer | np.floating)
+    if not numeric or isinstance(value, bool) or not low <= value <= high:
+        within = f"from {low:g} to {high:g}" if high < np.inf else f"of at least {low:g}"
+        raise ValueError(
+            f"Expected {name} to be a number {within}, received: {short(value)}. "
+            f"Write: {name}={example}"
+        )
+    return float(value)
+
+
+def shape(value: Any, name: str) -> Shape:
+    """`value` if it is the shape of something: lengths, of which None is not known yet."""
+    try:
+        sizes = None if isinstance(value, str | bytes) else tuple(value)
+    except TypeError:
+        sizes = None
+    if sizes is None or not all(
+        size is None or (is_integer(size) and not isinstance(size, bool) and size >= 0)
+        for size in sizes
+    ):
+        raise ValueError(
+            f"Expected a shape, a tuple of lengths, received: {short(value)}. Write: {name}=(784,)"
+        )
+    return tuple(None if size is None else int(size) for size in sizes)
 
 
 def share(value: Any, name: str) -> float:
     """`value` if it is a number from 0 to below 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ValueError(
-            f"Expected {name} to be at least 0 and below 1, received: {value!r}. Write: {name}=0.1"
+            f"Expected {name} to be at least 0 and below 1, received: {short(value)}. "
+            f"Write: {name}=0.1"
         )
     return float(value)
 
@@ -170,7 +225,7 @@ def class_weight(weights: Any) -> Mapping[int, float]:
     ):
         raise ValueError(
             "Expected class_weight to be a dictionary from class numbers to weights, received: "
-            f"{weights!r}. Write: class_weight={{0: 1.0, 1: 2.0}}"
+            f"{short(weights)}. Write: class_weight={{0: 1.0, 1: 2.0}}"
         )
     return weights
 

@@ -9,7 +9,7 @@ import os
 import pathlib
 import warnings
 
-from tinynet import backend, metrics, saving, validation
+from tinynet import backend, metrics, naming, saving, validation
 from tinynet.callback import Callback, Logs
 
 
@@ -25,12 +25,14 @@ class Watcher(Callback):
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0) -> None:
         super().__init__()
-        if mode not in ("auto", "min", "max"):
+        if not isinstance(monitor, str):
             raise ValueError(
-                f"Expected mode to be 'auto', 'min' or 'max', received: {mode!r}. "
-                'Write: mode="min" for what should fall, "max" for what should rise'
+                f"Expected monitor to be a name from the logs, received: {naming.short(monitor)}. "
+                'Write: monitor="val_loss"'
             )
-        self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
+        self.monitor = monitor
+        self.mode = validation.choice(mode, "mode", "auto", "min", "max")
+        self.min_delta = abs(validation.number(min_delta, "min_delta", -math.inf, math.inf, 0.001))
         self._rises = rises(monitor) if mode == "auto" else mode == "max"
         if self._rises is None:
             raise ValueError(
