@@ -35,6 +35,7 @@ UPWARD = {"callbacks": {"plotting"}}  # LivePlot, which draws
 
 # The core is what a reader reads to understand training.
 NOT_CORE = {
+    "advice",
     "plotting",
     "datasets",
     "gpu",
