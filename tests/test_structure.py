@@ -41,6 +41,8 @@ NOT_CORE = {
     "gpu",
     "doctor",
     "checking",
+    "dead",
+    "verdicts",
     "tracing",
     "tracetable",
     "working",
@@ -98,7 +100,7 @@ def test_the_core_can_be_read_in_an_evening():
     core = [path for path in modules() if path.stem not in NOT_CORE]
     total = sum(map(statements, core))
     print(f"{total} statements in {len(core)} files")
-    assert total <= 3100
+    assert total <= 3000
 
 
 def loaded_by(program):
