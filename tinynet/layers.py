@@ -68,7 +68,7 @@ class Flatten(Layer):
 
 
 class Activated(Layer):
-    """What `Dense` and `Activation` have in common: an activation f, and the way back through."""
+    """What `Dense` and `Activation` have in common: an activation f, and the way back."""
 
     activation: activations.Activation
 
@@ -120,6 +120,8 @@ class Activation(Activated):
     def __init__(self, activation: Any, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.activation = activations.get(activation)
+
+    by_sample = Activated.by_sample
 
     def forward(self, x: Array, training: bool = False) -> Array:
         return self.activate(x, self.buffer("out", x.shape, x.dtype))
