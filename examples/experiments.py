@@ -85,13 +85,14 @@ def main() -> None:
     (x_train, y_train), (x_test, y_test), brightest = load(arguments.data)
     train = (x_train[: arguments.images] / np.float32(brightest), y_train[: arguments.images])
     test = (x_test / np.float32(brightest), y_test)
+    images = f"{len(train[0]):,} images of {train[0][0].size} pixels"
     arguments.out.mkdir(parents=True, exist_ok=True)
     kept = arguments.out / "results.json"
     results = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     for seed in range(1, arguments.seeds + 1):
         for name in arguments.only or VARIANTS:
             epochs = arguments.epochs * LONGER.get(name, 1)
-            key = f"{name}; seed {seed}; {epochs} epochs of {len(train[0])} images"
+            key = f"{name}; seed {seed}; {epochs} epochs of {images}"
             if key not in results:
                 results[key] = run(name, seed, epochs, train, test)
                 draft = kept.with_suffix(".new")
@@ -103,9 +104,7 @@ def main() -> None:
             results[key]
             for key in results
             if key.startswith(f"{name}; ")
-            and key.endswith(
-                f"; {arguments.epochs * LONGER.get(name, 1)} epochs of {len(train[0])} images"
-            )
+            and key.endswith(f"; {arguments.epochs * LONGER.get(name, 1)} epochs of {images}")
         ][: arguments.seeds]
         for name in arguments.only or VARIANTS
     }

@@ -113,8 +113,8 @@ def test_a_class_that_only_the_split_has_is_missed(sparse):
     y = labels if sparse else np.eye(3)[labels]
     (text,) = said(model_of(loss=loss), y=y, validation_split=0.4)
     assert text == (
-        "validation_split takes the last samples, in the order as given, and class 2 is only "
-        "there: it is never trained. Write: order = np.random.permutation(len(x)); "
+        "validation_split takes the last samples, in the order as given, and class 2 is "
+        "only there: never trained. Write: order = np.random.permutation(len(x)); "
         "x, y = x[order], y[order]"
     )
     assert said(model_of(loss=loss), y=y, validation_data=(X[8:], y[8:])) == []

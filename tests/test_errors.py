@@ -101,7 +101,7 @@ def cardinality(x, y):
 
 SAME = "Make sure all arrays contain the same number of samples."
 ARRAYS = {
-    "too few features": (X[:, :3], Y, ["(n, 4)", "(10, 3)", "x = x.reshape(-1, 4)"]),
+    "too few features": (X[:, :3], Y, ["(n, 4)", "(10, 3)", "Input(shape=(3,))"]),
     "too many axes": (X[:, None, :], Y, ["(n, 4)", "(10, 1, 4)", "x = x.reshape(-1, 4)"]),
     "one sample alone": (X[0], Y[:4], ["(n, 4)", "(4,)", "batch axis", "x[None]"]),
     "class numbers for one-hot": (X, LABELS, ["target.shape=(10,), output.shape=(10, 3)",
@@ -865,3 +865,24 @@ def test_the_order_of_samples_after_a_failed_fit_is_that_of_the_failed_one():
     model.fit(X, Y, batch_size=2, verbose=0, callbacks=[Order()])
     assert orders[:5] == orders[5:]
     assert len(set(orders)) == 5
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "trace"])
+def test_a_single_sample_is_told_of_its_batch_axis(method):
+    model = compiled()
+    with pytest.raises(ValueError, match=r"A single sample needs a batch axis. Write: x\[None\]"):
+        getattr(model, method)(X[0], Y[0])
+
+
+def test_long_lists_are_not_written_out():
+    written = []
+
+    class Number(float):
+        def __repr__(self):
+            written.append(self)
+            return "1.0"
+
+    with pytest.raises(ValueError, match="Unrecognized data type") as error:
+        compiled().predict([[Number(1)] * 5] * 10_000, verbose=0)
+    assert len(str(error.value)) < 300
+    assert len(written) < 100

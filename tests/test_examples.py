@@ -214,6 +214,6 @@ def test_experiments_end_in_a_table_and_a_picture_and_go_on_where_they_were(tmp_
     assert (folder / "results.json").read_text("utf-8") == kept  # nothing was trained anew
     assert table in again.stdout
     more = run(*some[:-3], "relu", "--images", 100, cwd=tmp_path, example=EXPERIMENTS)
-    assert "of 100 images" in more.stdout
+    assert "of 100 images of 64 pixels" in more.stdout
     assert (folder / "results.json").read_text("utf-8") != kept
     assert run("--epochs", 0, cwd=tmp_path, example=EXPERIMENTS).returncode == 2

@@ -601,7 +601,7 @@ def test_layers_from_two_places_end_up_in_one(cupy):
     assert {type(weight) for weight in model.weights} == {cupy.ndarray}
     for one, other in zip(kept, model.get_weights(), strict=True):
         assert_array_equal(one, other)
-    model.compile("sgd", "categorical_crossentropy")
+    model.compile("sgd", "mse")
     model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
 
 
@@ -796,3 +796,22 @@ def test_distributions_are_recorded_from_the_gpu_as_well(cupy):
     # The layers' names count on; their numbers do not differ.
     here, there = ([list(part.values()) for part in both] for both in found)
     assert here == there
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_layers_without_weights_go_where_they_are_used(cupy, own):
+    x = np.linspace(-1, 1, 12).reshape(3, 4).astype("float32")
+    parts = [layers.Activation("tanh"), layers.Dropout(0.5, seed=1)]
+    if own:
+        calls = [lambda part=part: part(x, training=True) for part in parts]
+    else:
+        model = tinynet.Sequential([tinynet.Input((4,)), *parts])
+        calls = [lambda: model(x, training=True), lambda: model.predict(x, verbose=0)]
+    for call in calls:
+        results = []
+        for place in ("numpy", "cupy", "numpy"):
+            parts[1].drawn = 0
+            with backend.use(place):
+                results.append(call())
+        assert_array_equal(results[0], results[1])
+        assert_array_equal(results[0], results[2])

@@ -419,3 +419,55 @@ def test_a_wrong_way_back_is_found():
     assert not tinynet.check_gradients(model, X, Y).ok
     activations.backward_of(cube, from_z=True)(lambda gradient, z: gradient * 3 * z * z)
     assert tinynet.check_gradients(model, X, Y).ok
+
+
+def test_a_model_that_does_not_train_costs_nothing(keras):
+    losses = []
+    for module in (keras, tinynet):
+        dense = module.layers.Dense(3, "softmax", kernel_regularizer="l2")
+        model = module.Sequential([module.layers.Input((4,)), dense])
+        model.set_weights([START[0][:, :3], START[3]])
+        model.trainable = False
+        model.compile("sgd", "categorical_crossentropy")
+        losses.append(model.evaluate(X, Y, verbose=0))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    layer = Dense(3, "softmax", kernel_regularizer="l2")
+    model = tinynet.Sequential([tinynet.Input((4,)), layer], trainable=False)
+    model.set_weights([START[0][:, :3], START[3]])
+    model.compile("sgd", "categorical_crossentropy")
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(losses[0], rel=1e-6)
+
+
+def test_what_a_layer_s_outputs_cost_may_be_known_only_after_forward():
+    class Quiet(tinynet.Layer):
+        """Large outputs cost something."""
+
+        def forward(self, x, training=False):
+            self.x = x
+            return x
+
+        def penalty(self):
+            return 0.01 * (self.x**2).sum()
+
+        def backward(self, gradient):
+            return gradient + 0.02 * self.x
+
+    model = network(tinynet, {"activation": "tanh"}, {"activation": "softmax"}, Quiet())
+    assert tinynet.check_gradients(model, X, Y).ok
+    model.fit(X, Y, **QUIET)
+
+
+def test_freezing_in_mid_training_ends_the_price():
+    class Freeze(tinynet.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.layers[0].trainable = False
+
+    model = network(tinynet, *PRICED[0])
+    losses = model.fit(X, Y, epochs=2, callbacks=[Freeze()], **QUIET).history["loss"]
+    assert losses[1] < losses[0] - 0.1
+
+
+def test_seeds_next_to_one_another_share_no_masks():
+    first, second = masks(Dropout(0.5, seed=1), 300, 4), masks(Dropout(0.5, seed=2), 300, 4)
+    same = [(a == b).mean() for a in first for b in second]
+    assert 0.35 < min(same) < max(same) < 0.65

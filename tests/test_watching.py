@@ -150,17 +150,25 @@ def test_a_number_that_is_not_there_is_missed_in_words():
         assert len(network().fit(X, Y, epochs=3, callbacks=[watch], **QUIET).epoch) == 3
 
 
+@pytest.mark.host
+def test_it_may_be_used_again():
+    watch = EarlyStopping(patience=2, restore_best_weights=True)
+    first = play(watch, [3, 2, 1, 2, 3])
+    assert play(watch, [3, 2, 1, 2, 3]) == first
+    assert play(watch, [9, 8, 9, 9])[1:] == (3, 1, 1)
+
+
 # Checkpoints
 
 
 def test_after_each_epoch_the_weights_are_saved(tmp_path):
     model, kept = network(), []
     keep = LambdaCallback(on_epoch_end=lambda epoch, logs: kept.append(model.get_weights()))
-    path = tmp_path / "new" / "w-{epoch:02d}-{val_acc:.2f}.weights.npz"
+    path = tmp_path / "new" / "and deep" / "w-{epoch:02d}-{val_acc:.2f}.weights.npz"
     saves = ModelCheckpoint(path, save_weights_only=True)
     history = model.fit(X, Y, epochs=3, validation_data=(X, Y), callbacks=[saves, keep], **QUIET)
     accuracies = history.history["val_acc"]
-    files = sorted((tmp_path / "new").iterdir())
+    files = sorted((tmp_path / "new" / "and deep").iterdir())
     expected = [f"w-{n + 1:02d}-{acc:.2f}.weights.npz" for n, acc in enumerate(accuracies)]
     assert [file.name for file in files] == expected
     for file, weights in zip(files, kept, strict=True):
@@ -220,7 +228,7 @@ def test_a_checkpoint_that_cannot_be_is_refused(tmp_path):
         ModelCheckpoint("best.h5", save_weights_only=True)
     with pytest.raises(ValueError, match="Expected save_weights_only=True"):
         ModelCheckpoint("best.weights.npz")
-    with pytest.raises(ValueError, match="'epoch' or a number of batches"):
+    with pytest.raises(ValueError, match="save_freq to be 'epoch' or a number of batches"):
         ModelCheckpoint("best.weights.npz", save_weights_only=True, save_freq="batch")
     ModelCheckpoint("best.weights.npz", monitor="f1", save_weights_only=True)  # is not watched
     wrong = ModelCheckpoint(tmp_path / "{foo}.weights.npz", save_weights_only=True)
@@ -323,10 +331,22 @@ def test_with_terminate_on_nan_training_ends_as_in_keras(keras, capsys):
         model = network(module)
         stop = module.callbacks.TerminateOnNaN()
         history = model.fit(broken_at(1), Y, epochs=3, callbacks=[stop], **QUIET)
-        ends.append((history.epoch, [np.isnan(history.history["loss"][0])], model.stop_training))
+        ends.append((history.epoch, np.isnan(history.history["loss"]), model.stop_training))
         assert np.isnan(model.get_weights()[0]).all()
     assert ends[0] == ends[1]
     assert "Epoch 1: Invalid loss, terminating training" in capsys.readouterr().out
+
+
+def test_a_validation_of_nan_ends_nothing_as_in_keras(keras):
+    ends = []
+    for module in (keras, tinynet):
+        given = {"validation_data": (broken_at(0), Y), "epochs": 3, **QUIET}
+        stop = module.callbacks.TerminateOnNaN()
+        history = network(module).fit(X, Y, callbacks=[stop], **given)
+        ends.append((history.epoch, [bool(np.isnan(v)) for v in history.history["val_loss"]]))
+    assert ends[0] == ends[1]
+    with pytest.raises(ValueError, match="in the validation of epoch 1"):
+        network().fit(X, Y, validation_data=(broken_at(0), Y), **QUIET)
 
 
 def test_terminate_on_nan_leaves_good_trainings_alone_and_may_raise(capsys):

@@ -205,7 +205,8 @@ def backward(activation: Activation) -> Activation:
         ValueError: if none was registered.
     """
     if activation not in _backward:
-        name = getattr(activation, "__name__", repr(activation))
+        name = serialize(activation)
+        name = name if name.isidentifier() else "f"
         raise ValueError(
             f"Expected an activation with a backward, received: {name}. Write:\n"
             f"    @tinynet.activations.backward_of({name})\n"
@@ -216,4 +217,4 @@ def backward(activation: Activation) -> Activation:
 
 def serialize(activation: Activation) -> str:
     """The name under which a configuration holds `activation`."""
-    return activation.__name__
+    return getattr(activation, "__name__", type(activation).__name__)

@@ -27,7 +27,7 @@ def advise(model: Any, samples: Samples, held_out: Samples | None, batch_size: i
         held_out: those that `validation_split` took, if it did.
     """
     x, y, _ = samples
-    found = [of_inputs(x[:batch_size]), of_top(model), of_labels(model, y)]
+    found = [of_inputs(x[:batch_size]), of_top(model), of_labels(model, x, y)]
     if held_out is not None:
         found.append(of_split(model, y, held_out[1]))
     for text in filter(None, found):
@@ -69,20 +69,23 @@ def of_top(model: Any) -> str | None:
     return None
 
 
-def of_labels(model: Any, y: np.ndarray) -> str | None:
+def of_labels(model: Any, x: np.ndarray, y: np.ndarray) -> str | None:
     """Class numbers for which there is no output."""
     if not isinstance(model._loss, SparseCategoricalCrossentropy) or not y.size:
         return None
-    outputs = model.compute_output_shape(model.input_shape)[-1] if model.built else None
-    outputs = outputs or getattr(model.layers[-1], "units", None)
+    outputs = model.compute_output_shape(x.shape)[-1]
+    y = np.trunc(y) if y.dtype.kind == "f" else y  # as the loss does
     low, high = y.min(), y.max()
-    if outputs is None or not (low < 0 or high >= outputs):
+    if not (low < 0 or high >= outputs):
         return None
     strange = (y < 0) | (y >= outputs)
-    first = int(np.flatnonzero(strange)[0])
-    hint = "y = y - 1" if low == 1 and high == outputs else f"a last layer of {int(high) + 1} units"
-    if low < 0:
+    first = int(np.argwhere(strange)[0][0])
+    if low == 1 and high == outputs:
+        hint = "y = y - 1"
+    elif low < 0 or not high < 1e6:
         hint = "leave such samples out, or give each a class"
+    else:
+        hint = f"a last layer of {int(high) + 1} units"
     return (
         f"Expected labels from 0 to {outputs - 1}, one for each output, received labels from "
         f"{low:g} to {high:g}, first in sample {first}. {strange.sum()} of {y.size} teach nothing. "
@@ -95,12 +98,14 @@ def of_split(model: Any, y: np.ndarray, held_out: np.ndarray) -> str | None:
     if not isinstance(model._loss, CategoricalCrossentropy):
         return None
     missing = np.setdiff1d(classes(model, held_out), classes(model, y))
+    missing = missing[missing >= 0]
     if not missing.size:
         return None
+    word, verb = ("classes", "are") if len(missing) > 1 else ("class", "is")
     names = ", ".join(f"{number:g}" for number in missing[:5]) + ", …" * (len(missing) > 5)
     return (
-        f"validation_split takes the last samples, in the order as given, and class {names} is "
-        "only there: it is never trained. Write: order = np.random.permutation(len(x)); "
+        f"validation_split takes the last samples, in the order as given, and {word} {names} "
+        f"{verb} only there: never trained. Write: order = np.random.permutation(len(x)); "
         "x, y = x[order], y[order]"
     )
 

@@ -97,6 +97,9 @@ learning rate, or another activation.
                 dead = tuple(np.flatnonzero(steepest < FLAT).tolist())
                 name = activations.serialize(layer.activation)
                 found.append(LayerUnits(layer.name, name, a.shape[1], dead))
+        if backend.on_device(model.anchor):  # where memory is short
+            for layer in model.layers:
+                layer.forget()
     return DeadUnits(len(x), tuple(found))
 
 

@@ -42,7 +42,9 @@ class Dropout(Layer):
     ) -> None:
         naming.refuse("Dropout", {"noise_shape": noise_shape}, {"noise_shape": None})
         super().__init__(**arguments)
-        number = isinstance(rate, int | float | backend.host.number) and not isinstance(rate, bool)
+        number = isinstance(
+            rate, int | float | backend.host.integer | backend.host.floating
+        ) and not isinstance(rate, bool)
         if not number or not 0 <= rate <= 1:
             raise ValueError(
                 "Invalid value received for argument `rate`. Expected a float value between 0 and "

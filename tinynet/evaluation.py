@@ -32,7 +32,7 @@ class Tracker:
         self._losses = backend.xp.empty(steps, dtype)  # of each batch; they stay where they are
         self._runs: list[list[int]] = []  # [size, first, last + 1] of batches of one size in a row
         self._batches = self._samples = 0
-        self._sums: list[float] = []  # of each run, once they were read
+        self._total, self._read = 0.0, 0  # of what was read, and how many batches that is
         for metric in metrics.values():
             metric.reset_state()
 
@@ -40,7 +40,6 @@ class Tracker:
         """Add a batch."""
         size, number = len(output), self._batches
         self._losses[number] = loss
-        self._sums = []
         if not self._runs or self._runs[-1][0] != size:
             self._runs.append([size, number, number])
         self._batches = self._runs[-1][2] = number + 1
@@ -55,11 +54,13 @@ class Tracker:
     def read(self, *others: Any) -> list[float]:
         """Bring all sums to the host, and the numbers `others` with them: one wait for the GPU."""
         plain = [metric for metric in self.metrics.values() if type(metric).result is Metric.result]
-        losses = [self._losses[first:last] for _, first, last in self._runs]
-        sums = self._sums or [part.sum(dtype="float64") for part in losses]
-        sums = [*sums, *(part for metric in plain for part in (metric.total, metric.count))]
+        runs = [(n, max(a, self._read), b) for n, a, b in self._runs if b > self._read]
+        sums = [self._losses[first:last].sum(dtype="float64") for _, first, last in runs]
+        sums += [part for metric in plain for part in (metric.total, metric.count)]
         came = iter(backend.numbers(*sums, *others))
-        self._sums = [next(came) for _ in self._runs]
+        # A batch's loss counts by its samples.
+        self._total += sum(size * next(came) for size, _, _ in runs)
+        self._read = self._batches
         for metric in plain:
             metric.total, metric.count = next(came), next(came)
         return list(came)
@@ -77,9 +78,10 @@ class Tracker:
     def results(self) -> list[float]:
         """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
         self.read()
-        # A batch's loss counts by its samples.
-        total = sum(run[0] * part for run, part in zip(self._runs, self._sums, strict=True))
-        values = [total / self._samples, *(metric.result() for metric in self.metrics.values())]
+        values = [
+            self._total / self._samples,
+            *(metric.result() for metric in self.metrics.values()),
+        ]
         with backend.ignore_overflow():
             return [float(self._round(value)) for value in values]
 
@@ -247,6 +249,9 @@ def by_sample(part: Any) -> bool:
 
 def prepare(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Samples:
     """The caller's arrays, checked against each other, the model and its loss."""
+    x = validation.array(x, "x")
+    if validation.is_one_sample(x.shape, model.input_shape):
+        model.adapt(x)  # says so, before its length is compared with anything
     x, y, sample_weight = validation.triple(x, y, sample_weight)
     if y is None:
         raise ValueError(
@@ -294,7 +299,11 @@ def not_finite(expected: str, model: Any, batches: Batches, where: str) -> Value
 def state_of(model: Any) -> str:
     """Which weights are NaN or infinite now; the largest one, where none is."""
     bad, largest = [], (0.0, "")
-    weights = [(layer, name) for layer in model.layers for name in layer.trained_names]
+    weights = [
+        (layer, name)
+        for layer in model.layers
+        for name in (*layer.trained_names, *layer.kept_names)
+    ]
     for layer, name in weights:
         values = abs(backend.to_numpy(getattr(layer, name)))
         if not backend.host.isfinite(values).all():
@@ -318,6 +327,8 @@ def computing(model: Any) -> Iterator[None]:
     try:
         # Where NumPy would warn of infinity or NaN, `check_finite` says where it came from.
         with backend.at(model.anchor), backend.quiet():
+            for layer in model.layers:
+                layer.follow()
             yield
     except Exception:
         if not was_built:

@@ -112,6 +112,7 @@ class Layer(HasWeights):
         self._trained: list[str] = []
         self._kept: list[str] = []
         self._buffers: dict[str, Array] = {}
+        self._buffers_place: Any = None
 
     # What a subclass writes
 
@@ -227,6 +228,7 @@ class Layer(HasWeights):
         dtype = None if self.any_dtype else self.dtype or config.floatx()
         place = self.weights[0] if self.built and self.weights else None
         with backend.at(place), backend.quiet():
+            self.follow()
             batch = backend.to_active(x, dtype)
             self.ensure_built(batch.shape)
             return backend.to_numpy(self.forward(batch, training))
@@ -248,6 +250,13 @@ class Layer(HasWeights):
             for name in self._trained
         ]
         return [*trained, *((name, move(getattr(self, name)), None) for name in self._kept)]
+
+    def follow(self) -> None:
+        """Let go of buffers that are elsewhere than where arrays are made now."""
+        place = backend.here()
+        if self._buffers_place != place:
+            self.forget()
+            self._buffers_place = place
 
     def forget(self) -> None:
         """Let go of what `forward` has cached; a subclass with a cache of its own adds to this."""

@@ -146,7 +146,7 @@ class Sequential(Network):
         """Build the model if needed, and put the loss on top of its last layer."""
         assert self._loss is not None
         self.ensure_built(input_shape)
-        self.objective = Objective(self._loss, *self._layers)
+        self.objective = Objective(self._loss, *self._layers, trains=self._trainable)
 
     def start_training(self, input_shape: Shape) -> None:
         """The same; and give the optimizer the weights that train.
@@ -203,6 +203,8 @@ class Sequential(Network):
         self.compute_output_shape(x.shape)
         self.check_place()
         with backend.at(self.anchor), backend.quiet():
+            for layer in self._layers:
+                layer.follow()
             return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
 
     fit = training.fit

@@ -6,6 +6,7 @@ those have in common is here; each module's `get` says what it knows.
 """
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -50,7 +51,8 @@ def check(name: Any) -> str:
 
 def short(value: Any) -> str:
     """`value` as Python writes it, on one line, and not all of it if that is long."""
-    text = " ".join(repr(value).split())
+    # Of a list of a million lists, only the first few are looked at.
+    text = " ".join(reprlib.repr(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -101,6 +103,14 @@ def serialize(instance: Any, module: str) -> dict[str, Any]:
     }
 
 
+def equal(one: Any, other: Any) -> bool:
+    """Whether two things are equal; an array is equal to nothing else."""
+    try:
+        return bool(one == other)
+    except ValueError:
+        return False
+
+
 def refuse(
     where: str,
     arguments: Mapping[str, Any],
@@ -121,8 +131,8 @@ def refuse(
     for name, value in arguments.items():
         default = keras_has[name]
         nothing = (value is None or value is False) and not default
-        if not nothing and value is not default and value != default:
+        if not nothing and value is not default and not equal(value, default):
             raise ValueError(
-                f"{where} was given {name}={value!r}, which Keras has and tinynet has not. "
+                f"{where} was given {name}={short(value)}, which Keras has and tinynet has not. "
                 f"Leave {name} out (that is {name}={default!r}), or use Keras for this model."
             )

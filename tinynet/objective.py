@@ -9,6 +9,7 @@ from typing import Any
 
 from tinynet import activations, backend
 from tinynet.backend import Array
+from tinynet.layer import Layer
 from tinynet.layers import Activated, Activation, Dense
 from tinynet.loss import Loss, match_rank
 from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
@@ -22,10 +23,11 @@ class Objective:
     else with respect to its outputs.
     """
 
-    def __init__(self, loss: Loss, *layers: Any) -> None:
+    def __init__(self, loss: Loss, *layers: Any, trains: bool = True) -> None:
         self.loss = loss
         self.layer = layer = layers[-1]
-        self.penalties = [layer.penalty for layer in layers if layer.penalty() is not None]
+        asks = [x for x in layers if getattr(type(x), "penalty", None) is not Layer.penalty]
+        self.penalties = [x.penalty for x in asks if trains]  # frozen weights cost nothing
         self.fused = (
             type(loss) in (CategoricalCrossentropy, SparseCategoricalCrossentropy)
             and not loss.from_logits  # type: ignore[attr-defined]
@@ -38,7 +40,9 @@ class Objective:
         """L = (1/n) Σᵢ wᵢ ℓᵢ and what weights cost: 0-d, and it stays where the numbers are."""
         loss = self._of_batch(y_true, y_pred, sample_weight)
         for penalty in self.penalties:
-            loss = loss + penalty()
+            cost = penalty()
+            if cost is not None:
+                loss = loss + cost
         return loss
 
     def _of_batch(self, y_true: Array, y_pred: Array, sample_weight: Array | None) -> Array:

@@ -98,7 +98,7 @@ class Optimizer:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        if not is_number(value) or not 0 <= value < math.inf:
+        if not is_number(value) or not 0 <= value < 3.4e38:
             raise ValueError(
                 "Argument `learning_rate` should be float, at least 0. "
                 f"Received instead: learning_rate={naming.short(value)}. Write: learning_rate=0.001"

@@ -52,7 +52,9 @@ class L2(Regularizer):
 
     def __init__(self, l2: float = 0.01) -> None:
         l2 = 0.01 if l2 is None else l2
-        number = isinstance(l2, int | float | backend.host.number) and not isinstance(l2, bool)
+        number = isinstance(
+            l2, int | float | backend.host.integer | backend.host.floating
+        ) and not isinstance(l2, bool)
         if not number or not 0 <= l2 < math.inf:
             raise ValueError(
                 "Invalid value for argument l2: expected a non-negative float. "

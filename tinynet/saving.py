@@ -40,7 +40,7 @@ def save_weights(model: Any, path: str | os.PathLike[str]) -> None:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    arrays = {f"{number:03d}": weight for number, weight in enumerate(model.get_weights())}
+    arrays = {f"{number:06d}": weight for number, weight in enumerate(model.get_weights())}
     try:
         with draft.open("wb") as file:
             backend.host.savez(file, **arrays)
@@ -62,6 +62,6 @@ def load_weights(model: Any, path: str | os.PathLike[str]) -> None:
     try:
         with backend.host.load(path, allow_pickle=False) as arrays:
             weights = [arrays[name] for name in sorted(arrays)]
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, TypeError) as error:
         raise ValueError(f"Expected a file of weights, received {path}: {error}") from error
     model.set_weights(weights)

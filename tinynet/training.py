@@ -174,15 +174,16 @@ def fit(
                 model.metrics_for(samples[1].shape), model.dtype, min(steps, len(batches))
             )
             logs = train_epoch(model, passes, steps, epoch, tracker, listeners, bar)
-            goes_on = isfinite(logs["loss"]) or not listeners.accept_nan
-            if held_out_samples is not None and validates_after(epoch + 1) and goes_on:
+            if held_out_samples is not None and validates_after(epoch + 1):
                 # Without a bar of its own: these numbers end the epoch's line.
                 metrics = model.metrics_for(held_out_samples[1].shape)
                 tracker = Tracker(metrics, model.dtype, checks)
                 test_epoch(model, held_out, checks, tracker, listeners)
                 where = f"in the validation of epoch {epoch + 1}"
-                accept = listeners.accept_nan
-                logs |= check_finite(tracker.logs("val_"), model, held_out, where, accept=accept)
+                found = tracker.logs("val_")
+                if not listeners.accept_nan:
+                    check_finite(found, model, held_out, where)
+                logs |= found
             bar.finish(logs)
             logs = dict(sorted(logs.items()))
             listeners.call("on_epoch_end", epoch, logs)

@@ -5,6 +5,7 @@ What arrays *contain* is not looked through: that would cost a pass over all dat
 in the loss, and `training` says then where it came from.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,10 +22,15 @@ def array(value: Any, name: str) -> np.ndarray:
     Raises:
         ValueError: for anything but an array, or an array of something other than real numbers.
     """
+    variable = name.split()[-1]
     if not isinstance(value, np.ndarray):
-        write = f"{name} = {name}.get()" if on_device(value) else f"{name} = np.asarray({name})"
+        write = f"{variable} = np.asarray({variable})"
+        if on_device(value):
+            write = f"{variable} = {variable}.get()"
         if callable(value) or hasattr(value, "__next__") or hasattr(value, "as_numpy_iterator"):
-            write = f"collect the batches into one array first: {name} = np.concatenate(batches)"
+            write = (
+                f"collect the batches into one array first: {variable} = np.concatenate(batches)"
+            )
         raise ValueError(
             f"Unrecognized data type: {name}={short(value)} (of type {type(value)}). "
             f"Expected a NumPy array. Write: {write}"
@@ -32,12 +38,12 @@ def array(value: Any, name: str) -> np.ndarray:
     if value.dtype.kind not in "biuf":
         raise ValueError(
             f"Expected {name} to hold numbers, received an array of dtype {value.dtype} and "
-            f'shape {value.shape}. Write: {name} = {name}.astype("float32")'
+            f'shape {value.shape}. Write: {variable} = {variable}.astype("float32")'
         )
     if value.ndim == 0:
         raise ValueError(
             f"Expected {name} to have an axis of samples, received a single number, shape (). "
-            f"Write: {name} = {name}.reshape(1, 1)"
+            f"Write: {variable} = {variable}.reshape(1, 1)"
         )
     return value
 
@@ -117,13 +123,20 @@ def adapt(x: np.ndarray, expected: Shape, model: str) -> np.ndarray:
     if shape[-1:] == (1,) and _fits(shape[:-1], expected):
         return x[..., 0]
     wanted = ", ".join("n" if size is None else str(size) for size in expected)
-    hint = f"Write: x = x.reshape(-1{''.join(f', {size}' for size in expected[1:])})"
-    if _fits((None, *shape), expected):
+    hint = f"Write: Input(shape={shape[1:]}) in a new model, or give it other samples"
+    if math.prod(shape[1:]) == math.prod(size or 0 for size in expected[1:]):
+        hint = f"Write: x = x.reshape(-1{''.join(f', {size}' for size in expected[1:])})"
+    if is_one_sample(shape, expected):
         hint = "A single sample needs a batch axis. Write: x[None]"
     raise ValueError(
         f"Model '{model}' expects input of shape ({wanted}), "
         f"received input of shape {shape}. {hint}"
     )
+
+
+def is_one_sample(shape: Sequence[int], expected: Shape | None) -> bool:
+    """Whether that is the shape of a sample, without the axis of the batch."""
+    return expected is not None and _fits((None, *shape), expected)
 
 
 def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
@@ -175,6 +188,7 @@ def number(value: Any, name: str, low: float, high: float, example: float) -> fl
     numeric = isinstance(value, int | float | np.integer | np.floating)
     if not numeric or isinstance(value, bool) or not low <= value <= high:
         within = f"from {low:g} to {high:g}" if high < np.inf else f"of at least {low:g}"
+        within = "that is finite" if low == -np.inf else within
         raise ValueError(
             f"Expected {name} to be a number {within}, received: {short(value)}. "
             f"Write: {name}={example}"
@@ -200,7 +214,11 @@ def shape(value: Any, name: str) -> Shape:
 
 def share(value: Any, name: str) -> float:
     """`value` if it is a number from 0 to below 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | np.floating)
+        or not 0 <= value < 1
+    ):
         raise ValueError(
             f"Expected {name} to be at least 0 and below 1, received: {short(value)}. "
             f"Write: {name}=0.1"
@@ -211,17 +229,20 @@ def share(value: Any, name: str) -> float:
 def schedule(frequency: Any) -> Callable[[int], bool]:
     """`validation_freq`: every so many epochs, or after those in a list; epochs count from 1."""
     if isinstance(frequency, Sequence | set) and not isinstance(frequency, str):
-        chosen = {count(epoch, "an epoch in validation_freq") for epoch in frequency}
+        chosen = {count(epoch, "validation_freq") for epoch in frequency}
         return chosen.__contains__
     every = count(frequency, "validation_freq")
     return lambda epoch: epoch % every == 0
 
 
+def is_finite(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
+
+
 def class_weight(weights: Any) -> Mapping[int, float]:
     """`weights` if it is a dictionary from class numbers to numbers."""
     if not isinstance(weights, Mapping) or not all(
-        isinstance(k, int | np.integer) and isinstance(v, int | float | np.number)
-        for k, v in weights.items()
+        isinstance(k, int | np.integer) and is_finite(v) for k, v in weights.items()
     ):
         raise ValueError(
             "Expected class_weight to be a dictionary from class numbers to weights, received: "

@@ -47,7 +47,7 @@ class Watcher(Callback):
         gain = value - than if self._rises else than - value
         return gain > self.min_delta
 
-    def current(self, logs: Logs | None) -> float | None:
+    def current(self, logs: Logs | None, stacklevel: int = 5) -> float | None:
         """The number that is watched, or None, with a warning, if it is not there."""
         value = (logs or {}).get(self.monitor)
         if value is None:
@@ -58,7 +58,7 @@ class Watcher(Callback):
             warnings.warn(
                 f"{type(self).__name__} watches {self.monitor!r}, which is not available. "
                 f"Available metrics are: {there}. Choose one of them, or {hint}.",
-                stacklevel=6,
+                stacklevel=stacklevel,
             )
         return value
 
@@ -105,14 +105,16 @@ class EarlyStopping(Watcher):
         super().__init__(monitor, mode, min_delta)
         self.patience = validation.count(patience, "patience", least=0)
         self.start_from_epoch = validation.count(start_from_epoch, "start_from_epoch", least=0)
-        self.verbose, self.baseline = verbose, baseline
+        self.verbose, self.baseline = verbose, None
+        if baseline is not None:
+            self.baseline = validation.number(baseline, "baseline", -math.inf, math.inf, 0.5)
         self.restore_best_weights = restore_best_weights
         self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.best: float | None = None
         self.best_epoch = self.stopped_epoch = self.wait = 0
-        self._best_weights: list[backend.HostArray] | None = None
+        self.best_weights: list[backend.HostArray] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         value = self.current(logs)
@@ -122,7 +124,7 @@ class EarlyStopping(Watcher):
         if self.better(value, self.best):
             self.best, self.best_epoch = value, epoch
             if self.restore_best_weights:
-                self._best_weights = self.model.get_weights()
+                self.best_weights = self.model.get_weights()
             if self.better(value, self.baseline):
                 self.wait = 0
         elif self.wait >= self.patience and epoch > 0:
@@ -132,11 +134,11 @@ class EarlyStopping(Watcher):
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch > 0 and self.verbose > 0:
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
-        if self._best_weights is not None:
+        if self.best_weights is not None:
             if self.verbose > 0:
                 best = self.best_epoch + 1
                 print(f"Restoring model weights from the end of the best epoch: {best}.")
-            self.model.set_weights(self._best_weights)
+            self.model.set_weights(self.best_weights)
 
 
 class ModelCheckpoint(Watcher):
@@ -176,10 +178,18 @@ class ModelCheckpoint(Watcher):
                 "Expected save_weights_only=True: tinynet saves the weights. "
                 f"Write: ModelCheckpoint({str(filepath)!r}, save_weights_only=True)"
             )
-        if save_freq != "epoch":
-            save_freq = validation.count(save_freq, "save_freq, 'epoch' or a number of batches:")
+        every = save_freq if backend.is_integer(save_freq) else 0
+        if save_freq != "epoch" and int(every) < 1:
+            raise ValueError(
+                "Expected save_freq to be 'epoch' or a number of batches, received: "
+                f'{naming.short(save_freq)}. Write: save_freq="epoch"'
+            )
         self.verbose, self.save_best_only, self.save_freq = verbose, save_best_only, save_freq
-        self.best = initial_value_threshold
+        self.best: float | None = None
+        if initial_value_threshold is not None:
+            self.best = validation.number(
+                initial_value_threshold, "initial_value_threshold", -math.inf, math.inf, 0.5
+            )
         self._epoch = self._batches = 0
         if save_freq != "epoch":  # as an attribute: who does not need it shall not pay for it
             self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
@@ -200,14 +210,14 @@ class ModelCheckpoint(Watcher):
         names = {"epoch": self._epoch + 1, **names, **(logs or {})}
         try:
             path = pathlib.Path(str(self.filepath).format(**names))
-        except KeyError as error:
+        except (KeyError, IndexError, ValueError) as error:
             raise KeyError(
                 f"Failed to format this callback filepath: {str(self.filepath)!r}: there is no "
                 f"{error}. There are: {', '.join(names)}"
             ) from None
         told = f"Epoch {self._epoch + 1}:"
         if self.save_best_only:
-            value = self.current(logs)
+            value = self.current(logs, stacklevel=6)
             if value is not None and (math.isnan(value) or not self.better(value, self.best)):
                 self._say(f"{told} {self.monitor} did not improve from {_figure(self.best)}")
                 return
