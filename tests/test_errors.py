@@ -886,3 +886,14 @@ def test_long_lists_are_not_written_out():
         compiled().predict([[Number(1)] * 5] * 10_000, verbose=0)
     assert len(str(error.value)) < 300
     assert len(written) < 100
+
+
+@pytest.mark.parametrize("weights", [None, 3, [[[1], [1, 2]]] * 4])
+def test_weights_that_are_none_are_refused(weights):
+    model = compiled()
+    refused(model, lambda: model.set_weights(weights), "Expected a list of arrays, as get_weights")
+
+
+def test_a_configuration_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"Could not make a regularizer of .* Write: L2\("):
+        tinynet.regularizers.get({"class_name": "L2", "config": {"l1": 1}})

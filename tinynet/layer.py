@@ -79,8 +79,7 @@ class Layer(HasWeights):
     # that several batches may be looked at as one. Every class has to say so for itself.
     by_sample: bool = False
 
-    # The names of plain numbers that `forward` changes in training, such as how often something was
-    # drawn at random: they are put back where a training fails.
+    # The names of plain numbers that training changes, put back where it fails.
     counters: tuple[str, ...] = ()
 
     def __init__(
@@ -253,10 +252,9 @@ class Layer(HasWeights):
 
     def follow(self) -> None:
         """Let go of buffers that are elsewhere than where arrays are made now."""
-        place = backend.here()
-        if self._buffers_place != place:
+        if self._buffers_place != backend.here():
             self.forget()
-            self._buffers_place = place
+            self._buffers_place = backend.here()
 
     def forget(self) -> None:
         """Let go of what `forward` has cached; a subclass with a cache of its own adds to this."""
@@ -321,7 +319,13 @@ def not_built(method: str, name: str) -> ValueError:
 
 def assign(name: str, current: Sequence[Array], new: Iterable[Any]) -> None:
     """Copy `new` into the arrays `current`, all of them or, where one does not fit, none."""
-    arrays = [a if backend.on_device(a) else backend.host.asarray(a) for a in new]
+    try:
+        arrays = [a if backend.on_device(a) else backend.host.asarray(a) for a in new]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected a list of arrays, as get_weights returns it, received {naming.short(new)}: "
+            f"{error}. Write: set_weights(other.get_weights())"
+        ) from None
     if len(arrays) != len(current):
         raise ValueError(
             f"You called `set_weights(weights)` on layer '{name}' with a weight list of length "

@@ -82,9 +82,14 @@ def instance_from(kind: str, identifier: Any, known: Mapping[str, Any], base: ty
     if isinstance(identifier, type) and issubclass(identifier, base):
         return identifier()
     if isinstance(identifier, Mapping) and "class_name" in identifier:
-        return lookup(kind, identifier["class_name"], known).from_config(
-            dict(identifier.get("config") or {})
-        )
+        found = lookup(kind, identifier["class_name"], known)
+        try:
+            return found.from_config(dict(identifier.get("config") or {}))
+        except TypeError as error:
+            raise ValueError(
+                f"Could not make a {kind} of the configuration received, {short(identifier)}: "
+                f"{error}. Write: {found.__name__}(…).get_config() shows what it needs"
+            ) from None
     return lookup(kind, identifier, known)()
 
 
