@@ -5,8 +5,8 @@ moment. So one source serves every library with NumPy's interface: NumPy itself,
 CuPy, on a GPU. After that, operators and methods carry on wherever the arrays are.
 
 Beside `xp` stand the things that differ between the two (moving numbers, gathering rows, memory)
-and the generator of random numbers, which always lives on the host: the same seed means the same
-weights and the same batches wherever the arithmetic is done.
+and the generator of random numbers, which always lives on the host, so that the same seed means
+the same weights and the same batches everywhere.
 """
 
 import gc
@@ -243,7 +243,7 @@ def fill(target: Array, source: Array) -> None:
 
 
 def numbers(*values: Any) -> list[float]:
-    """Single numbers as Python's floats. Those on a device come together: that is one wait."""
+    """Single numbers as floats. Those on a device come together: that is one wait."""
     there = [value for value in values if on_device(value)]
     if not there:
         return [float(value) for value in values]
@@ -346,5 +346,5 @@ def seed(value: int | None) -> None:
 
 
 def is_integer(value: Any) -> bool:
-    """Whether `value` is a whole number, Python's or NumPy's; True and False are none."""
-    return isinstance(value, int | numpy.integer) and not isinstance(value, bool)
+    """Whether `value` is a whole number, Python's or NumPy's; True and times are none."""
+    return isinstance(value, int | numpy.integer) and type(value) not in (bool, numpy.timedelta64)

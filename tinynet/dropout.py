@@ -8,7 +8,7 @@ and the CPU and a GPU drop the same numbers.
 
 from typing import Any
 
-from tinynet import backend, naming
+from tinynet import backend, naming, validation
 from tinynet.backend import Array
 from tinynet.layer import Layer
 
@@ -42,10 +42,7 @@ class Dropout(Layer):
     ) -> None:
         naming.refuse("Dropout", {"noise_shape": noise_shape}, {"noise_shape": None})
         super().__init__(**arguments)
-        number = isinstance(
-            rate, int | float | backend.host.integer | backend.host.floating
-        ) and not isinstance(rate, bool)
-        if not number or not 0 <= rate <= 1:
+        if not validation.is_real(rate) or not 0 <= rate <= 1:
             raise ValueError(
                 "Invalid value received for argument `rate`. Expected a float value between 0 and "
                 f"1. Received: rate={naming.short(rate)}. Write: Dropout(0.5)"

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tinynet import backend, config, naming
+from tinynet import backend, config, naming, validation
 from tinynet.backend import Array, HostArray
 
 Moved = tuple[list[list[Array]], list[Array]]
@@ -262,6 +262,4 @@ def scalars(dtype: str, *values: float) -> tuple[Any, ...]:
 
 
 def is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(
-        value, int | float | backend.host.integer | backend.host.floating
-    )
+    return validation.is_real(value)

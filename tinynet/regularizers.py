@@ -8,7 +8,7 @@ many images have in common.
 import math
 from typing import Any
 
-from tinynet import backend, naming
+from tinynet import backend, naming, validation
 from tinynet.backend import Array
 
 
@@ -52,10 +52,7 @@ class L2(Regularizer):
 
     def __init__(self, l2: float = 0.01) -> None:
         l2 = 0.01 if l2 is None else l2
-        number = isinstance(
-            l2, int | float | backend.host.integer | backend.host.floating
-        ) and not isinstance(l2, bool)
-        if not number or not 0 <= l2 < math.inf:
+        if not validation.is_real(l2) or not 0 <= l2 < math.inf:
             raise ValueError(
                 "Invalid value for argument l2: expected a non-negative float. "
                 f"Received: l2={naming.short(l2)}. Write: L2(0.01)"

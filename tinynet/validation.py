@@ -154,8 +154,7 @@ def count(value: Any, name: str, default: int | None = None, least: int = 1) -> 
     """
     if value is None and default is not None:
         return default
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
+    if not is_integer(value) or value < least:
         raise ValueError(
             f"Expected {name} to be a whole number of at least {least}, received: "
             f"{short(value)}. Write: {name}={max(default or 1, least)}"
@@ -185,8 +184,7 @@ def choice(value: Any, name: str, *options: str | None) -> Any:
 
 def number(value: Any, name: str, low: float, high: float, example: float) -> float:
     """`value` if it is a number from `low` to `high`."""
-    numeric = isinstance(value, int | float | np.integer | np.floating)
-    if not numeric or isinstance(value, bool) or not low <= value <= high:
+    if not is_real(value) or not low <= value <= high:
         within = f"from {low:g} to {high:g}" if high < np.inf else f"of at least {low:g}"
         within = "that is finite" if low == -np.inf else within
         raise ValueError(
@@ -202,10 +200,7 @@ def shape(value: Any, name: str) -> Shape:
         sizes = None if isinstance(value, str | bytes) else tuple(value)
     except TypeError:
         sizes = None
-    if sizes is None or not all(
-        size is None or (is_integer(size) and not isinstance(size, bool) and size >= 0)
-        for size in sizes
-    ):
+    if sizes is None or not all(size is None or (is_integer(size) and size >= 0) for size in sizes):
         raise ValueError(
             f"Expected a shape, a tuple of lengths, received: {short(value)}. Write: {name}=(784,)"
         )
@@ -214,11 +209,7 @@ def shape(value: Any, name: str) -> Shape:
 
 def share(value: Any, name: str) -> float:
     """`value` if it is a number from 0 to below 1."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float | np.floating)
-        or not 0 <= value < 1
-    ):
+    if not is_real(value) or not 0 <= value < 1:
         raise ValueError(
             f"Expected {name} to be at least 0 and below 1, received: {short(value)}. "
             f"Write: {name}=0.1"
@@ -235,14 +226,19 @@ def schedule(frequency: Any) -> Callable[[int], bool]:
     return lambda epoch: epoch % every == 0
 
 
+def is_real(value: Any) -> bool:
+    """Whether `value` is a number, Python's or NumPy's; True and times are none."""
+    return is_integer(value) or isinstance(value, float | np.floating)
+
+
 def is_finite(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
+    return is_real(value) and math.isfinite(value)
 
 
 def class_weight(weights: Any) -> Mapping[int, float]:
     """`weights` if it is a dictionary from class numbers to numbers."""
     if not isinstance(weights, Mapping) or not all(
-        isinstance(k, int | np.integer) and is_finite(v) for k, v in weights.items()
+        is_integer(k) and is_finite(v) for k, v in weights.items()
     ):
         raise ValueError(
             "Expected class_weight to be a dictionary from class numbers to weights, received: "
