@@ -89,8 +89,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     kept = arguments.out / "results.json"
     results = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.only or VARIANTS}
     for seed in range(1, arguments.seeds + 1):
-        for name in arguments.only or VARIANTS:
+        for name, runs in found.items():
             epochs = arguments.epochs * LONGER.get(name, 1)
             key = f"{name}; seed {seed}; {epochs} epochs of {images}"
             if key not in results:
@@ -98,16 +99,8 @@ def main() -> None:
                 draft = kept.with_suffix(".new")
                 draft.write_text(json.dumps(results, indent=1, ensure_ascii=False), "utf-8")
                 draft.replace(kept)
+            runs.append(results[key])
             print(f"{key}: {results[key]['val_acc'][-1]:.2%}", flush=True)
-    found = {
-        name: [
-            results[key]
-            for key in results
-            if key.startswith(f"{name}; ")
-            and key.endswith(f"; {arguments.epochs * LONGER.get(name, 1)} epochs of {images}")
-        ][: arguments.seeds]
-        for name in arguments.only or VARIANTS
-    }
     text = table(found)
     (arguments.out / "table.md").write_text(text + "\n", encoding="utf-8")
     print(f"\n{text}")

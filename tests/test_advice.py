@@ -127,6 +127,24 @@ def test_a_model_that_is_not_built_yet_is_looked_at_as_well():
     assert "from 0 to 2" in text
 
 
+def test_only_what_is_meant_is_warned_of():
+    far = X.copy()
+    far[10] = 99
+    assert said(model_of(), far, batch_size=5) == []  # the first batch is that of the caller
+    assert len(said(model_of(), far, batch_size=11)) == 1
+    labels = np.where(LABELS == 0, 1, 5)  # from 1, but not to the number of outputs
+    (text,) = said(model_of(loss="sparse_categorical_crossentropy"), y=labels)
+    assert text.endswith("Write: a last layer of 6 units")
+    ordered = np.sort(X[:, 0])
+    assert said(model_of(Dense(1), loss="mse"), y=ordered, validation_split=0.4) == []
+    nan = X.copy()
+    nan[0] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="x holds NaN"):  # that is said, and nothing else
+            model_of().fit(nan, Y, verbose=0)
+
+
 # Dead units
 
 

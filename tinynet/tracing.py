@@ -195,7 +195,8 @@ def _terms(
     if losses.ndim == 1 and len(losses) <= 8:
         targets = match_rank(batch.y, output)
         for n, (p, y, value) in enumerate(zip(output, targets, losses, strict=True), start=1):
-            lines.append(f"sample {n}: {(plain and _term(kind, p, y)) or 'ℓ = '}{value:.6g}")
+            worked = _term(kind, p, y) if plain else ""
+            lines.append(f"sample {n}: {worked or 'ℓ = '}{value:.6g}")
     weighted = batch.sample_weight is not None
     term = "w ℓ" if weighted else "ℓ"
     how = f"sum of {term}" if loss_of.reduction in ("sum", "none", None) else f"mean of {term}"
