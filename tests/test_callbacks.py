@@ -11,8 +11,9 @@ import pytest
 from arrays import array_equal, assert_allclose
 
 import tinynet
-from tinynet import callback, evaluation
+from tinynet import callback
 from tinynet.callbacks import Callback, History
+from tinynet.tracker import Tracker
 
 pytestmark = pytest.mark.computes
 
@@ -346,13 +347,13 @@ def test_history_is_sorted_beyond_val_too():
 def reads(monkeypatch):
     """How often numbers were read back from where they are computed."""
     counts = Counter()
-    results = evaluation.Tracker.results
+    results = Tracker.results
 
     def counted(tracker, *arguments):
         counts["results"] += 1
         return results(tracker, *arguments)
 
-    monkeypatch.setattr(evaluation.Tracker, "results", counted)
+    monkeypatch.setattr(Tracker, "results", counted)
     return counts
 
 

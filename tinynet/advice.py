@@ -53,7 +53,7 @@ def of_top(model: Any) -> str | None:
     loss, layer = model._loss, model.layers[-1]
     if not isinstance(loss, CategoricalCrossentropy) or not isinstance(layer, Activated):
         return None
-    name = activations.serialize(layer.activation)
+    name = activations.name_of(layer.activation)
     if loss.from_logits and layer.activation is activations.softmax:
         return (
             f"Layer '{layer.name}' ends in a softmax, and {type(loss).__name__}(from_logits=True) "

@@ -24,6 +24,13 @@ class Callback:
     # Whether `fit` shall end, and not raise, when the loss becomes NaN or infinite.
     accepts_nan = False
 
+    # The names of the attributes that a backup keeps: numbers, words, arrays, and lists and
+    # dictionaries of them. `fit` sets them after `on_train_begin` when it goes on from a backup.
+    kept: tuple[str, ...] = ()
+
+    # Whether it is called after all others, and so sees what they have made of an epoch.
+    comes_last = False
+
     def __init__(self) -> None:
         self.model: Any = None
         self.params: dict[str, Any] = {}
@@ -33,6 +40,18 @@ class Callback:
 
     def set_params(self, params: dict[str, Any]) -> None:
         self.params = params
+
+    def set_course(self, course: Any) -> None:
+        """What `fit` gives to keep a training's whole state, and to go back to it; see `course`."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What a backup keeps of this callback."""
+        return {name: getattr(self, name) for name in self.kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` gave."""
+        for name in self.kept:
+            setattr(self, name, state[name])
 
     def on_train_begin(self, logs: Logs | None = None) -> None: ...
     def on_train_end(self, logs: Logs | None = None) -> None: ...
@@ -82,6 +101,7 @@ class CallbackList:
                 )
             callback.set_model(model)
             callback.set_params(dict(params))
+        self.callbacks.sort(key=lambda callback: callback.comes_last)
         self.accept_nan = any(callback.accepts_nan for callback in self.callbacks)
         self.watches_train_batches = self._anyone("train_batch", "batch")
         self.watches_test_batches = self._anyone("test_batch")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinynet import backend
+from tinynet.backup import BackupAndRestore as BackupAndRestore
 from tinynet.callback import Callback as Callback
 from tinynet.callback import Logs
 from tinynet.watching import EarlyStopping as EarlyStopping
@@ -33,10 +34,16 @@ class History(Callback):
     Source: https://keras.io/api/callbacks/history/
     """
 
+    kept = ("history", "epoch")
+
     def __init__(self) -> None:
         super().__init__()
         self.history: dict[str, list[float]] = Columns()
         self.epoch: list[int] = []
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self.history = Columns(self.history)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.epoch = []
@@ -61,6 +68,7 @@ class Distributions(Callback):
     """
 
     shares = (0.05, 0.25, 0.5, 0.75, 0.95)
+    kept = ("epochs", "weights", "gradients")
 
     def __init__(self) -> None:
         super().__init__()

@@ -119,7 +119,7 @@ def double(model: Any, shape: tuple[int, ...]) -> Any:
         layer.dtype = "float64"
         for name in layer.kept_names:
             layer.rehome(name, getattr(layer, name).astype("float64"))
-    twin._gather_weights()
+    twin.gather_weights()
     twin.start_evaluation(shape)
     twin.flat_gradient[...] = np.nan
     return twin

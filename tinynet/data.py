@@ -206,16 +206,44 @@ class Passes:
         self.batches = batches
         self._generator = generator
         self._order: np.ndarray | None = None
-        self._next = 0
+        self._drawn_from: Any = None  # the generator's state from which the order came
+        self._first = self._last = 0  # the batches of this epoch
+        self._next = 0  # the first one of the next
+
+    @property
+    def shuffled(self) -> bool:
+        return self._generator is not None
 
     def epoch(self, steps: int) -> Iterator[Batch]:
         """The next `steps` batches, or those that are left of the pass."""
-        if self._next == 0 and self._generator is not None:
+        if self._next == 0:
+            self._shuffle()
+        self._first = self._next
+        self._last = self._first + self.batches.steps_within(steps, self._first)
+        self._next = self._last % len(self.batches)
+        return self.rest(0)
+
+    def rest(self, done: int) -> Iterator[Batch]:
+        """The batches of this epoch but for the first that are `done`."""
+        return self.batches.run(self._first + done, self._last, self._order)
+
+    def _shuffle(self) -> None:
+        if self._generator is not None:
+            self._drawn_from = self._generator.bit_generator.state
             self._order = self._generator.permutation(self.batches.samples)
-        first = self._next
-        last = first + self.batches.steps_within(steps, first)
-        self._next = last % len(self.batches)
-        return self.batches.run(first, last, self._order)
+
+    def get_state(self) -> dict[str, Any]:
+        """Where this is, for `set_state`; instead of the order, where the order came from."""
+        places = {"first": self._first, "last": self._last, "next": self._next}
+        return {**places, "drawn_from": self._drawn_from}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` gave; the generator is left somewhere."""
+        self._first, self._last = state["first"], state["last"]
+        self._next = state["next"]
+        if self._generator is not None and state["drawn_from"] is not None:
+            self._generator.bit_generator.state = state["drawn_from"]
+            self._shuffle()
 
 
 def split_tail(samples: Samples, share: float) -> tuple[Samples, Samples]:

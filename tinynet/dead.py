@@ -95,7 +95,7 @@ learning rate, or another activation.
                 a = backend.to_numpy(output).reshape(-1, output.shape[-1])
                 steepest = SLOPES[layer.activation](a).max(axis=0)
                 dead = tuple(np.flatnonzero(steepest < FLAT).tolist())
-                name = activations.serialize(layer.activation)
+                name = activations.name_of(layer.activation)
                 found.append(LayerUnits(layer.name, name, a.shape[1], dead))
         if backend.on_device(model.anchor):  # where memory is short
             for layer in model.layers:

@@ -1,6 +1,6 @@
-"""Looking without learning: `evaluate`, `predict`, and the sums behind every number reported."""
+"""Looking without learning: `evaluate`, `predict`, and the check that numbers are finite."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite, prod
 from typing import Any
@@ -9,9 +9,8 @@ from tinynet import backend, threads, validation
 from tinynet.backend import Array, HostArray
 from tinynet.callback import CallbackList
 from tinynet.data import Batch, Batches, Samples
-from tinynet.loss import Loss
-from tinynet.metrics import CategoricalAccuracy, Metric
 from tinynet.progress import ProgressBar, resolve_verbose
+from tinynet.tracker import Logs, Tracker, by_sample
 
 BATCH_SIZE = 32  # Keras's, where none is given
 
@@ -19,76 +18,6 @@ BATCH_SIZE = 32  # Keras's, where none is given
 # time and more. Beyond this many samples, or numbers in an array, it changes little, and takes
 # memory.
 ROWS_AT_ONCE, NUMBERS_AT_ONCE = 512, 4_000_000
-
-Logs = dict[str, float]
-
-
-class Tracker:
-    """The loss and the metrics over all batches so far, exact for batches of any size."""
-
-    def __init__(self, metrics: Mapping[str, Metric], dtype: str, steps: int) -> None:
-        self.metrics = metrics
-        self._round = backend.host.dtype(dtype).type
-        self._losses = backend.xp.empty(steps, dtype)  # of each batch; they stay where they are
-        self._runs: list[list[int]] = []  # [size, first, last + 1] of batches of one size in a row
-        self._batches = self._samples = 0
-        self._total, self._read = 0.0, 0  # of what was read, and how many batches that is
-        for metric in metrics.values():
-            metric.reset_state()
-
-    def update(self, batch: Batch, loss: Array, output: Array) -> None:
-        """Add a batch."""
-        size, number = len(output), self._batches
-        self._losses[number] = loss
-        if not self._runs or self._runs[-1][0] != size:
-            self._runs.append([size, number, number])
-        self._batches = self._runs[-1][2] = number + 1
-        self._samples += size
-        for metric in self.metrics.values():
-            plain = type(metric) is CategoricalAccuracy and batch.y.shape == output.shape
-            if plain and batch.classes is not None:
-                metric.add(batch.classes == output.argmax(axis=-1))  # the rest is known already
-            else:
-                metric.update_state(batch.y, output)
-
-    def read(self, *others: Any) -> list[float]:
-        """Bring all sums to the host, and the numbers `others` with them: one wait for the GPU."""
-        plain = [metric for metric in self.metrics.values() if type(metric).result is Metric.result]
-        runs = [(n, max(a, self._read), b) for n, a, b in self._runs if b > self._read]
-        sums = [self._losses[first:last].sum(dtype="float64") for _, first, last in runs]
-        sums += [part for metric in plain for part in (metric.total, metric.count)]
-        came = iter(backend.numbers(*sums, *others))
-        # A batch's loss counts by its samples.
-        self._total += sum(size * next(came) for size, _, _ in runs)
-        self._read = self._batches
-        for metric in plain:
-            metric.total, metric.count = next(came), next(came)
-        return list(came)
-
-    def first_bad(self) -> int | None:
-        """The number, from 1, of the first batch whose loss is NaN or infinite."""
-        bad = ~backend.host.isfinite(backend.to_numpy(self._losses[: self._batches]))
-        return int(bad.argmax()) + 1 if bad.any() else None
-
-    def can_merge(self, loss: Loss) -> bool:
-        """Whether several batches may be added as one: every number is a mean over the samples."""
-        plain = loss.reduction in ("sum_over_batch_size", "mean")
-        return plain and all(map(by_sample, (loss, *self.metrics.values())))
-
-    def results(self) -> list[float]:
-        """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
-        self.read()
-        values = [
-            self._total / self._samples,
-            *(metric.result() for metric in self.metrics.values()),
-        ]
-        with backend.ignore_overflow():
-            return [float(self._round(value)) for value in values]
-
-    def logs(self, prefix: str = "") -> Logs:
-        """The same by name, in alphabetical order."""
-        names = ["loss", *self.metrics]
-        return {prefix + k: v for k, v in sorted(zip(names, self.results(), strict=True))}
 
 
 def test_step(model: Any, batch: Batch) -> tuple[Array, Array]:
@@ -240,11 +169,6 @@ def at_once(model: Any, batch_size: int) -> int:
     shapes = (model.input_shape, *(layer.output_shape for layer in model.layers))
     widest = max(prod(size or 1 for size in shape[1:]) for shape in shapes)
     return max(1, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // widest) // batch_size)
-
-
-def by_sample(part: Any) -> bool:
-    """Whether a layer, loss or metric says so of itself; an inherited word is not its own."""
-    return "by_sample" in vars(type(part)) and part.by_sample
 
 
 def prepare(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Samples:

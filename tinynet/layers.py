@@ -297,12 +297,12 @@ class Dense(Activated):
         return config
 
 
-_KNOWN = {layer.__name__: layer for layer in (Activation, Dense, Dropout, Flatten, InputLayer)}
+KNOWN = {layer.__name__: layer for layer in (Activation, Dense, Dropout, Flatten, InputLayer)}
 
 
 def get(identifier: Any) -> Layer:
     """The layer that a configuration (as in `Sequential.get_config`) or a layer stands for."""
-    return naming.instance_from("layer", identifier, _KNOWN, Layer)
+    return naming.instance_from("layer", identifier, KNOWN, Layer)
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

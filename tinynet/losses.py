@@ -271,6 +271,7 @@ def get(identifier: Any) -> Any:
     >>> get("categorical_crossentropy").__name__
     'categorical_crossentropy'
     """
+    identifier = naming.function_name(identifier)
     if identifier is None or isinstance(identifier, Loss):
         return identifier
     if isinstance(identifier, str):

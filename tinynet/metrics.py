@@ -189,6 +189,7 @@ def get(identifier: Any) -> Any:
     >>> get("categorical_accuracy").name
     'categorical_accuracy'
     """
+    identifier = naming.function_name(identifier)
     if callable(identifier) and not isinstance(identifier, type):
         return identifier
     if isinstance(identifier, str):

@@ -5,7 +5,7 @@ The stack itself is a `Network`. Here it gets an optimizer, a loss and metrics, 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinynet import (
     backend,
@@ -13,12 +13,14 @@ from tinynet import (
     layers,
     losses,
     metrics,
+    moving,
     naming,
     optimizers,
     saving,
     tracing,
     training,
     validation,
+    weightfile,
 )
 from tinynet.backend import Array, HostArray, Shape
 from tinynet.callbacks import History
@@ -26,7 +28,12 @@ from tinynet.layer import Layer, dtype_policy
 from tinynet.network import Network
 from tinynet.objective import Objective
 from tinynet.optimizer import Optimizer
+from tinynet.saving import save_model as save_model
 from tinynet.summary import summary
+
+if TYPE_CHECKING:
+    from tinynet.loading import load_model as load_model
+    from tinynet.loading import model_from_json as model_from_json
 
 _KERAS_COMPILE = {
     "loss_weights": None,
@@ -68,7 +75,7 @@ class Sequential(Network):
         self.objective: Any = None  # an `Objective`, once there is something to look at
         self.gradients_and_weights: list[tuple[Array, Array]] = []
         self._loss: losses.Loss | None = None
-        self._metrics: list[Any] = []
+        self.metrics_given: list[Any] = []
         self._runs: list[tuple[slice, list[tuple[int, ...]]]] = []
         self._lowest = 0
         super().__init__(layers, trainable, name)
@@ -107,7 +114,7 @@ class Sequential(Network):
             )
         chosen = metrics_from(metrics)
         self._loss, self.optimizer = losses.as_loss(loss), optimizers.get(optimizer)
-        self.loss, self._metrics = loss, chosen
+        self.loss, self.metrics_given = loss, chosen
 
     def check_compiled(self) -> None:
         """Raise a ValueError if `compile` was not called."""
@@ -133,7 +140,7 @@ class Sequential(Network):
     def metrics_for(self, target_shape: Shape) -> dict[str, metrics.Metric]:
         """The metrics by name, in `compile`'s order, for targets of this shape."""
         named: dict[str, metrics.Metric] = {}
-        for given in self._metrics:
+        for given in self.metrics_given:
             metric = metrics.resolve(given, target_shape, self.output_shape)
             name, number = metric.name, 0
             while name in named:
@@ -154,14 +161,19 @@ class Sequential(Network):
         Raises:
             ValueError: if the optimizer has begun with other weights.
         """
-        assert self.optimizer is not None
         self.start_evaluation(input_shape)
-        self.ensure_flat()
         self._find_lowest()
+        self.ready_optimizer()
+
+    def ready_optimizer(self) -> None:
+        """Give the optimizer the weights that train."""
+        assert self.optimizer is not None
+        self.ensure_flat()
         runs = self.trained_runs()
         vectors = [weights.base for _, weights in self.gradients_and_weights]
         if runs != self._runs or any(vector is not self.flat for vector in vectors):
-            self._pair(runs)
+            self._runs = runs
+            self.pair()
         arrays = [weights for _, weights in self.gradients_and_weights]
         if not self.optimizer.built:
             self.optimizer.build(arrays, [shapes for _, shapes in runs])
@@ -172,9 +184,11 @@ class Sequential(Network):
                 "Call model.compile(…) again, with a new optimizer."
             )
 
-    def _pair(self, runs: list[tuple[slice, list[tuple[int, ...]]]]) -> None:
-        self._runs = runs
-        self.gradients_and_weights = [(self.flat_gradient[run], self.flat[run]) for run, _ in runs]
+    def pair(self) -> None:
+        """Pair each run of weights that train with its gradients, wherever the two are now."""
+        self.gradients_and_weights = [
+            (self.flat_gradient[run], self.flat[run]) for run, _ in self._runs
+        ]
 
     def _find_lowest(self) -> None:
         trains = [self.trainable and bool(layer.trainable_weights) for layer in self._layers]
@@ -213,8 +227,11 @@ class Sequential(Network):
     test_on_batch = evaluation.test_on_batch
     predict = evaluation.predict
     trace = tracing.trace
-    save_weights = saving.save_weights
-    load_weights = saving.load_weights
+    to = moving.to
+    save_weights = weightfile.save_weights
+    load_weights = weightfile.load_weights
+    save = saving.save_model
+    to_json = saving.to_json
 
     def summary(
         self,
@@ -240,60 +257,8 @@ class Sequential(Network):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self.optimizer is not None and self.optimizer.built and self.flat is not None:
-            self._pair(self._runs)
+            self.pair()
             self.optimizer.rebind([weights for _, weights in self.gradients_and_weights])
-
-    def to(self, name: str, device: int = 0) -> "Sequential":
-        """Move the weights, and the optimizer's state with them, to another backend.
-
-        Arguments:
-            name, device: ``"numpy"``, or ``"cupy"`` and the number of a GPU, as in
-                `tinynet.backend.use`; which backend is in use does not change.
-
-        Returns:
-            This model; it goes on where it was.
-
-        Raises:
-            ValueError: if weights live in another model that is elsewhere, or training is under
-                way; then nothing is moved.
-            RuntimeError: if CuPy cannot run, with the reason; likewise.
-        """
-        if self.busy:
-            raise ValueError(
-                f"Expected model '{self.name}' at rest, but it is computing: a callback cannot "
-                "move it. Move it before or after."
-            )
-        arrays = [weights for _, weights in self.gradients_and_weights]
-        optimizer = self.optimizer
-        with backend.use(name, device):
-            if all(backend.place_of(weight) == backend.here() for weight in self.weights):
-                return self
-            if self.lender is not None:
-                self._follow(self.lender)
-                return self
-            begun = optimizer is not None and optimizer.is_built_for(arrays)
-            moved = optimizer.moved() if optimizer is not None and begun else None
-            self._gather_weights()
-            self._pair(self._runs)
-            if optimizer is not None and begun:
-                optimizer.rebind([weights for _, weights in self.gradients_and_weights], moved)
-        return self
-
-    def _follow(self, lender: Network) -> None:
-        """Move the layers that live in no other model; those that do are here already."""
-        own = [layer for layer in self._layers if layer.home is None or layer.home() is None]
-        borrowed = [
-            weight for layer in self._layers if layer not in own for weight in layer.weights
-        ]
-        if any(backend.place_of(weight) != backend.here() for weight in borrowed):
-            raise ValueError(
-                f"Expected a model whose layers are its own, but layers of '{self.name}' live in "
-                f"model '{lender.name}'. Move that one first, then this one."
-            )
-        moved = [(layer, layer.moved()) for layer in own]
-        for layer, homes in moved:
-            for home in homes:
-                layer.rehome(*home)
 
     # Configuration
 
@@ -312,15 +277,22 @@ class Sequential(Network):
         return config
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Sequential":
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> "Sequential":
         """A model of the same architecture, with new weights, from what `get_config` returned.
 
+        Arguments:
+            custom_objects: classes and functions of your own that it names, by name.
+
         Raises:
-            ValueError: for a layer that tinynet does not have.
+            ValueError: for a layer that neither tinynet nor `custom_objects` has.
         """
         model = cls(trainable=config.get("trainable", True), name=config.get("name"))
-        for layer in config["layers"]:
-            model.add(layers.get(layer))
+        with naming.custom_objects(custom_objects):
+            found = [layers.get(layer) for layer in config["layers"]]
+        for layer in found:
+            model.add(layer)
         if not model.built and config.get("build_input_shape") and model.layers:
             model.build(config["build_input_shape"])
         return model
@@ -336,3 +308,14 @@ def metrics_from(given: Any) -> list[Any]:
     for identifier in given or ():
         metrics.check(identifier)
     return list(given or ())
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        # What reads a file makes a `Sequential`, and so is above this file.
+        if name not in ("load_model", "model_from_json"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from tinynet import loading
+
+        return getattr(loading, name)

@@ -8,10 +8,12 @@ those have in common is here; each module's `get` says what it knows.
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 _counts: Counter[str] = Counter()
+_readers_own: dict[str, Any] = {}  # see `custom_objects`
 
 
 def snake_case(class_name: str) -> str:
@@ -56,9 +58,34 @@ def short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+@contextmanager
+def custom_objects(objects: Mapping[str, Any] | None) -> Iterator[None]:
+    """A ``with`` block in which configurations may name these classes and functions, too."""
+    global _readers_own
+    before, _readers_own = _readers_own, {**_readers_own, **(objects or {})}
+    try:
+        yield
+    finally:
+        _readers_own = before
+
+
+def is_known(name: Any, known: Mapping[str, Any]) -> bool:
+    """Whether `lookup` would find `name`."""
+    return isinstance(name, str) and (name in known or name in _readers_own)
+
+
+def function_name(identifier: Any) -> Any:
+    """The name in the configuration that Keras writes for a function; else `identifier`."""
+    if isinstance(identifier, Mapping) and identifier.get("class_name") == "function":
+        return identifier.get("config")
+    return identifier
+
+
 def lookup(kind: str, identifier: Any, known: Mapping[str, Any]) -> Any:
     """What `identifier` names among `known`, or a ValueError with the near names."""
     if isinstance(identifier, str):
+        if identifier in _readers_own:
+            return _readers_own[identifier]
         if identifier in known:
             return known[identifier]
         import difflib  # for this sentence alone
@@ -75,14 +102,20 @@ def lookup(kind: str, identifier: Any, known: Mapping[str, Any]) -> Any:
     )
 
 
-def instance_from(kind: str, identifier: Any, known: Mapping[str, Any], base: type) -> Any:
+def instance_from(kind: str, identifier: Any, known: Mapping[str, Any], base: Any) -> Any:
     """An instance of `base` from a name, a class, an instance or a configuration."""
     if isinstance(identifier, base):
         return identifier
     if isinstance(identifier, type) and issubclass(identifier, base):
         return identifier()
     if isinstance(identifier, Mapping) and "class_name" in identifier:
-        found = lookup(kind, identifier["class_name"], known)
+        found: Any = lookup(kind, identifier["class_name"], known)
+        fits = isinstance(found, type) and issubclass(found, base)
+        if not fits:
+            raise ValueError(
+                f"Expected {identifier['class_name']!r} to be a {kind}, a class derived from "
+                f"{base.__name__}, received: {short(found)}"
+            )
         try:
             return found.from_config(dict(identifier.get("config") or {}))
         except TypeError as error:
@@ -99,13 +132,25 @@ def by_both_names(*classes: type) -> dict[str, Any]:
 
 
 def serialize(instance: Any, module: str) -> dict[str, Any]:
-    """`instance` in the nested form in which Keras writes objects into a configuration."""
+    """`instance` in the nested form in which Keras writes objects into a configuration.
+
+    A class that is not tinynet's is none of Keras's `module` either, and is known by its name.
+    """
+    name = type(instance).__name__
+    own = type(instance).__module__.partition(".")[0] != "tinynet"
     return {
-        "module": module,
-        "class_name": type(instance).__name__,
+        "module": None if own else module,
+        "class_name": name,
         "config": instance.get_config(),
-        "registered_name": None,
+        "registered_name": name if own else None,
     }
+
+
+def serialize_function(function: Any) -> dict[str, Any]:
+    """A function of the reader's own in the form in which Keras writes it into a configuration."""
+    name = getattr(function, "__name__", type(function).__name__)
+    kind = {"module": "builtins", "class_name": "function", "registered_name": "function"}
+    return {**kind, "config": name}
 
 
 def equal(one: Any, other: Any) -> bool:

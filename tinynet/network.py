@@ -181,7 +181,7 @@ class Network(HasWeights):
                 for layer in fresh:
                     layer.unbuild()
                 raise
-            self._gather_weights()
+            self.gather_weights()
         self.built = True
 
     def _another_type(self, layer: Layer) -> ValueError:
@@ -191,7 +191,7 @@ class Network(HasWeights):
             f'Write: tinynet.config.set_floatx("{layer.dtype}") before the model'
         )
 
-    def _gather_weights(self) -> None:
+    def gather_weights(self) -> None:
         """Move all weights with gradients into one vector, `flat`, and the gradients likewise.
 
         Each layer keeps views of its part: it reads its kernel and writes its kernel's gradient
@@ -228,7 +228,7 @@ class Network(HasWeights):
             ValueError: if another array took a weight's place: training would miss it.
         """
         if any(layer.home is None or layer.home() is not self for layer in self._layers):
-            self._gather_weights()
+            self.gather_weights()
         for layer in self._layers:
             for name in layer.trained_names:
                 if getattr(layer, name).base is not self.flat:
@@ -347,4 +347,4 @@ class Network(HasWeights):
         vars(self).update(state)
         if self.built:  # a copy's layers came with arrays of their own: one vector again
             with backend.at(self.anchor):
-                self._gather_weights()
+                self.gather_weights()

@@ -214,6 +214,37 @@ class Optimizer:
         flat += [slot for slots in states for slot in slots[:2]]
         return [*flat, *(slot for slots in states for slot in slots[2:])]
 
+    def set_variables(self, variables: Sequence[HostArray]) -> None:
+        """Go on from `variables`, which this optimizer, or Keras's, had; it has to be built.
+
+        Raises:
+            ValueError: if they are not as many, or of other shapes; then nothing is changed.
+        """
+        wanted = [array.shape for array in self.variables]
+        if [backend.host.shape(array) for array in variables] != wanted:
+            raise ValueError(
+                f"Expected {len(wanted)} variables as {type(self).__name__}.variables gives them, "
+                f"received {len(variables)}, or others. Write: optimizer.set_variables("
+                "other.variables), both built for weights of the same shapes"
+            )
+        iterations, rate, *rest = variables
+        self.learning_rate, self.iterations = float(rate), int(iterations)
+        came, count = iter(rest), sum(map(len, self._parts))
+        states = [[next(came) for _ in self.slots[:2]] for _ in range(count)]
+        states = [[*state, *(next(came) for _ in self.slots[2:])] for state in states]
+        for shapes, state in zip(self._parts, self._state, strict=True):
+            own, states = states[: len(shapes)], states[len(shapes) :]
+            flat = [
+                backend.host.concatenate([a.ravel() for a in slot])
+                for slot in zip(*own, strict=True)
+            ]
+            for array, values in zip(state, self.from_keras(flat), strict=True):
+                backend.fill(array, values.reshape(array.shape))
+
+    def from_keras(self, slots: list[HostArray]) -> list[HostArray]:
+        """The reverse of `as_keras`, but for rounding."""
+        return slots
+
     def as_keras(self, slots: list[HostArray]) -> list[HostArray]:
         """The slots in the units in which Keras holds them."""
         return slots

@@ -156,6 +156,10 @@ class Adam(Optimizer):
         m, *squares = slots
         return [m * (1 - self.beta_1), *(v * (1 - self.beta_2) for v in squares)]
 
+    def from_keras(self, slots: list[HostArray]) -> list[HostArray]:
+        m, *squares = slots
+        return [m / (1 - self.beta_1), *(v / (1 - self.beta_2) for v in squares)]
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),

@@ -1,67 +1,105 @@
-"""Weights in a file: NumPy's ``.npz``, an array for each weight, in the order of `get_weights`."""
+"""A whole model in a file, as Keras 3 writes it: ``model.save("m.keras")``.
 
-import os
-import pathlib
+A ``.keras`` file is an archive of three parts: ``config.json`` says which layers and how they are
+trained, ``model.weights.h5`` holds the numbers (see `weightfile`), ``metadata.json`` the version.
+Keras opens what is written here; `loading` opens it, and what Keras wrote.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
-from tinynet import backend
+import tinynet
+from tinynet import files, losses, metrics, naming, optimizers, weightfile
+from tinynet.loss import Loss
+from tinynet.metrics import Metric
 
-SUFFIX = ".weights.npz"
+SUFFIX = ".keras"
+KERAS = "3.15.1"  # whose format this is
+CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 
 
-def check_path(path: str | os.PathLike[str]) -> pathlib.Path:
-    """`path` if it can be that of a file of weights.
+def save_model(
+    model: Any, filepath: files.PathLike, overwrite: bool = True, zipped: Any = None
+) -> None:
+    """Write `model` to `filepath`: layers, weights, compile settings and the optimizer's state.
+
+    The file appears, or is replaced, in one step; folders are made. `load_model` opens it, and so
+    does ``keras.models.load_model``. Parts of your own are saved by name.
+
+    Arguments:
+        filepath: ends in ``.keras``.
+        overwrite: whether a file that is there may be replaced.
+        zipped: Keras's; True, or leave it out.
 
     Raises:
-        ValueError: if it ends otherwise.
-    """
-    if not str(os.fspath(path)).endswith(SUFFIX):
-        raise ValueError(
-            f"Expected a path that ends in {SUFFIX}, received: {os.fspath(path)!r}. "
-            f'Write: "best{SUFFIX}"'
-        )
-    return pathlib.Path(path)
-
-
-def save_weights(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write the weights to `path`, which ends in ``.weights.npz``; folders are made.
-
-    The file appears, or is replaced, in one go.
-
-    Raises:
-        ValueError: for another ending, or a model without weights yet.
+        ValueError: for another ending.
+        ImportError: without h5py.
         OSError: if it cannot be written; then what was there is there still.
+
+    Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
     """
-    path = check_path(path)
-    if not model.built:
+    path = files.check_path(filepath, SUFFIX)
+    if zipped not in (None, True):
         raise ValueError(
-            f"You are saving a model that has not yet been built: '{model.name}' has no weights. "
-            "Write: model.build((None, 784)), or train it first"
+            f"Expected zipped to be True or None, received: {naming.short(zipped)}. tinynet writes "
+            "a single file. Leave zipped out"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    arrays = {f"{number:06d}": weight for number, weight in enumerate(model.get_weights())}
-    try:
-        with draft.open("wb") as file:
-            backend.host.savez(file, **arrays)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    if not model.built:
+        warnings.warn(
+            f"You are saving a model that has not yet been built: '{model.name}' has no weights. "
+            "Write: model.build((None, 784)), or train it first",
+            stacklevel=3,
+        )
+    metadata = {
+        "keras_version": KERAS,
+        "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"),
+        "tinynet_version": tinynet.__version__,
+    }
+    parts = {
+        METADATA: json.dumps(metadata).encode(),
+        CONFIG: to_json(model).encode(),
+        WEIGHTS: weightfile.to_hdf5(model),
+    }
+    files.write_whole(path, files.pack(parts), overwrite)
 
 
-def load_weights(model: Any, path: str | os.PathLike[str]) -> None:
-    """Set the weights to those that `save_weights` wrote to `path`.
+def to_json(model: Any) -> str:
+    """The architecture and how to train it, without weights, in Keras's form."""
+    document = naming.serialize(model, "keras")
+    document |= {"module": "keras", "class_name": "Sequential", "registered_name": None}
+    if model.built:
+        document["build_config"] = {"input_shape": model.input_shape}
+    if model.optimizer is not None:
+        document["compile_config"] = compile_config(model)
+    return json.dumps(document)
 
-    Raises:
-        ValueError: if they are another model's, or it is no such file; then nothing is changed.
-        FileNotFoundError: if it is not there.
-    """
-    import zipfile  # for its name of an error alone
 
-    path = check_path(path)
-    try:
-        with backend.host.load(path, allow_pickle=False) as arrays:
-            weights = [arrays[name] for name in sorted(arrays)]
-    except (zipfile.BadZipFile, EOFError, ValueError, TypeError) as error:
-        raise ValueError(f"Expected a file of weights, received {path}: {error}") from error
-    model.set_weights(weights)
+def compile_config(model: Any) -> dict[str, Any]:
+    """What `compile` was given, in Keras's form."""
+    return {
+        "optimizer": optimizers.serialize(model.optimizer),
+        "loss": as_config(model.loss),
+        "loss_weights": None,
+        "metrics": [as_config(metric) for metric in model.metrics_given] or None,
+        "weighted_metrics": None,
+        "run_eagerly": False,
+        "steps_per_execution": 1,
+        "jit_compile": "auto",
+    }
+
+
+def as_config(part: Any) -> Any:
+    """A loss or a metric as a configuration holds it: as `compile` was given it, if by name."""
+    if isinstance(part, str | Mapping):
+        return part
+    if isinstance(part, type):
+        part = part()
+    if isinstance(part, Loss):
+        return losses.serialize(part)
+    if isinstance(part, Metric):
+        return metrics.serialize(part)
+    own = getattr(part, "__module__", "").partition(".")[0] != "tinynet"
+    return naming.serialize_function(part) if own else part.__name__

@@ -86,13 +86,13 @@ def _upwards(model: Any, x: np.ndarray) -> tuple[list[list[Quantity]], np.ndarra
             z = given @ layer.kernel + (layer.bias if layer.use_bias else 0)
             here.append(Quantity("z", "x W + b" if layer.use_bias else "x W", z))
             formula = _FORMULAS.get(
-                layer.activation, (f"{activations.serialize(layer.activation)}(z)",)
+                layer.activation, (f"{activations.name_of(layer.activation)}(z)",)
             )[0]
         elif isinstance(layer, Flatten):
             formula = "x, each sample in one row"
         elif isinstance(layer, Activation):
             f = layer.activation
-            formula = _FORMULAS.get(f, (f"{activations.serialize(f)}(z)",))[0].replace("z", "x")
+            formula = _FORMULAS.get(f, (f"{activations.name_of(f)}(z)",))[0].replace("z", "x")
         elif isinstance(layer, Dropout) and layer._mask is not None:
             here.append(Quantity("m / (1 − r)", "", np.array(layer._mask)))
             formula = "x m / (1 − r)"

@@ -15,11 +15,10 @@ from tinynet.advice import advise
 from tinynet.backend import Array, HostArray
 from tinynet.callback import CallbackList
 from tinynet.callbacks import History
+from tinynet.course import Course
 from tinynet.data import Batch, Batches, Passes, Samples, split_tail, weights_of_classes
 from tinynet.evaluation import (
     BATCH_SIZE,
-    Logs,
-    Tracker,
     check_finite,
     computing,
     not_finite,
@@ -27,7 +26,9 @@ from tinynet.evaluation import (
     prepare,
     test_epoch,
 )
+from tinynet.interrupt import Interrupt
 from tinynet.progress import ProgressBar, epoch_header, resolve_verbose
+from tinynet.tracker import Logs, Tracker
 
 
 def train_step(model: Any, batch: Batch) -> tuple[Array, Array]:
@@ -45,36 +46,38 @@ def train_step(model: Any, batch: Batch) -> tuple[Array, Array]:
 
 def train_epoch(
     model: Any,
-    passes: Passes,
-    steps: int,
-    epoch: int,
+    course: Course,
     tracker: Tracker,
     listeners: CallbackList,
     bar: ProgressBar,
+    interrupt: Interrupt,
 ) -> Logs:
-    """Train on the next `steps` batches, and return the loss and metrics over them all."""
-    where, accept = f"in epoch {epoch + 1}", listeners.accept_nan
+    """Train on the batches of the next epoch; return the loss and metrics over them all."""
+    where, accept = f"in epoch {course.epoch + 1}", listeners.accept_nan
+    batches = course.data
 
     def seen(when: str) -> Logs:
-        return check_finite(tracker.logs(), model, passes.batches, when, tracker, accept)
+        return check_finite(tracker.logs(), model, batches, when, tracker, accept)
 
-    with threads.suited_to(threads.multiplications(model.layers, passes.batches.largest())):
-        for step, batch in enumerate(passes.epoch(steps), start=1):
+    with threads.suited_to(threads.multiplications(model.layers, batches.largest())):
+        for step, batch in course.begin_epoch(tracker):
             if listeners.watches_train_batches:
                 listeners.call("on_train_batch_begin", step - 1, {})
             loss, output = train_step(model, batch)
             tracker.update(batch, loss, output)
+            course.step = step
             if bar.due():
                 now = f"{where} by step {step}"
                 bar.update(step, seen(now))
             if listeners.watches_train_batches:
                 listeners.call("on_train_batch_end", step - 1, tracker.logs())
-            if model.stop_training:
+            if interrupt.pending or model.stop_training:
+                interrupt.check()
                 break
-    (total,) = tracker.read(sum_of_weights(model))
+    (total,) = tracker.read_anew(sum_of_weights(model))
     logs = seen(where)
     if not accept:
-        check_weights(total, model, passes.batches, where)
+        check_weights(total, model, batches, where)
     return logs
 
 
@@ -157,38 +160,46 @@ def fit(
 
     advise(model, samples, split_off, batch_size)
 
-    with unchanged_on_error(model):
+    with unchanged_on_error(model), Interrupt() as interrupt:
         model.start_training((batches.largest(), *samples[0].shape[1:]))
         model.stop_training, model.history = False, history
         batches.load()
         if held_out_samples is not None:
             held_out.load()
         passes = Passes(batches, backend.generator() if shuffle else None)
+        course = Course(model, passes, steps, listeners, initial_epoch)
         logs: Logs = {}
+        listeners.call("set_course", course)
         listeners.call("on_train_begin", {})
-        for epoch in range(initial_epoch, epochs):
-            epoch_header(epoch + 1, epochs, verbose)
-            listeners.call("on_epoch_begin", epoch, {})
-            bar = ProgressBar(steps, verbose)
-            tracker = Tracker(
-                model.metrics_for(samples[1].shape), model.dtype, min(steps, len(batches))
-            )
-            logs = train_epoch(model, passes, steps, epoch, tracker, listeners, bar)
-            if held_out_samples is not None and validates_after(epoch + 1):
-                # Without a bar of its own: these numbers end the epoch's line.
-                metrics = model.metrics_for(held_out_samples[1].shape)
-                tracker = Tracker(metrics, model.dtype, checks)
-                test_epoch(model, held_out, checks, tracker, listeners)
-                where = f"in the validation of epoch {epoch + 1}"
-                found = tracker.logs("val_")
-                if not listeners.accept_nan:
-                    check_finite(found, model, held_out, where)
-                logs |= found
-            bar.finish(logs)
-            logs = dict(sorted(logs.items()))
-            listeners.call("on_epoch_end", epoch, logs)
-            if model.stop_training:
-                break
+        try:
+            for epoch in range(course.epoch, course.epoch if course.ended else epochs):
+                epoch_header(epoch + 1, epochs, verbose)
+                listeners.call("on_epoch_begin", epoch, {})
+                bar = ProgressBar(steps, verbose)
+                tracker = Tracker(
+                    model.metrics_for(samples[1].shape), model.dtype, min(steps, len(batches))
+                )
+                logs = train_epoch(model, course, tracker, listeners, bar, interrupt)
+                if held_out_samples is not None and validates_after(epoch + 1):
+                    # Without a bar of its own: these numbers end the epoch's line.
+                    metrics = model.metrics_for(held_out_samples[1].shape)
+                    tracker = Tracker(metrics, model.dtype, checks)
+                    with interrupt.at_once():
+                        test_epoch(model, held_out, checks, tracker, listeners)
+                    where = f"in the validation of epoch {epoch + 1}"
+                    found = tracker.logs("val_")
+                    if not listeners.accept_nan:
+                        check_finite(found, model, held_out, where)
+                    logs |= found
+                bar.finish(logs)
+                logs = dict(sorted(logs.items()))
+                course.end_epoch()
+                listeners.call("on_epoch_end", epoch, logs)
+                interrupt.check()
+                if model.stop_training:
+                    break
+        except KeyboardInterrupt:
+            raise course.interrupted(epochs, whole=not interrupt.twice) from None
         listeners.call("on_train_end", logs)
     return history
 

@@ -1,6 +1,6 @@
 """Callbacks that watch one number, such as the loss of the validation, from epoch to epoch.
 
-`EarlyStopping` ends a training that no longer gets better, `ModelCheckpoint` saves the weights.
+`EarlyStopping` ends a training that no longer gets better, `ModelCheckpoint` saves the model.
 What they have in common, which of two values is the better one, is `Watcher`.
 """
 
@@ -9,7 +9,7 @@ import os
 import pathlib
 import warnings
 
-from tinynet import backend, metrics, naming, saving, validation
+from tinynet import backend, files, metrics, naming, validation
 from tinynet.callback import Callback, Logs
 
 
@@ -91,6 +91,8 @@ class EarlyStopping(Watcher):
     https://keras.io/api/callbacks/early_stopping/
     """
 
+    kept = ("best", "best_epoch", "stopped_epoch", "wait", "best_weights")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -142,23 +144,25 @@ class EarlyStopping(Watcher):
 
 
 class ModelCheckpoint(Watcher):
-    """Save the weights while training: after every epoch, or whenever they are the best so far.
+    """Save the model while training: after every epoch, or whenever it is the best so far.
 
-    ``model.load_weights(path)`` brings them back. A file is replaced in one go: what is there is
-    whole, even if the program ends while it is written.
+    ``tinynet.models.load_model(path)`` brings it back, or ``model.load_weights(path)`` its weights.
+    A file is replaced in one step: what is there is whole, even if the program ends meanwhile.
 
     Arguments:
-        filepath: where to; ends in ``.weights.npz``, and may hold ``{epoch}`` and names from the
-            logs, as in ``"{epoch:02d}-{val_loss:.2f}.weights.npz"``.
+        filepath: where to; ends in ``.keras``, or ``.weights.h5`` for weights alone, and may hold
+            ``{epoch}`` and names from the logs, as in ``"{epoch:02d}-{val_loss:.2f}.keras"``.
         monitor, mode: see `Watcher`.
         verbose: 1 says what is saved.
         save_best_only: whether to save only what is better than all before.
-        save_weights_only: True.
+        save_weights_only: whether to save the weights alone.
         save_freq: ``"epoch"``, or after how many batches.
         initial_value_threshold: a value that has to be beaten before anything is saved.
 
     Source: https://keras.io/api/callbacks/model_checkpoint/
     """
+
+    kept = ("best", "_batches")
 
     def __init__(
         self,
@@ -172,12 +176,9 @@ class ModelCheckpoint(Watcher):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode if save_best_only else "min")
-        self.filepath = saving.check_path(filepath)
-        if not save_weights_only:
-            raise ValueError(
-                "Expected save_weights_only=True: tinynet saves the weights. "
-                f"Write: ModelCheckpoint({str(filepath)!r}, save_weights_only=True)"
-            )
+        self.save_weights_only = validation.flag(save_weights_only, "save_weights_only")
+        suffix = ".weights.h5" if self.save_weights_only else ".keras"
+        self.filepath = files.check_path(filepath, suffix)
         every = save_freq if backend.is_integer(save_freq) else 0
         if save_freq != "epoch" and int(every) < 1:
             raise ValueError(
@@ -225,7 +226,7 @@ class ModelCheckpoint(Watcher):
                 told += f" {self.monitor} improved from {_figure(self.best)} to {value:.5f},"
                 self.best = value
         self._say(f"{told} saving model to {path}")
-        saving.save_weights(self.model, path)
+        (self.model.save_weights if self.save_weights_only else self.model.save)(path)
 
     def _say(self, text: str) -> None:
         if self.verbose > 0:

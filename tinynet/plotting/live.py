@@ -46,6 +46,8 @@ class LivePlot(Callback):
     '.gif'
     """
 
+    kept = ("epochs", "validated", "logs")
+
     def __init__(self, path: Any = None) -> None:
         super().__init__()
         pyplot()

@@ -1,0 +1,55 @@
+"""Ctrl-C, which comes at any moment, waits for a moment at which everything is whole."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+class Interrupt:
+    """A ``with`` block in which Ctrl-C is only noted; `check` raises the KeyboardInterrupt.
+
+    A second Ctrl-C raises it at once, wherever that is. Only a program's main thread hears Ctrl-C,
+    and a handler of the program's own stays what it is.
+    """
+
+    def __init__(self) -> None:
+        self.pending = False  # has it been pressed?
+        self.twice = False
+        self._waits = True
+        self._before: Any = None
+
+    def __enter__(self) -> "Interrupt":
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        if kind is None:
+            self.check()  # pressed so late that nobody has looked since
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.twice = self.pending
+        self.pending = True
+        if self.twice or not self._waits:
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise a KeyboardInterrupt if Ctrl-C has been pressed."""
+        if self.pending:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A ``with`` block that changes nothing, and may end anywhere."""
+        self.check()
+        self._waits = False
+        try:
+            yield
+        finally:
+            self._waits = True
