@@ -279,7 +279,7 @@ def test_a_backup_is_data_and_takes_no_more_memory_than_it_has_bytes(tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("state.json", json.dumps({"weights": {"__array__": array}}))
             archive.writestr("arrays", bytes(8))
-        with pytest.raises(ValueError, match="damaged or no such file: "):
+        with pytest.raises(ValueError, match="Expected a whole file"):
             backup.read(path)
 
 

@@ -124,6 +124,6 @@ def damaged(path: PathLike, why: object) -> ValueError:
     if isinstance(why, Exception):
         why = str(why) or type(why).__name__
     return ValueError(
-        f"Expected a whole file, received {os.fspath(path)}, which is damaged or no such file: "
-        f"{why}. Nothing was loaded. Take a copy of it, or save it anew."
+        f"Expected a whole file, and of such a model, received {os.fspath(path)}: {why}. "
+        "Nothing was loaded. Save it anew, or load it into a model of its kind."
     )

@@ -5,6 +5,7 @@ made before the shapes that the configuration implies were found in the file.
 """
 
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from tinynet.models import Sequential
 from tinynet.saving import CONFIG, KERAS, METADATA, SUFFIX, WEIGHTS
 
 LONGEST_JSON = 20_000_000  # characters
+MOST_NUMBERS = 2**40  # in one weight; some terabytes
 
 # Keras's compile settings that change nothing in the numbers.
 _HOW_KERAS_COMPUTES = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")
@@ -61,8 +63,10 @@ def load_model(
     config = parse(parts[CONFIG], path)
     with naming.custom_objects(custom_objects), nothing_drawn():
         found, shape = layers_of(config, path)
+        with understanding(path):
+            imagined = imagine(found, shape)
         with weightfile.opened(parts[WEIGHTS], path) as file:
-            weights = file.weights(imagine(found, shape))
+            weights = file.weights(imagined)
         # The file holds just the weights that these layers will make: now they may.
         model = make(config, found, shape, path)
         model.set_weights(weights)
@@ -190,6 +194,8 @@ def imagine(found: Sequence[Layer], shape: Shape | None) -> list[tuple[Layer, li
             kept: list[list[Shape]] = kept,
             double: Layer = double,
         ) -> Any:
+            if math.prod(shape) > MOST_NUMBERS:
+                raise ValueError(f"Expected layers that fit into memory, received {name}: {shape}")
             kept[not trainable].append(tuple(shape))
             numbers = backend.host.broadcast_to(0.0, tuple(shape))  # takes no memory
             setattr(double, str(name), numbers)
@@ -244,9 +250,9 @@ def restore_optimizer(model: Sequential, data: bytes, where: Any) -> None:
     with weightfile.opened(data, where) as file:
         number = file.count_optimizer()
         state = file.optimizer(expected) if number == len(expected) else None
-    if state is not None:
-        model.optimizer.set_variables(state)
-    elif number > 2:  # those every optimizer has, also one that has not begun
+        if state is not None:
+            model.optimizer.set_variables(state)
+    if state is None and number > 2:  # those every optimizer has, also one that has not begun
         warnings.warn(
             f"The state of the optimizer in {where} does not fit {type(model.optimizer).__name__} "
             "and these weights. The model is loaded, and its optimizer begins anew.",

@@ -218,7 +218,8 @@ class Optimizer:
         """Go on from `variables`, which this optimizer, or Keras's, had; it has to be built.
 
         Raises:
-            ValueError: if they are not as many, or of other shapes; then nothing is changed.
+            ValueError: if they are not as many, of other shapes, or not finite; then nothing is
+                changed.
         """
         wanted = [array.shape for array in self.variables]
         if [backend.host.shape(array) for array in variables] != wanted:
@@ -228,18 +229,23 @@ class Optimizer:
                 "other.variables), both built for weights of the same shapes"
             )
         iterations, rate, *rest = variables
-        self.learning_rate, self.iterations = float(rate), int(iterations)
         came, count = iter(rest), sum(map(len, self._parts))
         states = [[next(came) for _ in self.slots[:2]] for _ in range(count)]
         states = [[*state, *(next(came) for _ in self.slots[2:])] for state in states]
+        ready = []
         for shapes, state in zip(self._parts, self._state, strict=True):
             own, states = states[: len(shapes)], states[len(shapes) :]
-            flat = [
-                backend.host.concatenate([a.ravel() for a in slot])
-                for slot in zip(*own, strict=True)
-            ]
-            for array, values in zip(state, self.from_keras(flat), strict=True):
-                backend.fill(array, values.reshape(array.shape))
+            slots = zip(*own, strict=True)  # each for all variables that lie in one array
+            ends = [backend.host.concatenate([part.ravel() for part in slot]) for slot in slots]
+            with backend.ignore_overflow():
+                ready += list(zip(state, self.from_keras(ends), strict=True))
+        if not all(backend.host.isfinite(values).all() for _, values in ready):
+            raise ValueError(
+                "Expected finite variables, received NaN, infinity, or numbers too large to be used"
+            )
+        self.learning_rate, self.iterations = float(rate), int(iterations)
+        for array, values in ready:
+            backend.fill(array, values.reshape(array.shape))
 
     def from_keras(self, slots: list[HostArray]) -> list[HostArray]:
         """The reverse of `as_keras`, but for rounding."""

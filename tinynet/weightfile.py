@@ -86,10 +86,10 @@ def load_weights(model: Any, filepath: files.PathLike, skip_mismatch: bool = Fal
     with opened(path.read_bytes(), path) as file:
         weights = file.weights([(layer, shapes_of(layer)) for layer in model.layers])
         state = file.optimizer(optimizer.variables) if begun else None
+        if state is not None:
+            optimizer.set_variables(state)
     model.set_weights(weights)
-    if state is not None:
-        optimizer.set_variables(state)
-    elif begun:
+    if begun and state is None:
         warnings.warn(
             f"{path} has no state that fits the optimizer '{optimizer.name}': only the weights "
             "were loaded, and the optimizer goes on with its own state.",
