@@ -11,6 +11,8 @@ import time
 import pytest
 import standin
 
+import tinynet
+
 # Keras 3.15 converts its variables in an old way; that is not ours to mend.
 KERAS_S = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 EXAMPLE = pathlib.Path(__file__).resolve().parent.parent / "examples" / "mnist.py"
@@ -217,3 +219,37 @@ def test_experiments_end_in_a_table_and_a_picture_and_go_on_where_they_were(tmp_
     assert "of 100 images of 64 pixels" in more.stdout
     assert (folder / "results.json").read_text("utf-8") != kept
     assert run("--epochs", 0, cwd=tmp_path, example=EXPERIMENTS).returncode == 2
+
+
+def test_scale_out_gets_the_same_losses_on_four_devices_as_on_one(tmp_path, keras):
+    arguments = ("--data", "digits", "--steps", 12, "--batch-size", 34)
+    example = EXAMPLE.with_name("scale_out.py")
+    result = run(*arguments, cwd=tmp_path, example=example, XLA_FLAGS="")
+    assert result.returncode == 0, result.stderr
+    assert "each device sees 8 of 32 images" in result.stdout
+    rows = re.findall(r"^ +\d+ +([\d.]+) +([\d.]+) +([\d.]+)$", result.stdout, re.MULTILINE)
+    assert len(rows) >= 7
+    for row in rows:
+        first, *others = map(float, row)
+        assert max(abs(other - first) for other in others) < 5e-6
+    apart = re.findall(r": (\S+) in the loss, (\S+) in the weights", result.stdout)
+    assert len(apart) == 2
+    assert all(float(number) < 5e-6 for pair in apart for number in pair)
+    # Its own file is as good as one that was trained on the spot.
+    assert not list(tmp_path.iterdir())
+    model = tinynet.Sequential([tinynet.Input((8, 8)), tinynet.layers.Flatten()])
+    model.add(tinynet.layers.Dense(10, "softmax"))
+    model.compile("sgd", "categorical_crossentropy")
+    model.save(tmp_path / "mine.keras")
+    result = run(*arguments, "--model", "mine.keras", cwd=tmp_path, example=example)
+    assert result.returncode == 0, result.stderr
+    assert "4 devices: " in result.stdout
+
+
+def test_scale_out_without_keras_says_what_to_install(tmp_path):
+    blocked = tmp_path / "keras.py"
+    blocked.write_text("raise ImportError('not here')")
+    example = EXAMPLE.with_name("scale_out.py")
+    result = run(cwd=tmp_path, example=example, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 1
+    assert "python -m pip install keras jax" in result.stderr

@@ -1,0 +1,139 @@
+"""From one machine to many: a model trained here goes on in Keras, on as many devices as there are.
+
+    python examples/scale_out.py                # a CPU plays four devices
+    python examples/scale_out.py --steps 500 --batch-size 256
+    python examples/scale_out.py --model mine.keras  # a model of 28 × 28 images, saved before
+
+tinynet trains on one device. Where that is too small, an engine that was built for many takes over:
+`model.save` writes Keras's own file, Keras opens it with the optimizer's state, and
+`keras.distribution` has each device work on its share of every batch (JAX adds their gradients up).
+Here three go on from the same file, on the same batches: tinynet, Keras on one device, and Keras
+on all of them. If the file says everything, all three report the same losses.
+"""
+
+import argparse
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import mnist
+import numpy as np
+
+from tinynet.layers import Dense, Flatten
+from tinynet.models import Sequential, load_model
+from tinynet.utils import set_random_seed, to_categorical
+
+Batches = list[tuple[np.ndarray, np.ndarray]]
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    keras = with_devices(arguments.devices)
+    devices = keras.distribution.list_devices()
+    print(f"{len(devices)} devices: {', '.join(devices)}")
+    set_random_seed(arguments.seed)
+
+    (images, labels), _, brightest = mnist.load(arguments.data)
+    x, y = images.astype("float32") / brightest, to_categorical(labels, 10).astype("float32")
+    with tempfile.TemporaryDirectory() as folder:
+        # 1. An epoch in tinynet; then the file.
+        path = arguments.model or train_and_save(x, y, arguments.batch_size, pathlib.Path(folder))
+
+        # 2. Three go on from it.
+        size = arguments.batch_size // len(devices) * len(devices)  # each device gets as many
+        if size == 0:
+            raise SystemExit(f"A batch needs a sample for each device: --batch-size {len(devices)}")
+        batches = some_batches(x, y, size, arguments.steps)
+        share = size // len(devices)
+        print(f"{arguments.steps} steps more; each device sees {share} of {size} images.")
+        runs = {
+            "tinynet": go_on(load_model(path), batches),
+            "one device": in_keras(keras, path, devices[:1], batches),
+            f"{len(devices)} devices": in_keras(keras, path, devices, batches),
+        }
+    show(runs)
+
+
+def train_and_save(x: np.ndarray, y: np.ndarray, size: int, folder: pathlib.Path) -> pathlib.Path:
+    """The network of `mnist.py` after an epoch, in a file."""
+    model = Sequential([Flatten(input_shape=x.shape[1:])])
+    model.add(Dense(100, activation="sigmoid"))
+    model.add(Dense(144, activation="sigmoid"))
+    model.add(Dense(10, activation="softmax"))
+    model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["acc"])
+    model.fit(x, y, batch_size=size, verbose=2)
+    model.save(folder / "trained-here.keras")
+    return folder / "trained-here.keras"
+
+
+def with_devices(number: int) -> Any:
+    """Keras on JAX; on a CPU, JAX plays so many devices. That has to be said before it starts."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    flag = f"--xla_force_host_platform_device_count={number}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    try:
+        import keras
+    except ImportError:
+        raise SystemExit("Keras on JAX is not installed: python -m pip install keras jax") from None
+    return keras
+
+
+def some_batches(x: np.ndarray, y: np.ndarray, size: int, steps: int) -> Batches:
+    """As many batches, in the order of the data, from its beginning again where it ends."""
+    rows = np.arange(size * steps).reshape(steps, size) % len(x)
+    return [(x[row], y[row]) for row in rows]
+
+
+def go_on(model: Any, batches: Batches) -> tuple[list[float], list[np.ndarray]]:
+    """Train on these batches: the loss of each before its step, and the weights in the end."""
+    losses = [float(model.train_on_batch(x, y, return_dict=True)["loss"]) for x, y in batches]
+    return losses, model.get_weights()
+
+
+def in_keras(
+    keras: Any, path: pathlib.Path, devices: list[str], batches: Batches
+) -> tuple[list[float], list[np.ndarray]]:
+    """The same in Keras: every weight on each of `devices`, and every batch cut up among them."""
+    everywhere = keras.distribution.DataParallel(devices=devices)
+    keras.distribution.set_distribution(everywhere)
+    model = keras.models.load_model(path)
+    found = model.layers[-1].kernel.value.sharding.device_set
+    assert len(found) == len(devices), f"expected {len(devices)} devices, found {len(found)}"
+    result = go_on(model, batches)
+    keras.distribution.set_distribution(None)
+    return result
+
+
+def show(runs: dict[str, tuple[list[float], list[np.ndarray]]]) -> None:
+    """The losses side by side, and how far they and the weights are apart."""
+    names = list(runs)
+    losses = np.array([runs[name][0] for name in names])
+    print("  step  " + "  ".join(f"{name:>10}" for name in names))
+    steps = losses.shape[1]
+    for step in sorted({*range(min(5, steps)), *range(9, steps, max(1, steps // 5)), steps - 1}):
+        print(f"  {step + 1:4}  " + "  ".join(f"{loss:10.7f}" for loss in losses[:, step]))
+    print("Largest difference from tinynet, over all steps and weights:")
+    for number, name in enumerate(names[1:], start=1):
+        loss = abs(losses[number] - losses[0]).max()
+        pairs = zip(runs["tinynet"][1], runs[name][1], strict=True)
+        weight = max(float(abs(ours - theirs).max()) for ours, theirs in pairs)
+        print(f"  {name:>10}: {loss:.1e} in the loss, {weight:.1e} in the weights")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Go on in Keras, on many devices.")
+    parser.add_argument("--steps", type=int, default=100, help="steps after the file (100)")
+    parser.add_argument("--batch-size", type=int, default=128, help="images in a step (128)")
+    parser.add_argument("--devices", type=int, default=4, help="that a CPU plays (4)")
+    parser.add_argument("--model", type=pathlib.Path, help="a .keras file to go on with")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
+    arguments = parser.parse_args()
+    if min(arguments.steps, arguments.batch_size, arguments.devices) < 1:
+        parser.error("--steps, --batch-size and --devices have to be at least 1")
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
