@@ -20,7 +20,7 @@ from typing import Any
 import mnist
 import numpy as np
 
-from tinynet.layers import Dense, Flatten
+from tinynet.layers import Dense, Dropout, Flatten
 from tinynet.models import Sequential, load_model
 from tinynet.utils import set_random_seed, to_categorical
 
@@ -36,19 +36,26 @@ def main() -> None:
 
     (images, labels), _, brightest = mnist.load(arguments.data)
     x, y = images.astype("float32") / brightest, to_categorical(labels, 10).astype("float32")
+    size = arguments.batch_size // len(devices) * len(devices)  # each device gets as many
+    if size == 0:
+        raise SystemExit(f"A batch needs a sample for each device: --batch-size {len(devices)}")
     with tempfile.TemporaryDirectory() as folder:
         # 1. An epoch in tinynet; then the file.
         path = arguments.model or train_and_save(x, y, arguments.batch_size, pathlib.Path(folder))
 
         # 2. Three go on from it.
-        size = arguments.batch_size // len(devices) * len(devices)  # each device gets as many
-        if size == 0:
-            raise SystemExit(f"A batch needs a sample for each device: --batch-size {len(devices)}")
+        try:
+            model = load_model(path)
+            model.check_targets(y.shape, model.compute_output_shape(x.shape))
+        except (ValueError, OSError, AssertionError) as error:
+            raise SystemExit(f"Expected a compiled model of these images: {error}") from None
+        if any(isinstance(layer, Dropout) for layer in model.layers):
+            print("Its Dropout draws other masks in Keras: the losses will not be the same.")
         batches = some_batches(x, y, size, arguments.steps)
         share = size // len(devices)
         print(f"{arguments.steps} steps more; each device sees {share} of {size} images.")
         runs = {
-            "tinynet": go_on(load_model(path), batches),
+            "tinynet": go_on(model, batches),
             "one device": in_keras(keras, path, devices[:1], batches),
             f"{len(devices)} devices": in_keras(keras, path, devices, batches),
         }
@@ -98,7 +105,7 @@ def in_keras(
     everywhere = keras.distribution.DataParallel(devices=devices)
     keras.distribution.set_distribution(everywhere)
     model = keras.models.load_model(path)
-    found = model.layers[-1].kernel.value.sharding.device_set
+    found = model.weights[0].value.sharding.device_set
     assert len(found) == len(devices), f"expected {len(devices)} devices, found {len(found)}"
     result = go_on(model, batches)
     keras.distribution.set_distribution(None)

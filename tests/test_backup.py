@@ -114,17 +114,20 @@ class Watches(Callback):
         self.seen.append({"epoch": epoch, "weight": self.model.get_weights()[0]})
 
 
-def training(folder, *others, epochs=5, save_freq="epoch", seed=3, optimizer="adam", **options):
+def training(
+    folder, *others, epochs=5, save_freq="epoch", seed=3, optimizer="adam", metrics=("acc",),
+    loss="categorical_crossentropy", activation="tanh", rate=0.2, y=None, **options,
+):  # fmt: skip
     tinynet.utils.set_random_seed(seed)
     tinynet.utils.clear_session()  # another process would have the same names
-    model = tinynet.Sequential([tinynet.Input((3,)), Dense(4, "tanh"), Dropout(0.2)])
+    model = tinynet.Sequential([tinynet.Input((3,)), Dense(4, activation), Dropout(rate)])
     model.add(Dense(2, "softmax"))
-    model.compile(optimizer, "categorical_crossentropy", metrics=["acc"])
+    model.compile(optimizer, loss, metrics=list(metrics))
     callbacks = [BackupAndRestore(folder, save_freq), *others]
     options = {"batch_size": 8, "verbose": 0, "epochs": epochs, "callbacks": callbacks, **options}
 
     def go():
-        history = model.fit(X, Y, **options)
+        history = model.fit(X, Y if y is None else y, **options)
         slots = [[backend.to_numpy(a) for a in s] for s in model.optimizer.get_state()["state"]]
         return model.get_weights(), slots, dict(history.history), history.epoch
 
@@ -195,11 +198,20 @@ def test_a_backup_of_another_training_is_refused_with_what_differs(tmp_path):
         ({"optimizer": "sgd"}, "optimizer was 'Adam' and is 'SGD'"),
         (
             {"optimizer": tinynet.optimizers.Adam(0.5)},
-            "optimizer's learning_rate was '0.001.*' and is '0.5'",
+            "learning rate was 0.001.* and is 0.5",
         ),
-        ({"validation_split": 0.5}, r"x was '\(50, 3\)' and is '\(25, 3\)'"),
+        ({"validation_split": 0.5}, r"data was '\(50, 3\) .* and is '\(25, 3\)"),
     ):
         with pytest.raises(ValueError, match=rf"of another training: .*{words}.*delete it"):
+            training(tmp_path, Fails(-1), **change)()
+    for change, words in (
+        ({"loss": "mse"}, "loss was 'categorical_crossentropy' and is 'mse'"),
+        ({"metrics": ["mse"]}, "metrics was"),
+        ({"activation": "relu"}, "layer 1 was"),
+        ({"rate": 0.5}, "layer 2 was"),
+        ({"y": 1 - Y}, "data was"),
+    ):
+        with pytest.raises(ValueError, match=rf"of another training: .*{words}"):
             training(tmp_path, Fails(-1), **change)()
     with pytest.raises(ValueError, match=r"callbacks was .*Fails"):
         training(tmp_path)()
@@ -245,29 +257,41 @@ def _read(content, folder):
     return backup.read(path)
 
 
+HOSTILE = {
+    "other weights": lambda s: s.update(weights=[np.zeros(3)]),
+    "weights of integers": lambda s: s.update(weights=[w.astype(int) for w in s["weights"]]),
+    "weights of NaN": lambda s: s.update(weights=[w * np.nan for w in s["weights"]]),
+    "slots of another shape": lambda s: s.update(slots=[[np.zeros(1, "f4")] * 2]),
+    "an infinite slot": lambda s: s["slots"][0].__setitem__(0, s["slots"][0][0] + np.inf),
+    "a slot that is missing": lambda s: s["slots"][0].pop(),
+    "an epoch of words": lambda s: s.update(epoch="three"),
+    "an epoch before the first": lambda s: s.update(epoch=-1),
+    "half an iteration": lambda s: s.update(iterations=1.5),
+    "a step beyond the last": lambda s: s.update(step=100),
+    "a step without its sums": lambda s: s.update(step=3),
+    "a negative learning rate": lambda s: s.update(learning_rate=-1),
+    "a learning rate of words": lambda s: s.update(learning_rate="fast"),
+    "no generator": lambda s: s.pop("generator"),
+    "another generator": lambda s: s.update(generator={"bit_generator": "os.system"}),
+    "no callbacks": lambda s: s.update(callbacks=[]),
+    "no passes": lambda s: s.update(passes=None),
+    "a pass beyond the data": lambda s: s["passes"].update(last=10**9),
+    "other counters": lambda s: s.update(counters=[[1]]),
+    "an end of words": lambda s: s.update(ended="yes"),
+}
+
+
 @pytest.mark.host
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda state: state.update(weights=[np.zeros(3)]),
-        lambda state: state.update(epoch="three"),
-        lambda state: state.pop("generator"),
-        lambda state: state.update(generator={"bit_generator": "os.system"}),
-        lambda state: state.update(slots=[[np.zeros(3), np.zeros(3)]]),
-        lambda state: state.update(callbacks=[]),
-        lambda state: state.update(passes=None),
-        lambda state: state.update(counters=[[1]]),
-    ],
-)
-def test_a_backup_that_is_whole_and_wrong_is_refused_too(tmp_path, change):
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_backup_that_is_whole_and_wrong_is_refused_too(tmp_path, kind):
     with pytest.raises(RuntimeError):
         training(tmp_path, Fails(20))()
     state = backup.read(tmp_path / "backup.zip")
-    change(state)
+    HOSTILE[kind](state)
     backup.write(tmp_path / "backup.zip", state)
     go = training(tmp_path, Fails(-1))
     generator = backend.generator().bit_generator.state
-    with pytest.raises(ValueError, match="Expected a backup of this training, received"):
+    with pytest.raises(ValueError, match=r"Expected a backup of this training, received .*zip: "):
         go()
     assert backend.generator().bit_generator.state == generator
 
@@ -281,6 +305,123 @@ def test_a_backup_is_data_and_takes_no_more_memory_than_it_has_bytes(tmp_path):
             archive.writestr("arrays", bytes(8))
         with pytest.raises(ValueError, match="Expected a whole file"):
             backup.read(path)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    "value", [{1: 2}, {1, 2}, object(), [b"bytes"], np.array(["a"]), {"__array__": 1}]
+)
+def test_what_a_callback_cannot_keep_is_refused(tmp_path, value):
+    class Keeps(Callback):
+        kept = ("value",)
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.value = value
+
+    with pytest.raises(ValueError, match=r"received .* as state\['callbacks'\]\[0\]\['val"):
+        training(tmp_path, Keeps())()
+    assert not (tmp_path / "backup.zip").exists()
+
+
+@pytest.mark.host
+def test_what_a_callback_says_it_keeps_and_does_not_have_is_named(tmp_path):
+    class Keeps(Callback):
+        kept = ("valeu",)
+
+    with pytest.raises(ValueError, match=r"Expected Keeps to have .* none of valeu. Write: self.v"):
+        training(tmp_path, Keeps())()
+
+
+class Stops(Callback):
+    """Ends the training in the middle of the second epoch."""
+
+    kept = ("seen",)
+
+    def on_train_begin(self, logs=None):
+        self.seen = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        if self.seen == 10:
+            self.model.stop_training = True
+
+
+class Halves(Callback):
+    """Halves the learning rate at the beginning of an epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = self.model.optimizer.learning_rate / 2
+
+
+class Collects(tinynet.Metric):
+    """A metric that is no sum: the median of all values."""
+
+    def reset_state(self):
+        self.values = []
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.values += np.ravel(backend.to_numpy(y_pred)).tolist()
+
+    def result(self):
+        return float(np.median(self.values)) if self.values else 0.0
+
+
+class Warms(tinynet.optimizers.Adam):
+    """An optimizer with a number of its own: its steps grow."""
+
+    kept = ("warmth",)
+    warmth = 0.5
+
+    def prepare(self, iteration):
+        super().prepare(iteration)
+        self.warmth = min(1.0, self.warmth * 1.02)
+        self._alpha *= self.warmth
+
+
+@pytest.mark.parametrize("after", [5, 9, 10, 12])
+@pytest.mark.parametrize(
+    "given",
+    [{"others": [Stops]}, {"others": [Halves]}, {"metrics": [Collects]}, {"optimizer": Warms}],
+    ids=["stops", "halves", "collects", "warms"],
+)
+def test_nothing_is_done_twice_or_left_out_when_an_epoch_goes_on(tmp_path, given, after):
+    """An epoch of 7 steps, backed up after 3 and 6, and killed later."""
+    tinynet.utils.set_random_seed(3)
+
+    def once(folder, fails):
+        others = [make() for make in given.get("others", ())]
+        optimizer = given.get("optimizer", tinynet.optimizers.Adam)()
+        metrics = [make() for make in given.get("metrics", ())]
+        options = {"optimizer": optimizer, "save_freq": 3, "metrics": metrics}
+        return training(folder, *others, Fails(fails), **options)
+
+    whole = once(tmp_path / "a", -1)()
+    try:
+        once(tmp_path / "b", after)()
+    except RuntimeError:
+        again = once(tmp_path / "b", -1)()
+        assert same(again, whole)
+    else:
+        assert after > 10  # `Stops` was quicker
+        assert "others" in given
+
+
+def test_a_training_that_a_callback_ended_in_mid_epoch_and_that_was_killed_then(tmp_path):
+    whole = training(tmp_path / "a", Stops(), Fails(-1), save_freq=1)()
+
+    class KilledInValidation(Fails):
+        def on_test_begin(self, logs=None):
+            if self.model.stop_training:
+                raise RuntimeError("the power is gone")
+
+    given = {"validation_data": (X, Y), "save_freq": 1}
+    whole = training(tmp_path / "c", Stops(), Fails(-1), **given)()
+    KilledInValidation.__name__ = "Fails"  # the same callbacks as then
+    with pytest.raises(RuntimeError):
+        training(tmp_path / "b", Stops(), KilledInValidation(-1), **given)()
+    again = training(tmp_path / "b", Stops(), Fails(-1), **given)()
+    assert same(again, whole)
+    assert again[3] == [0, 1]
 
 
 @pytest.mark.host
@@ -348,7 +489,7 @@ def test_ctrl_c_ends_at_a_whole_step_and_says_how_to_go_on(tmp_path, moment, ste
         if not n:
             model.fit(X, Y, **given)
             continue
-        words = rf"epoch {epochs + 1} of 4, after step {steps} of 7.*initial_epoch={epochs}\)"
+        words = rf"epoch {epochs + 1} of 4, after step {steps} of 7\..* initial_epoch={epochs}\)"
         with pytest.raises(KeyboardInterrupt, match=words):
             model.fit(X, Y, **given)
     done = 7 * epochs + steps
@@ -365,15 +506,89 @@ def test_ctrl_c_ends_at_a_whole_step_and_says_how_to_go_on(tmp_path, moment, ste
 
 def test_ctrl_c_and_started_again_is_as_if_nothing_had_happened(tmp_path):
     whole = training(tmp_path / "a", PressesCtrlC("never"))()
-    with pytest.raises(KeyboardInterrupt, match="Run the same again: it goes on from the backup"):
+    with pytest.raises(KeyboardInterrupt, match="as if nothing had happened, run the same again"):
         training(tmp_path / "b", PressesCtrlC("step"))()
     assert same(training(tmp_path / "b", PressesCtrlC("never"))(), whole)
 
 
 @pytest.mark.host
+def test_ctrl_c_says_what_is_true_there(tmp_path):
+    class Now(Callback):
+        """Presses Ctrl-C at a moment of an epoch."""
+
+        def __init__(self, moment, epoch):
+            super().__init__()
+            self.moment, self.epoch = moment, epoch
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.now = epoch
+
+        def on_train_batch_end(self, batch, logs=None):
+            if self.moment == "batch" and self.now == self.epoch:
+                signal.raise_signal(signal.SIGINT)
+
+        def on_epoch_end(self, epoch, logs=None):
+            if self.moment == "end" and epoch == self.epoch:
+                signal.raise_signal(signal.SIGINT)
+
+        def on_train_end(self, logs=None):
+            if self.moment == "all":
+                signal.raise_signal(signal.SIGINT)
+
+    for moment, epoch, options, words in (
+        # In the first epoch there is no backup yet.
+        ("batch", 0, {}, r"after step 1 of 7\..*has 0 whole epochs.*initial_epoch=0\)"),
+        ("batch", 1, {}, r"has 1 whole epoch\. .*run the same again: there is a backup"),
+        ("end", 4, {}, "Stopped when all was trained. model.history has 5 whole epochs, and"),
+        ("all", 0, {}, "Stopped when all was trained"),
+        ("batch", 3, {"initial_epoch": 2}, "Stopped in epoch 4 of 5.*has 1 whole epoch"),
+    ):
+        folder = tmp_path / f"{moment}{epoch}"
+        with pytest.raises(KeyboardInterrupt, match=words):
+            training(folder, Now(moment, epoch), **options)()
+    # A handler of the reader's own may raise anywhere.
+    before = signal.signal(signal.SIGINT, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    try:
+        with pytest.raises(KeyboardInterrupt, match="maybe in the middle of the next"):
+            training(tmp_path / "own", Now("batch", 1))()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.host
+def test_what_ctrl_c_proposes_works_also_where_the_learning_rate_has_changed(tmp_path):
+    whole = training(tmp_path / "a", Halves(), PressesCtrlC("never"))()
+    presses = PressesCtrlC("step")
+    go = training(tmp_path / "b", Halves(), presses)
+    with pytest.raises(KeyboardInterrupt, match="run the same again"):
+        go()
+    presses.moment = "never"
+    assert same(go(), whole)  # the same call of `fit`, in the same process
+
+
+@pytest.mark.host
+def test_ctrl_c_reaches_a_training_within_a_training(tmp_path):
+    steps = []
+
+    class Inner(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append(batch)
+            signal.raise_signal(signal.SIGINT)
+
+    class Outer(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            training(tmp_path / "inner", Inner())()
+
+    with pytest.raises(KeyboardInterrupt, match="Stopped in epoch 2 of 5, after step 0"):
+        training(tmp_path / "outer", Outer())()
+    assert steps == [0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.host
 def test_ctrl_c_twice_ends_it_wherever_that_is(tmp_path):
     presses = PressesCtrlC("step", times=2)
-    with pytest.raises(KeyboardInterrupt, match="not at a whole step, as Ctrl-C came twice"):
+    with pytest.raises(KeyboardInterrupt, match="after step 2 of 7 and maybe in the mid"):
         training(tmp_path, presses)()
     assert presses.batches == 9
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -208,10 +208,13 @@ BAD_CONFIGS = {
     ),
     "an argument that is none": (changed(*LAYER, "config", "x", to=1), "Unrecognized keyword"),
     "no units": (changed(*LAYER, "config", "units", to="many"), "expected a positive integer"),
-    "far too many units": (changed(*LAYER, "config", "units", to=10**9), r"layer 'dense' wants"),
+    "far too many units": (
+        changed(*LAYER, "config", "units", to=10**9),
+        "'dense' that wants kernel",
+    ),
     "far too much input": (
         changed("config", "layers", 0, "config", "batch_shape", to=[None, 10**9, 10**9]),
-        "Expected layers that fit into memory, received kernel",
+        r"that wants kernel of shape .* is more than the file has",
     ),
     "other shapes": (changed(*LAYER, "config", "units", to=6), r"layer 'dense' wants \[\(6, 6\)"),
     "no shape": (
@@ -298,6 +301,67 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
     path.write_bytes(data.replace(length, (2000).to_bytes(4, "little")))
     with pytest.raises(ValueError, match="Nothing was loaded"):
         tinynet.models.load_model(path)
+
+
+@pytest.mark.parametrize("kind", ["DEFLATED", "BZIP2", "LZMA"])
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_an_archive_that_lies_about_its_sizes_is_not_unpacked(tmp_path, kind, name):
+    """100 MB that say they were 1000 bytes."""
+    path = archive(tmp_path)
+    parts = files.unpack(path, ["config.json", "model.weights.h5"])
+    parts[name] = bytes(100_000_000)
+    with zipfile.ZipFile(path, "w", getattr(zipfile, f"ZIP_{kind}")) as file:
+        for part, content in parts.items():
+            file.writestr(part, content)
+    data = path.read_bytes()
+    length = (100_000_000).to_bytes(4, "little")
+    assert data.count(length) == 2
+    path.write_bytes(data.replace(length, (1000).to_bytes(4, "little")))
+    del data, parts
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"Bad CRC-32|packed in a way that Keras does not"):
+        tinynet.models.load_model(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5_000_000
+
+
+def test_many_names_for_the_same_numbers_do_not_fill_the_memory(tmp_path):
+    """300 layers whose kernels are one array in the file: 1.2 GB of weights in 4 MB."""
+    config = json.loads(mutants.model().to_json())
+    first, dense = config["config"]["layers"][0], config["config"]["layers"][2]
+    first["config"]["batch_shape"] = config["config"]["build_input_shape"] = [None, 1000]
+    del config["compile_config"]
+
+    def layer(number):
+        settings = {**dense["config"], "name": f"d{number}", "units": 1000, "use_bias": False}
+        return {"class_name": "Dense", "config": settings}
+
+    config["config"]["layers"] = [first, *map(layer, range(300))]
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        for number in range(300):
+            place = f"layers/dense{f'_{number}' * (number > 0)}/vars/0"
+            file[place] = (
+                np.ones((1000, 1000), "f4") if number == 0 else file["layers/dense/vars/0"]
+            )
+    path = archive(tmp_path, config=json.dumps(config), weights=memory.getvalue())
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="its arrays have more bytes than the file"):
+        tinynet.models.load_model(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 60_000_000
+
+
+def test_very_many_layers_are_no_model(tmp_path):
+    config = json.loads(mutants.model().to_json())
+    dropout = [
+        {"class_name": "Dropout", "config": {"rate": 0, "name": f"d{n}"}} for n in range(20_000)
+    ]
+    config["config"]["layers"][1:1] = dropout
+    with pytest.raises(ValueError, match="20,004 layers are no model"):
+        tinynet.models.load_model(archive(tmp_path, config=json.dumps(config)))
 
 
 def test_parts_are_found_by_name_and_written_nowhere(tmp_path, monkeypatch):

@@ -273,7 +273,7 @@ def test_what_is_no_file_of_these_weights_is_refused_and_changes_nothing(tmp_pat
         model.load_weights(tmp_path / "none.weights.h5")
     for content in (b"", b"some text", pickle.dumps([1, 2])):
         (tmp_path / "bad.weights.h5").write_bytes(content)
-        with pytest.raises(ValueError, match="Expected a whole file, and of such"):
+        with pytest.raises(ValueError, match="Expected a whole file of a model like this"):
             model.load_weights(tmp_path / "bad.weights.h5")
     wider = tinynet.Sequential([tinynet.Input((3,)), tinynet.layers.Dense(7)])
     wider.save_weights(tmp_path / "wider.weights.h5")

@@ -78,7 +78,8 @@ class BackupAndRestore(Callback):
         with _belonging(self.path):
             self._course.set_state(read(self.path))
         if self.params.get("verbose"):
-            print(f"Going on after epoch {self._course.epoch}, from {self.path}.")
+            step = f" and {self._course.step} steps" * (self._course.step > 0)
+            print(f"Going on after epoch {self._course.epoch}{step}, from {self.path}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_freq == "epoch":
@@ -91,7 +92,9 @@ class BackupAndRestore(Callback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.delete_checkpoint:
             self.path.unlink(missing_ok=True)
-        self._course = None  # it holds the data
+
+    def goes_on(self) -> bool:
+        return self.path.exists()
 
 
 @contextmanager
@@ -102,6 +105,7 @@ def _belonging(path: pathlib.Path) -> Iterator[None]:
         raise
     except Exception as error:
         why = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        why = getattr(error, "why", why)
         raise ValueError(
             f"Expected a backup of this training, received {path}: {why}. To begin anew, delete "
             "it; to go on, call fit as it was called then"
@@ -109,25 +113,35 @@ def _belonging(path: pathlib.Path) -> Iterator[None]:
 
 
 def write(path: pathlib.Path, state: dict[str, Any]) -> None:
-    """Write `state` to `path`, in one step."""
+    """Write `state` to `path`, in one step.
+
+    Raises:
+        ValueError: for what is no data, with where in the state it is; then nothing is written.
+    """
     arrays: list[bytes] = []
-    text = json.dumps(_without_arrays(state, arrays))
+    text = json.dumps(_without_arrays(state, arrays, "state"))
     files.write_whole(path, files.pack({STATE: text.encode(), ARRAYS: b"".join(arrays)}))
 
 
-def _without_arrays(value: Any, arrays: list[bytes]) -> Any:
+def _without_arrays(value: Any, arrays: list[bytes], where: str) -> Any:
     """`value`, with each array's bytes put into `arrays`, and only what it is in its place."""
     np = backend.host
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         arrays.append(np.ascontiguousarray(value).tobytes())
         return {ARRAY: [value.dtype.str, value.shape]}
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
-    if isinstance(value, dict):
-        return {key: _without_arrays(part, arrays) for key, part in value.items()}
+    if isinstance(value, dict) and all(isinstance(k, str) and k != ARRAY for k in value):
+        return {k: _without_arrays(part, arrays, f"{where}[{k!r}]") for k, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_arrays(part, arrays) for part in value]
-    return value
+        return [_without_arrays(part, arrays, f"{where}[{n}]") for n, part in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(
+        "Expected what a callback keeps to be numbers, words, arrays of numbers, and lists and "
+        f"dictionaries (by words) of them, received {naming.short(value)} as {where}. Leave it out "
+        "of `kept`, or write get_state and set_state"
+    )
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:

@@ -24,8 +24,10 @@ class Callback:
     # Whether `fit` shall end, and not raise, when the loss becomes NaN or infinite.
     accepts_nan = False
 
-    # The names of the attributes that a backup keeps: numbers, words, arrays, and lists and
-    # dictionaries of them. `fit` sets them after `on_train_begin` when it goes on from a backup.
+    # The names of the attributes that a backup keeps: numbers, words, arrays of numbers, and lists
+    # and dictionaries of them (a tuple comes back as a list). Where a training goes on from a
+    # backup, they are set after `on_train_begin`, and an epoch that was under way goes on without
+    # another `on_epoch_begin`.
     kept: tuple[str, ...] = ()
 
     # Whether it is called after all others, and so sees what they have made of an epoch.
@@ -42,10 +44,23 @@ class Callback:
         self.params = params
 
     def set_course(self, course: Any) -> None:
-        """What `fit` gives to keep a training's whole state, and to go back to it; see `course`."""
+        """What `fit` gives to keep a training's whole state, and to go back to it; see `course`.
+
+        None, when the training has ended.
+        """
+
+    def goes_on(self) -> bool:
+        """Whether a training that stops now could go on from what this callback has kept."""
+        return False
 
     def get_state(self) -> dict[str, Any]:
         """What a backup keeps of this callback."""
+        missing = [name for name in self.kept if not hasattr(self, name)]
+        if missing:
+            raise ValueError(
+                f"Expected {type(self).__name__} to have what it names in `kept`, received none of "
+                f"{', '.join(missing)}. Write: self.{missing[0]} = … in on_train_begin"
+            )
         return {name: getattr(self, name) for name in self.kept}
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ and rows are gathered and converted for many batches at a time, of which each ba
 """
 
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -223,6 +224,16 @@ class Passes:
         self._next = self._last % len(self.batches)
         return self.rest(0)
 
+    def signs(self) -> str:
+        """What the data are, as far as a look at some rows tells: shapes, types, a checksum."""
+        parts = [part for part in (self.batches.x, self.batches.y, self.batches.weights) if part]
+        found = []
+        for part in parts:
+            some = np.linspace(0, len(part.source) - 1, 50).astype(int)
+            checksum = zlib.crc32(np.ascontiguousarray(part.source[some]).tobytes())
+            found.append(f"{part.source.shape} {part.source.dtype} {checksum:08x}")
+        return ", ".join(found)
+
     def rest(self, done: int) -> Iterator[Batch]:
         """The batches of this epoch but for the first that are `done`."""
         return self.batches.run(self._first + done, self._last, self._order)
@@ -239,8 +250,10 @@ class Passes:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_state` gave; the generator is left somewhere."""
-        self._first, self._last = state["first"], state["last"]
-        self._next = state["next"]
+        first, last, after = state["first"], state["last"], state["next"]
+        if not 0 <= first <= last <= len(self.batches) or not 0 <= after < len(self.batches):
+            raise ValueError(f"it is at batches {first} to {last} of {len(self.batches)}")
+        self._first, self._last, self._next = first, last, after
         if self._generator is not None and state["drawn_from"] is not None:
             self._generator.bit_generator.state = state["drawn_from"]
             self._shuffle()

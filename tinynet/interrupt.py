@@ -17,13 +17,16 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.pending = False  # has it been pressed?
-        self.twice = False
+        self.whole = False  # and was a whole step waited for?
         self._waits = True
         self._before: Any = None
 
     def __enter__(self) -> "Interrupt":
+        now = signal.getsignal(signal.SIGINT)
+        # In a training that a callback has started, both trainings are told.
+        nested = isinstance(getattr(now, "__self__", None), Interrupt)
         in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if in_main and (nested or now is signal.default_int_handler):
             self._before = signal.signal(signal.SIGINT, self._hear)
         return self
 
@@ -34,10 +37,12 @@ class Interrupt:
             self.check()  # pressed so late that nobody has looked since
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.twice = self.pending
-        self.pending = True
-        if self.twice or not self._waits:
+        twice, self.pending = self.pending, True
+        self.whole = not twice
+        if twice or not self._waits:
             raise KeyboardInterrupt
+        if self._before is not signal.default_int_handler:
+            self._before(number, frame)
 
     def check(self) -> None:
         """Raise a KeyboardInterrupt if Ctrl-C has been pressed."""

@@ -13,13 +13,14 @@ from typing import Any
 
 from tinynet import backend, files, layers, losses, metrics, naming, validation, weightfile
 from tinynet.backend import Shape
+from tinynet.config import floatx
 from tinynet.inputs import InputLayer
 from tinynet.layer import Layer
 from tinynet.models import Sequential
 from tinynet.saving import CONFIG, KERAS, METADATA, SUFFIX, WEIGHTS
 
 LONGEST_JSON = 20_000_000  # characters
-MOST_NUMBERS = 2**40  # in one weight; some terabytes
+MOST_LAYERS = 1000
 
 # Keras's compile settings that change nothing in the numbers.
 _HOW_KERAS_COMPUTES = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")
@@ -46,7 +47,11 @@ def load_model(
 
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
     """
-    naming.refuse("load_model", {"safe_mode": not safe_mode}, {"safe_mode": False})
+    if safe_mode is not True:
+        raise ValueError(
+            f"Expected safe_mode=True, received: {naming.short(safe_mode)}. tinynet never runs "
+            "what is in a file. Leave safe_mode out"
+        )
     path = files.check_path(filepath, SUFFIX)
     weightfile.h5py()
     try:
@@ -64,7 +69,7 @@ def load_model(
     with naming.custom_objects(custom_objects), nothing_drawn():
         found, shape = layers_of(config, path)
         with understanding(path):
-            imagined = imagine(found, shape)
+            imagined = imagine(found, shape, room=len(parts[WEIGHTS]))
         with weightfile.opened(parts[WEIGHTS], path) as file:
             weights = file.weights(imagined)
         # The file holds just the weights that these layers will make: now they may.
@@ -154,11 +159,12 @@ def layers_of(config: Mapping[str, Any], where: Any) -> tuple[list[Layer], Shape
             "layers in a row. Open it in Keras"
         )
     with understanding(where):
-        listed = [(layer["class_name"], layer) for layer in config["config"]["layers"]]
+        entries = config["config"]["layers"]
+        if len(entries) > MOST_LAYERS:
+            raise files.damaged(where, f"{len(entries):,} layers are no model")
+        listed = [(layer["class_name"], layer["config"].get("name"), layer) for layer in entries]
         unknown = [
-            f"{name} ('{layer['config']['name']}')"
-            for name, layer in listed
-            if not naming.is_known(name, layers.KNOWN)
+            f"{k} ('{name}')" for k, name, _ in listed if not naming.is_known(k, layers.KNOWN)
         ]
         if unknown:
             raise ValueError(
@@ -166,8 +172,18 @@ def layers_of(config: Mapping[str, Any], where: Any) -> tuple[list[Layer], Shape
                 f"{', '.join(unknown)} in {where}. Open it in Keras; or, for layers of your own, "
                 "write: custom_objects={'Name': Class}, each a tinynet.Layer"
             )
-        found = [layers.get(layer) for _, layer in listed]
+        found = []
+        for k, name, layer in listed:
+            try:
+                found.append(layers.get(layer))
+            except ValueError as error:
+                raise ValueError(
+                    f"Expected what tinynet has, received {k} '{name}' in {where} with more, or "
+                    f"other, than that: {error} Or open it in Keras"
+                ) from error
         shape = config["config"].get("build_input_shape")
+        if shape is None:
+            shape = (config.get("build_config") or {}).get("input_shape")
         shape = None if shape is None else validation.shape(shape, "build_input_shape")
         first = found[0] if found else None
         if isinstance(first, InputLayer):
@@ -177,41 +193,65 @@ def layers_of(config: Mapping[str, Any], where: Any) -> tuple[list[Layer], Shape
     return found, shape
 
 
-def imagine(found: Sequence[Layer], shape: Shape | None) -> list[tuple[Layer, list[Shape]]]:
-    """Each layer, and the shapes of the weights that it will make; nothing is made."""
+def imagine(
+    found: Sequence[Layer], shape: Shape | None, room: int
+) -> list[tuple[Layer, list[Shape]]]:
+    """Each layer, and the shapes of the weights that it will make.
+
+    They are made by doubles of the layers, one after the other, and thrown away at once.
+
+    Arguments:
+        found: the layers, not built.
+        shape: of the model's input, or None if that is not known.
+        room: the bytes of the file that should hold such weights; larger ones are refused.
+    """
     expected = []
     for layer in found:
         if isinstance(layer, InputLayer):
             continue
         double = type(layer).from_config(layer.get_config())
-        kept: list[list[Shape]] = [[], []]  # those that do not train come last
-
-        def record(
-            shape: Sequence[int] = (),
-            initializer: Any = None,
-            trainable: bool = True,
-            name: str | None = None,
-            kept: list[list[Shape]] = kept,
-            double: Layer = double,
-        ) -> Any:
-            if math.prod(shape) > MOST_NUMBERS:
-                raise ValueError(f"Expected layers that fit into memory, received {name}: {shape}")
-            kept[not trainable].append(tuple(shape))
-            numbers = backend.host.broadcast_to(0.0, tuple(shape))  # takes no memory
-            setattr(double, str(name), numbers)
-            return numbers
-
-        double.add_weight = record  # type: ignore[method-assign]
+        scales = Scales(double, room)
         if shape is not None:
             double.ensure_built(shape)
             shape = tuple(double.compute_output_shape(shape))
-        expected.append((layer, kept[0] + kept[1]))
+        expected.append((layer, scales.trained + scales.kept))
+        vars(double).clear()  # the two know each other: nothing else would free the weights now
     return expected
 
 
-def make(config: Mapping[str, Any], found: list[Layer], shape: Shape | None, where: Any) -> Any:
+class Scales:
+    """Takes the place of a layer's `add_weight`, and refuses what cannot be in the file."""
+
+    def __init__(self, layer: Layer, room: int) -> None:
+        self.trained: list[Shape] = []
+        self.kept: list[Shape] = []  # those that do not train; they come last
+        self._layer, self._room = layer, room
+        layer.add_weight = self.add_weight  # type: ignore[method-assign]
+
+    def add_weight(
+        self,
+        shape: Sequence[int] = (),
+        initializer: Any = None,
+        trainable: bool = True,
+        name: str | None = None,
+    ) -> Any:
+        shape = tuple(shape)
+        self._room -= 2 * math.prod(shape)  # bytes, if they were float16
+        if self._room < 0:
+            raise ValueError(
+                f"Expected the weights in the file, received layer '{self._layer.name}' that wants "
+                f"{name} of shape {shape}, which is more than the file has"
+            )
+        (self.trained if trainable else self.kept).append(shape)
+        numbers = backend.xp.zeros(shape, self._layer.dtype or floatx())
+        setattr(self._layer, str(name), numbers)
+        setattr(self._layer, f"{name}_gradient", numbers)
+        return numbers
+
+
+def make(document: Mapping[str, Any], found: list[Layer], shape: Shape | None, where: Any) -> Any:
     """The model of these layers, with weights, for inputs of `shape`."""
-    settings = config["config"]
+    settings = document["config"]
     with understanding(where):
         model = Sequential(found, settings.get("trainable", True), settings.get("name"))
         if shape is not None and model.layers:
@@ -246,13 +286,12 @@ def restore_optimizer(model: Sequential, data: bytes, where: Any) -> None:
         return
     assert model.optimizer is not None
     model.ready_optimizer()
-    expected = model.optimizer.variables
     with weightfile.opened(data, where) as file:
-        number = file.count_optimizer()
-        state = file.optimizer(expected) if number == len(expected) else None
+        state = file.optimizer(model.optimizer.variables)
         if state is not None:
             model.optimizer.set_variables(state)
-    if state is None and number > 2:  # those every optimizer has, also one that has not begun
+        left = state is None and file.has_trained()
+    if left:
         warnings.warn(
             f"The state of the optimizer in {where} does not fit {type(model.optimizer).__name__} "
             "and these weights. The model is loaded, and its optimizer begins anew.",

@@ -62,6 +62,11 @@ def short(value: Any) -> str:
 def custom_objects(objects: Mapping[str, Any] | None) -> Iterator[None]:
     """A ``with`` block in which configurations may name these classes and functions, too."""
     global _readers_own
+    if not isinstance(objects, Mapping | None):
+        raise ValueError(
+            f"Expected custom_objects to be a dictionary, received: {short(objects)}. "
+            "Write: custom_objects={'Name': Class}"
+        )
     before, _readers_own = _readers_own, {**_readers_own, **(objects or {})}
     try:
         yield
@@ -114,7 +119,7 @@ def instance_from(kind: str, identifier: Any, known: Mapping[str, Any], base: An
         if not fits:
             raise ValueError(
                 f"Expected {identifier['class_name']!r} to be a {kind}, a class derived from "
-                f"{base.__name__}, received: {short(found)}"
+                f"{base.__name__}, received: {getattr(found, '__name__', short(found))}"
             )
         try:
             return found.from_config(dict(identifier.get("config") or {}))

@@ -52,6 +52,9 @@ class Optimizer:
     # The arrays that an optimizer keeps beside each array of weights, starting at zero.
     slots: tuple[str, ...] = ()
 
+    # The names of further numbers that it changes as it goes, to be put back and kept in backups.
+    kept: tuple[str, ...] = ()
+
     def __init__(
         self,
         learning_rate: float = 0.001,
@@ -147,6 +150,8 @@ class Optimizer:
         self._check(pairs, arrays)
         if self._arrays is None:
             self.build(arrays)
+        if not pairs:  # all is frozen: as in Keras, that is no step
+            return
         self.prepare(self.iterations + 1)
         decay = self.learning_rate * (self.weight_decay or 0)
         for (gradient, weights), state, scratch in zip(
@@ -265,6 +270,7 @@ class Optimizer:
             "parts": self._parts,
             "scratch": self._scratch,
             "state": state,
+            "kept": [getattr(self, name) for name in self.kept],
         }
 
     def set_state(self, saved: dict[str, Any]) -> None:
@@ -278,6 +284,8 @@ class Optimizer:
             for slot, values in zip(slots, kept, strict=True):
                 slot[...] = values  # no memory is taken: there may be none
         self._scratch = saved["scratch"]
+        for name, value in zip(self.kept, saved["kept"], strict=True):
+            setattr(self, name, value)
 
     def get_config(self) -> dict[str, Any]:
         return {

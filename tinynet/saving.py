@@ -81,9 +81,9 @@ def compile_config(model: Any) -> dict[str, Any]:
     """What `compile` was given, in Keras's form."""
     return {
         "optimizer": optimizers.serialize(model.optimizer),
-        "loss": as_config(model.loss),
+        "loss": as_config(losses, model.loss),
         "loss_weights": None,
-        "metrics": [as_config(metric) for metric in model.metrics_given] or None,
+        "metrics": [as_config(metrics, metric) for metric in model.metrics_given] or None,
         "weighted_metrics": None,
         "run_eagerly": False,
         "steps_per_execution": 1,
@@ -91,10 +91,12 @@ def compile_config(model: Any) -> dict[str, Any]:
     }
 
 
-def as_config(part: Any) -> Any:
+def as_config(kind: Any, part: Any) -> Any:
     """A loss or a metric as a configuration holds it: as `compile` was given it, if by name."""
-    if isinstance(part, str | Mapping):
+    if isinstance(part, str):
         return part
+    if isinstance(part, Mapping):
+        part = kind.get(part)
     if isinstance(part, type):
         part = part()
     if isinstance(part, Loss):

@@ -70,6 +70,7 @@ class Tracker:
         self.read()
         return {
             "losses": backend.to_numpy(self._losses[: self._batches]),
+            "total": self._total,
             "runs": self._runs,
             "samples": self._samples,
             "metrics": [sums_of(metric) for metric in self.metrics.values()],
@@ -77,7 +78,8 @@ class Tracker:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_state` gave."""
-        self._batches = len(state["losses"])
+        self._batches = self._read = len(state["losses"])
+        self._total = state["total"]
         self._losses[: self._batches] = backend.to_active(state["losses"])
         self._runs, self._samples = state["runs"], state["samples"]
         for metric, values in zip(self.metrics.values(), state["metrics"], strict=True):
@@ -112,12 +114,13 @@ class Tracker:
 
 
 def sums_of(metric: Metric) -> dict[str, Any]:
-    """What a metric has added up so far: its attributes that are numbers or arrays."""
+    """What a metric has added up so far: its attributes that are data."""
     found = {}
     for name, value in vars(metric).items():
         if backend.on_device(value):
             value = backend.to_numpy(value)
-        if isinstance(value, int | float | backend.host.ndarray | backend.host.generic):
+        array = isinstance(value, backend.host.ndarray | backend.host.generic)
+        if array or isinstance(value, int | float | list | dict):
             found[name] = value
     return found
 

@@ -170,27 +170,20 @@ def fit(
         course = Course(model, passes, steps, listeners, initial_epoch)
         logs: Logs = {}
         listeners.call("set_course", course)
-        listeners.call("on_train_begin", {})
         try:
-            for epoch in range(course.epoch, course.epoch if course.ended else epochs):
+            listeners.call("on_train_begin", {})
+            for epoch in course.epochs_until(epochs):
                 epoch_header(epoch + 1, epochs, verbose)
-                listeners.call("on_epoch_begin", epoch, {})
+                if not course.halfway:
+                    listeners.call("on_epoch_begin", epoch, {})
                 bar = ProgressBar(steps, verbose)
                 tracker = Tracker(
                     model.metrics_for(samples[1].shape), model.dtype, min(steps, len(batches))
                 )
                 logs = train_epoch(model, course, tracker, listeners, bar, interrupt)
                 if held_out_samples is not None and validates_after(epoch + 1):
-                    # Without a bar of its own: these numbers end the epoch's line.
-                    metrics = model.metrics_for(held_out_samples[1].shape)
-                    tracker = Tracker(metrics, model.dtype, checks)
                     with interrupt.at_once():
-                        test_epoch(model, held_out, checks, tracker, listeners)
-                    where = f"in the validation of epoch {epoch + 1}"
-                    found = tracker.logs("val_")
-                    if not listeners.accept_nan:
-                        check_finite(found, model, held_out, where)
-                    logs |= found
+                        logs |= validate(model, held_out, checks, listeners, epoch)
                 bar.finish(logs)
                 logs = dict(sorted(logs.items()))
                 course.end_epoch()
@@ -198,10 +191,26 @@ def fit(
                 interrupt.check()
                 if model.stop_training:
                     break
+            listeners.call("on_train_end", logs)
+            interrupt.check()
         except KeyboardInterrupt:
-            raise course.interrupted(epochs, whole=not interrupt.twice) from None
-        listeners.call("on_train_end", logs)
+            raise course.interrupted(epochs, interrupt.whole) from None
+        finally:
+            listeners.call("set_course", None)
     return history
+
+
+def validate(
+    model: Any, held_out: Batches, steps: int, listeners: CallbackList, epoch: int
+) -> Logs:
+    """The loss and metrics over what is not trained on, as ``val_loss`` …; without a bar."""
+    assert held_out.y is not None
+    tracker = Tracker(model.metrics_for(held_out.y.source.shape), model.dtype, steps)
+    test_epoch(model, held_out, steps, tracker, listeners)
+    logs = tracker.logs("val_")
+    if not listeners.accept_nan:
+        check_finite(logs, model, held_out, f"in the validation of epoch {epoch + 1}")
+    return logs
 
 
 def train_on_batch(

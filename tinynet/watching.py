@@ -162,7 +162,7 @@ class ModelCheckpoint(Watcher):
     Source: https://keras.io/api/callbacks/model_checkpoint/
     """
 
-    kept = ("best", "_batches")
+    kept = ("best", "_batches", "_epoch")
 
     def __init__(
         self,

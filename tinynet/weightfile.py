@@ -62,7 +62,7 @@ def load_weights(model: Any, filepath: files.PathLike, skip_mismatch: bool = Fal
     """Take the weights from `filepath`, a ``….weights.h5`` of tinynet's or Keras's.
 
     As in Keras, an optimizer that has begun to train takes its state from there, too, if that fits;
-    one that has not stays new. `tinynet.models.load_model` brings back everything.
+    one that has not stays new, with a warning. `tinynet.models.load_model` brings back everything.
 
     Raises:
         ValueError: if they are another model's, NaN or infinite, or the file is damaged; then
@@ -86,13 +86,16 @@ def load_weights(model: Any, filepath: files.PathLike, skip_mismatch: bool = Fal
     with opened(path.read_bytes(), path) as file:
         weights = file.weights([(layer, shapes_of(layer)) for layer in model.layers])
         state = file.optimizer(optimizer.variables) if begun else None
+        left = optimizer is not None and state is None and (begun or file.has_trained())
         if state is not None:
             optimizer.set_variables(state)
     model.set_weights(weights)
-    if begun and state is None:
+    if left:
+        why = "is another one" if begun else "has not begun, and stays new"
         warnings.warn(
-            f"{path} has no state that fits the optimizer '{optimizer.name}': only the weights "
-            "were loaded, and the optimizer goes on with its own state.",
+            f"Of {path}, only the weights were loaded, and not the optimizer's state: "
+            f"'{optimizer.name}' {why}. To go on where a training was, write: model.save(….keras) "
+            "and tinynet.models.load_model(….keras)",
             stacklevel=2,
         )
 
@@ -149,7 +152,7 @@ def opened(data: bytes, where: files.PathLike) -> Iterator["WeightFile"]:
     library = h5py()
     try:
         with library.File(io.BytesIO(data), "r") as file:
-            yield WeightFile(file, library)
+            yield WeightFile(file, library, len(data))
     except MemoryError:
         raise
     except Exception as error:  # HDF5 raises many kinds of errors for damaged bytes
@@ -159,8 +162,9 @@ def opened(data: bytes, where: files.PathLike) -> Iterator["WeightFile"]:
 class WeightFile:
     """An open file, which is asked for arrays of known shapes."""
 
-    def __init__(self, file: Any, library: Any) -> None:
+    def __init__(self, file: Any, library: Any, size: int) -> None:
         self._file, self._library = file, library
+        self._left = size  # bytes; all arrays together have no more than the file
 
     def weights(self, expected: Sequence[tuple[Any, Sequence[Shape]]]) -> list[HostArray]:
         """The weights of all layers, in order.
@@ -184,13 +188,15 @@ class WeightFile:
                 )
         return found
 
-    def count_optimizer(self) -> int:
-        """How many variables of an optimizer there are."""
-        return len(self._names("optimizer/vars"))
+    def has_trained(self) -> bool:
+        """Whether there is the state of an optimizer that has made a step, and keeps something."""
+        group = self._group("optimizer/vars")
+        steps = None if group is None or len(group) <= 2 else group.get("0")
+        return isinstance(steps, self._library.Dataset) and steps.shape == () and steps[()] > 0
 
     def optimizer(self, like: Sequence[HostArray]) -> list[HostArray] | None:
         """The variables of the optimizer; None if there are others than `like`."""
-        if self.count_optimizer() != len(like):
+        if len(self._names("optimizer/vars")) != len(like):
             return None
         arrays = self._arrays("optimizer/vars", "the optimizer")
         if [array.shape for array in arrays] != [array.shape for array in like]:
@@ -235,6 +241,11 @@ class WeightFile:
             plain = array.chunks is None and not array.is_virtual and not array.external
             if not plain or array.id.get_storage_size() != array.nbytes:
                 raise ValueError(f"{where} is packed, or elsewhere: not as Keras writes it")
+            # Several names can lead to the same bytes. They are counted for each: else a small file
+            # could fill the memory.
+            self._left -= array.nbytes
+            if self._left < 0:
+                raise ValueError("its arrays have more bytes than the file")
             found.append(array)
         return found
 
