@@ -1,6 +1,6 @@
 """Handwritten digits, from pixels to predictions: the classic first neural network.
 
-    python examples/mnist.py                # ten epochs, pictures in mnist-pictures/
+    python examples/mnist.py                # ten epochs; pictures, and a page, in mnist-pictures/
     python examples/mnist.py --raw          # the same on pixels 0…255: why is it worse?
     python examples/mnist.py --epochs 3 --batch-size 128 --seed 7 --data digits
     python examples/mnist.py --backend cupy # on a GPU
@@ -13,7 +13,7 @@ import pathlib
 
 import numpy as np
 
-from tinynet import backend
+from tinynet import backend, export_html
 from tinynet.callbacks import History
 from tinynet.datasets import digits, mnist
 from tinynet.layers import Dense, Flatten
@@ -79,6 +79,13 @@ def main() -> None:
 
     # 6. Looking at it.
     draw(model, history, (X_train, y_train), (X_test, y_test), probabilities, arguments.out)
+    page = export_html(
+        model,
+        arguments.out / "digits.html",
+        samples=(x_test, y_test),
+        brightest=brightest if arguments.raw else 1,
+    )
+    print(f"Draw a digit yourself, and watch every unit: open {page} in a browser.")
 
 
 def choose(name: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import standin
 
@@ -39,7 +40,13 @@ def test_digits_end_to_end(tmp_path):
     assert result.stdout.count("\r") == 0
     assert "Epoch 2/2" in result.stdout
     pictures = sorted(path.name for path in (tmp_path / "pictures").iterdir())
-    assert pictures == ["digits.png", "history.png", "network.png", "predictions.png"]
+    assert pictures == [
+        "digits.html",
+        "digits.png",
+        "history.png",
+        "network.png",
+        "predictions.png",
+    ]
     assert all(path.stat().st_size > 10_000 for path in (tmp_path / "pictures").iterdir())
 
 
@@ -253,3 +260,28 @@ def test_scale_out_without_keras_says_what_to_install(tmp_path):
     result = run(cwd=tmp_path, example=example, PYTHONPATH=str(tmp_path))
     assert result.returncode == 1
     assert "python -m pip install keras jax" in result.stderr
+
+
+def test_draw_digit_writes_a_page_and_answers_for_a_picture(tmp_path):
+    from PIL import Image
+
+    example = EXAMPLE.with_name("draw_digit.py")
+    picture = np.full((80, 60), 230, "uint8")
+    picture[10:70, 28:34] = 20  # a one, dark on bright
+    Image.fromarray(picture).save(tmp_path / "one.png")
+    arguments = ("--data", "digits", "--no-browser", "--image", "one.png")
+    result = run(*arguments, "--epochs", 40, "--out", "p/d.html", cwd=tmp_path, example=example)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"The page is p.d\.html, \d+ kB\.", result.stdout)
+    assert re.search(r"one\.png: a 1, with \d", result.stdout)
+    assert (tmp_path / "p" / "d.html").read_text("utf-8").startswith("<!doctype html>")
+    # A model that was saved; and one that the page cannot show.
+    model = tinynet.Sequential([tinynet.Input((8, 8)), tinynet.layers.Flatten()])
+    model.add(tinynet.layers.Dense(10, "softmax"))
+    model.save(tmp_path / "m.keras")
+    result = run(*arguments, "--model", "m.keras", cwd=tmp_path, example=example)
+    assert result.returncode == 0, result.stderr
+    assert "Epoch" not in result.stdout
+    result = run(*arguments, "--model", "none.keras", cwd=tmp_path, example=example)
+    assert result.returncode == 1
+    assert "File not found" in result.stderr

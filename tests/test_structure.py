@@ -25,7 +25,7 @@ ORDER = [
     tracker evaluation advice interrupt course training working tracetable tracing
     network summary moving models loading
     verdicts checking dead
-    utils plotting datasets doctor
+    utils plotting datasets web doctor
     __init__
 """.splitlines()
     for name in group.split()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tinynet.metrics import Metric
     from tinynet.models import Sequential
     from tinynet.optimizer import Optimizer
+    from tinynet.web import export_html
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ __all__ = [
     "check_gradients",
     "config",
     "datasets",
+    "export_html",
     "find_dead_units",
     "initializers",
     "layers",
@@ -76,6 +78,7 @@ _HOME = {
     "Optimizer": "optimizer",
     "Sequential": "models",
     "check_gradients": "checking",
+    "export_html": "web",
     "find_dead_units": "dead",
 }
 

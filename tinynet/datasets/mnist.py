@@ -20,6 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from tinynet.datasets.prepare import Prepared as Prepared
+from tinynet.datasets.prepare import prepare_digit as prepare_digit
+
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
 
 # Size in bytes and SHA-256 of each file, as TFDS's catalogue has them (a test compares). They are

@@ -1,0 +1,92 @@
+"""Draw a digit, and see what a network makes of it: a page for a browser, from a trained network.
+
+    python examples/draw_digit.py                       # trains first, about ten seconds
+    python examples/draw_digit.py --model mine.keras    # or takes a model that was saved
+    python examples/draw_digit.py --image seven.jpg     # and asks it about a picture of yours
+
+The page is one file, works without a network connection, and can be sent to a friend.
+"""
+
+import argparse
+import pathlib
+import webbrowser
+
+import numpy as np
+from mnist import as_text, choose, load
+
+import tinynet
+from tinynet import backend
+from tinynet.datasets.mnist import prepare_digit
+from tinynet.layers import Dense, Flatten
+from tinynet.models import Sequential, load_model
+from tinynet.utils import set_random_seed
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    choose(backend.wished())
+    (x_train, y_train), (x_test, y_test), brightest = load(arguments.data)
+    x_train, x_test = (x.astype("float32") / brightest for x in (x_train, x_test))
+    if arguments.model is None:
+        model = train(x_train, y_train, arguments.epochs, arguments.seed)
+    else:
+        try:
+            model = load_model(arguments.model)
+        except (ValueError, ImportError) as error:
+            raise SystemExit(str(error)) from None
+    try:
+        path = tinynet.export_html(model, arguments.out, samples=(x_test, y_test))
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    print(f"The page is {path}, {path.stat().st_size / 1000:.0f} kB.")
+    if arguments.image is not None:
+        ask(model, arguments.image)
+    if not arguments.no_browser and not webbrowser.open(path.resolve().as_uri()):
+        print("There is no browser here to open it in.")
+
+
+def train(x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> Sequential:
+    """The network of `mnist.py`."""
+    set_random_seed(seed)
+    model = Sequential([Flatten(input_shape=x.shape[1:])])
+    model.add(Dense(100, activation="sigmoid"))
+    model.add(Dense(144, activation="sigmoid"))
+    model.add(Dense(10, activation="softmax"))
+    model.compile(loss="sparse_categorical_crossentropy", optimizer="adam", metrics=["acc"])
+    model.fit(x, y, epochs=epochs, verbose=2)
+    return model
+
+
+def ask(model: Sequential, picture: pathlib.Path) -> None:
+    """What the network says of a digit in a picture, once that was made like its own images."""
+    size = (model.input_shape or (None, 28))[1] or 28
+    try:
+        digit = prepare_digit(picture, size=size)
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"Expected a picture of a digit: {error}") from None
+    print(as_text(digit.image, 255))
+    probabilities = model.predict(digit.centred[None], verbose=0)[0]
+    first, second = probabilities.argsort()[[-1, -2]]
+    print(
+        f"{picture}: a {first}, with {probabilities[first]:.1%}; "
+        f"else a {second}, with {probabilities[second]:.1%}."
+    )
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Write a page on which to draw digits.")
+    parser.add_argument("--model", type=pathlib.Path, help="a .keras file; else one is trained")
+    parser.add_argument("--epochs", type=int, default=10, help="of training (10)")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
+    parser.add_argument("--image", type=pathlib.Path, help="a picture of a digit of your own")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("digits.html"))
+    parser.add_argument("--no-browser", action="store_true", help="only write the page")
+    arguments = parser.parse_args()
+    if arguments.epochs < 1:
+        parser.error("--epochs has to be at least 1")
+    return arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,728 @@
+"""The page in a real browser: what it computes, what one can do on it, and how it looks."""
+
+import base64
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+import strokes
+from arrays import assert_allclose, assert_array_equal
+
+import tinynet
+from tinynet import web
+from tinynet.datasets.mnist import prepare_digit
+from tinynet.layers import Activation, Dense, Dropout, Flatten
+
+PAD = 280  # the drawing's own pixels
+
+
+def chromium():
+    """Where Chromium is, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium. CI forbids to go without it."""
+    path = chromium()
+    if path is None:
+        assert "CI" not in os.environ, "in CI, the page must be tested in a browser"
+        pytest.skip("Chromium is not installed, for example by: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page as a file; it asks for nothing else, and complains of nothing."""
+    pages = []
+
+    def opened(path, width=1280, height=900, **options):
+        page = browser.new_page(viewport={"width": width, "height": height}, **options)
+        page.said, page.asked = [], []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto(path.as_uri())
+        pages.append(page)
+        return page
+
+    yield opened
+    for page in pages:
+        assert page.said == []
+        assert all(url.startswith(("file:", "data:")) for url in page.asked)
+        assert len([url for url in page.asked if url.startswith("file:")]) == 1
+        page.close()
+
+
+@pytest.fixture(scope="session")
+def trained(mnist, mnist_directory):
+    """The tutorial's network after three epochs, and MNIST's test images."""
+    images, labels = mnist
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
+        _, (x_test, y_test) = tinynet.datasets.mnist.load_data()
+    tinynet.utils.set_random_seed(5)
+    model = tinynet.Sequential([Flatten(input_shape=(28, 28)), Dense(100, "sigmoid")])
+    model.add(Dense(144, "sigmoid"))
+    model.add(Dense(10, "softmax"))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["acc"])
+    model.fit(images / np.float32(255), labels, epochs=3, verbose=0)
+    return model, x_test / np.float32(255), y_test
+
+
+@pytest.fixture(scope="session")
+def digits_page(trained, tmp_path_factory):
+    model, x, y = trained
+    return tinynet.export_html(model, tmp_path_factory.mktemp("page") / "digits.html", (x, y))
+
+
+def settled(page):
+    """Wait until the page shows what it was told: two frames."""
+    page.evaluate("() => new Promise(d => requestAnimationFrame(() => requestAnimationFrame(d)))")
+
+
+def draw(page, lines, width=None):
+    """Draw lines, in parts of the pad, with the mouse."""
+    if width is not None:
+        page.locator("#brush").fill(str(width))
+    box = page.locator("#pad").bounding_box()
+    for line in lines:
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in line]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point)
+        page.mouse.up()
+    settled(page)
+
+
+def ink_of(page):
+    """The drawing as the page has it, (280, 280), from 0 to 1."""
+    text = page.evaluate(
+        "() => btoa(String.fromCharCode(...[]) + inkOfDrawing().reduce("
+        "(s, v) => s + String.fromCharCode(Math.round(255 * v)), ''))"
+    )
+    ink = np.frombuffer(base64.b64decode(text), "uint8") / np.float32(255)
+    return ink.reshape(PAD, PAD)
+
+
+def computed(page, x):
+    """What the page's forward pass makes of the rows of `x`."""
+    rows = np.ascontiguousarray(x.reshape(len(x), -1), "<f4")
+    script = """([text, length]) => {
+        const all = floatsOf(text, "float32"), found = [];
+        for (let i = 0; i < all.length; i += length)
+            found.push([...forward(model, all.subarray(i, i + length)).at(-1).a]);
+        return found;
+    }"""
+    text = base64.b64encode(rows.tobytes()).decode()
+    return np.array(page.evaluate(script, [text, rows.shape[1]]))
+
+
+def shown(page):
+    """The outputs as the page shows them: words such as 97.6 %."""
+    return [
+        value.replace("\xa0", " ") for value in page.locator("#outputs .value").all_inner_texts()
+    ]
+
+
+# What it computes
+
+
+def test_the_page_says_what_predict_says_on_a_thousand_images(visit, digits_page, trained):
+    model, x, _ = trained
+    page = visit(digits_page)
+    assert_allclose(computed(page, x[:1000]), model.predict(x[:1000], verbose=0), atol=1e-5)
+    # How long a pass takes is printed, not asserted: machines differ.
+    took = page.evaluate(
+        """() => {
+            state.strokes = [{ width: 22, points: [[60, 60], [200, 90], [90, 220]] }];
+            const times = [];
+            for (let i = 0; i < 100; i++) {
+                const start = performance.now();
+                compute(); show();
+                times.push(performance.now() - start);
+            }
+            return times.sort((a, b) => a - b)[50];
+        }"""
+    )
+    print(f"{took:.1f} ms from a stroke to everything shown, {digits_page.stat().st_size:,} bytes")
+
+
+def test_the_page_of_the_tutorial_is_small(digits_page):
+    assert digits_page.stat().st_size < 1_000_000
+
+
+MODELS = {
+    "relu": [Flatten(), Dense(7, "relu"), Dense(3, "softmax")],
+    "tanh without bias": [Flatten(), Dense(7, "tanh", use_bias=False), Dense(3, "sigmoid")],
+    "activations apart": [Flatten(), Dense(5), Activation("relu"), Dense(3), Activation("softmax")],
+    "one after another": [Flatten(), Activation("tanh"), Dense(3, "relu"), Activation("sigmoid")],
+    "dropout and linear": [Dropout(0.5), Flatten(), Dense(6, "linear"), Dropout(0.2), Dense(1)],
+    "logits far away": [Flatten(), Dense(3, "softmax", kernel_initializer="random_normal")],
+}
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (5, 5, 1), (6, 6, 3), (9,)])
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_kind_of_model_that_it_takes(visit, tmp_path, rng, kind, shape):
+    stack = [type(layer).from_config(layer.get_config()) for layer in MODELS[kind]]
+    model = tinynet.Sequential([tinynet.Input(shape), *stack])
+    for weight in model.weights:
+        weight[...] = rng.normal(size=weight.shape) * (40 if kind == "logits far away" else 1)
+    x = rng.normal(size=(20, *shape)).astype("float32")
+    page = visit(tinynet.export_html(model, tmp_path / "page.html", (x, np.zeros(20, int))))
+    assert_allclose(computed(page, x), model.predict(x, verbose=0), atol=1e-5)
+    assert page.locator("#samples button").count() == 20
+    page.locator("#samples button").nth(3).click()
+    settled(page)
+    for layer in range(len(page.evaluate("model.layers.map(l => l.units)"))):
+        page.evaluate(f"pin({{ layer: {layer}, unit: 0 }})")
+        settled(page)
+        assert re.search(r"= −?\d", page.inner_text("#unit-sum"))
+
+
+def test_raw_pixels_and_half_the_bytes(visit, tmp_path, trained):
+    model, x, y = trained
+    twin = tinynet.Sequential.from_config(model.get_config())
+    kernel, *rest = model.get_weights()
+    twin.set_weights([kernel / 255, *rest])  # so that it takes 0…255
+    raw = np.rint(x * 255).astype("uint8")
+    page = visit(tinynet.export_html(twin, tmp_path / "raw.html", (raw, y), brightest=255))
+    page.locator("#samples button").first.click()
+    settled(page)
+    first = page.evaluate("[...state.passes.at(-1).a]")
+    assert_allclose(first, page_answers(page, twin, raw, y)[0], atol=1e-5)
+
+    whole = tinynet.export_html(model, tmp_path / "whole.html", (x[:500], y[:500]))
+    small = tinynet.export_html(model, tmp_path / "half.html", (x[:500], y[:500]), dtype="float16")
+    assert small.stat().st_size < 0.65 * whole.stat().st_size
+    answers = computed(visit(small), x[:500])
+    assert_array_equal(answers.argmax(axis=1), model.predict(x[:500], verbose=0).argmax(axis=1))
+    assert abs(answers - model.predict(x[:500], verbose=0)).max() < 0.01
+
+
+def page_answers(page, model, x, y):
+    """What the model says of the samples that the page shows."""
+    chosen = page.evaluate("model.samples.y")
+    wrong = model.predict(x, verbose=0).argmax(axis=1) != y
+    picked = web.choose(y, wrong)
+    assert y[picked].tolist() == chosen
+    return model.predict(x[picked], verbose=0)
+
+
+@pytest.mark.computes
+def test_a_model_on_any_device_is_written_the_same(tmp_path):
+    model = tinynet.Sequential([tinynet.Input((6, 6)), Flatten(), Dense(3, "relu"), Dense(2)])
+    weights = [np.linspace(-1, 1, w.size).reshape(w.shape) for w in model.weights]
+    model.set_weights(weights)
+    samples = np.linspace(0, 1, 144, dtype="float32").reshape(4, 6, 6), np.array([0, 1, 0, 1])
+    page = tinynet.export_html(model, tmp_path / "page.html", samples).read_text("utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    first = np.frombuffer(base64.b64decode(data["layers"][0]["kernel"]), "<f4")
+    assert_array_equal(first, weights[0].ravel().astype("float32"))
+    assert [(layer["units"], layer["activation"]) for layer in data["layers"]] == [
+        (3, "relu"),
+        (2, "linear"),
+    ]
+
+
+def test_float16_that_changes_an_answer_is_refused(tmp_path):
+    model = tinynet.Sequential([tinynet.Input((4,)), Dense(2)])
+    model.set_weights([np.full((4, 2), [1, 1 + 1e-5]), np.zeros(2)])
+    samples = (np.ones((3, 4)), np.ones(3, int))
+    tinynet.export_html(model, tmp_path / "a.html", samples)
+    weights = model.get_weights()
+    with pytest.raises(ValueError, match=r'received 3 others on 3 samples. Write: dtype="float32"'):
+        tinynet.export_html(model, tmp_path / "b.html", samples, dtype="float16")
+    assert not (tmp_path / "b.html").exists()
+    assert_array_equal(model.get_weights()[0], weights[0])
+
+
+# Drawing
+
+
+@pytest.mark.parametrize("width", [8, 22, 48])
+def test_the_page_prepares_a_drawing_as_python_does(visit, digits_page, width):
+    page = visit(digits_page)
+    for digit, rng in ((3, np.random.default_rng(1)), (7, np.random.default_rng(2))):
+        page.locator("#clear").click()
+        draw(page, strokes.varied(digit, rng), width)
+        ink = ink_of(page)
+        assert 0.01 < ink.mean() < 0.5
+        stages = prepare_digit(ink)
+        for name in ("cropped", "scaled", "centred"):
+            there = page.evaluate(
+                f"(() => {{ const s = state.stages.{name}; return [[...s.pixels], s.h, s.w]; }})()"
+            )
+            here = getattr(stages, name)
+            assert here.shape == tuple(there[1:])
+            assert_allclose(np.reshape(there[0], here.shape), here, atol=2e-5)
+
+
+def test_digits_drawn_anywhere_are_recognised(visit, digits_page, trained):
+    """Sixty, of any size, place, lean and width. Unprepared, most are not."""
+    model, _, _ = trained
+    page, rng = visit(digits_page), np.random.default_rng(0)
+    right, plain, total = 0, 0, 0
+    missed = []
+    for _ in range(6):
+        for digit in range(10):
+            page.locator("#clear").click()
+            draw(page, strokes.varied(digit, rng), int(rng.integers(10, 34)))
+            answer = page.inner_text("#verdict-name")
+            total += 1
+            right += answer == str(digit)
+            if answer != str(digit):
+                missed.append((digit, answer))
+            # Without: the whole pad made 28 × 28, wherever the digit is on it.
+            small = ink_of(page).reshape(28, 10, 28, 10).mean(axis=(1, 3))
+            plain += int(model.predict(small[None], verbose=0).argmax()) == digit
+    print(
+        f"{right} of {total} right; {plain} without preparation; missed (digit, answer): {missed}"
+    )
+    assert right >= 0.85 * total
+    assert plain <= right - 0.2 * total
+
+
+def test_undo_clear_and_the_width_of_the_brush(visit, digits_page):
+    page = visit(digits_page)
+    assert page.inner_text("#verdict-name") == "–"
+    assert shown(page) == [""] * 10
+    draw(page, [[(0.5, 0.2), (0.5, 0.8)]], width=10)
+    thin = ink_of(page)
+    assert thin.sum() == pytest.approx(10 * 0.6 * PAD, rel=0.1)
+    draw(page, [[(0.3, 0.5), (0.7, 0.5)]], width=40)
+    assert ink_of(page).sum() > 2 * thin.sum()
+    page.locator("#undo").click()
+    settled(page)
+    assert_array_equal(ink_of(page), thin)
+    draw(page, [[(0.1, 0.1), (0.2, 0.1)]])
+    page.keyboard.press("Control+z")
+    settled(page)
+    assert_array_equal(ink_of(page), thin)
+    assert page.inner_text("#verdict-name") != "–"
+    page.locator("#clear").click()
+    settled(page)
+    assert ink_of(page).sum() == 0
+    assert page.inner_text("#verdict-name") == "–"
+    page.locator("#undo").click()  # of nothing
+    settled(page)
+    # A tap is a dot.
+    draw(page, [[(0.5, 0.5)]], width=20)
+    assert ink_of(page).sum() == pytest.approx(np.pi * 100, rel=0.1)
+
+
+def test_a_finger_draws_and_a_second_one_does_not_disturb(visit, digits_page):
+    page = visit(digits_page, 390, 800, has_touch=True, is_mobile=True)
+    box = page.locator("#pad").bounding_box()
+    client = page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        where = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": number}
+            for number, (x, y) in enumerate(points)
+        ]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": where})
+
+    touch("touchStart", (0.5, 0.2))
+    for y in np.linspace(0.25, 0.8, 12):
+        touch("touchMove", (0.5, y))
+    touch("touchStart", (0.5, 0.8), (0.1, 0.1))
+    touch("touchMove", (0.5, 0.82), (0.2, 0.2))
+    touch("touchEnd")
+    settled(page)
+    assert page.evaluate("state.strokes.length") == 1
+    assert page.evaluate("scrollY") == 0  # drawing does not scroll
+    assert page.inner_text("#verdict-name") == "1"
+
+
+def test_with_the_keyboard_alone(visit, digits_page):
+    page = visit(digits_page)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "theme"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "pad"
+    for _ in range(9):
+        page.keyboard.press("ArrowUp")
+    page.keyboard.press("Space")
+    for _ in range(18):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    settled(page)
+    assert page.evaluate("state.strokes.length") == 1
+    assert page.inner_text("#verdict-name") == "1"
+    # On to every other control; none is out of reach, and one can see where one is.
+    seen = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        name = page.evaluate(
+            "() => { const e = document.activeElement; return e.id || e.closest('[id]')?.id; }"
+        )
+        if name and name not in seen:
+            seen.append(name)
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert (name, outline) == (name, "solid")
+    assert {"brush", "undo", "clear", "samples", "layers", "outputs", "temperature"} <= set(seen)
+    # Walking through the units of a layer.
+    page.locator("#layers .units").first.locator("button").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    settled(page)
+    assert page.inner_text("#unit-title") == "dense, unit 12" or "unit 12" in page.inner_text(
+        "#unit-title"
+    )
+    assert "unit 12" in page.evaluate("document.activeElement.getAttribute('aria-label')")
+    page.locator("#pad").focus()
+    page.keyboard.press("Delete")
+    settled(page)
+    assert page.inner_text("#verdict-name") == "–"
+
+
+# Looking inside
+
+
+def test_a_unit_shows_its_weights_its_sum_and_what_counts_most(visit, digits_page, trained):
+    model, *_ = trained
+    page = visit(digits_page)
+    page.locator("#samples button").nth(4).click()
+    page.locator("#layers .units").nth(0).locator("button").nth(37).click()
+    settled(page)
+    samples = np.array(page.evaluate("[...model.samples.rows[4]]"), "float32")
+    kernel, bias = model.layers[1].kernel[:, 37], model.layers[1].bias[37]
+    z = samples @ kernel + bias
+    numbers = numbers_in(page.inner_text("#unit-sum"))
+    assert numbers == pytest.approx([samples @ kernel, bias, z], abs=6e-4)
+    assert numbers_in(page.inner_text("#unit-activation")) == pytest.approx(
+        [1 / (1 + np.exp(-z))], abs=6e-4
+    )
+    rows = page.locator("#unit-top tr").all_inner_texts()
+    share = samples * kernel
+    top = np.argsort(-abs(share))[: len(rows)]
+    assert len(rows) == 6
+    for row, pixel in zip(rows, top, strict=True):
+        name, *values = row.split("\t")
+        assert name == f"pixel {pixel % 28 + 1} → {pixel // 28 + 1} ↓"
+        expected = [samples[pixel], kernel[pixel], share[pixel]]
+        assert [float(v.replace("−", "-")) for v in values] == pytest.approx(expected, abs=6e-4)
+    # The picture: the colour of each weight lies between those of the largest ones and of 0.
+    pixels = page.evaluate(
+        """() => {
+            const c = document.querySelector("#unit canvas");
+            const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+            return [c.width, c.height, [...data], palette.zero, palette.positive, palette.negative];
+        }"""
+    )
+    width, height, data, zero, positive, negative = pixels
+    assert (width, height) == (28, 28)
+    colours = np.reshape(data, (784, 4))[:, :3]
+    scaled = (kernel / abs(kernel).max())[:, None]
+    ends = np.where(scaled > 0, positive, negative)
+    assert_allclose(colours, zero + (ends - zero) * abs(scaled), atol=0.51)
+    # A unit of the next layer: its weights are as many as the first layer has units.
+    page.locator("#layers .units").nth(1).locator("button").nth(3).hover()
+    settled(page)
+    assert "unit 4" in page.inner_text("#unit-title")
+    assert page.evaluate("document.querySelector('#unit canvas').width") == 10
+    # From there back to the one that was clicked.
+    page.mouse.move(5, 5)
+    settled(page)
+    assert "unit 38" in page.inner_text("#unit-title")
+
+
+def numbers_in(text):
+    """What stands behind each = or sign in a line such as z = … = 2 − 1 = 1, as floats."""
+    text = text.split("(of")[0].replace("−", "-").replace("- ", "-").replace("+ ", "")
+    return [float(n) for n in re.findall(r"(?<![\w.(])-?\d+\.\d+(?:e-?\d+)?", text)]
+
+
+def test_a_unit_that_is_turned_off_says_nothing(visit, digits_page, trained):
+    model, *_ = trained
+    page = visit(digits_page)
+    page.locator("#samples button").nth(7).click()
+    page.locator("#layers .units").nth(1).locator("button").nth(20).click()
+    settled(page)
+    before = page.evaluate("[...state.passes.at(-1).a]")
+    page.get_by_label("Turn this unit off").check()
+    settled(page)
+    x = np.array(page.evaluate("[...model.samples.rows[7]]"), "float32")[None]
+    a = x.reshape(1, 28, 28)
+    for layer in model.layers[:-1]:
+        a = layer(a)
+    a[:, 20] = 0
+    after = page.evaluate("[...state.passes.at(-1).a]")
+    assert_allclose(after, model.layers[-1](a)[0], atol=1e-5)
+    assert abs(np.array(after) - before).max() > 1e-6
+    assert "turned off" in page.inner_text("#unit-activation")
+    page.get_by_role("button", name="Turn all on").click()
+    settled(page)
+    assert page.evaluate("[...state.passes.at(-1).a]") == before
+    assert not page.get_by_label("Turn this unit off").is_checked()
+
+
+def test_softmax_step_by_step_and_its_temperature(visit, digits_page):
+    page = visit(digits_page)
+    page.locator("#samples button").nth(18).click()
+    page.locator("#steps summary").click()
+    page.locator("#temperature").fill("0.6")
+    settled(page)
+    temperature = 10**0.6
+    assert page.inner_text("#temperature-value") == f"{temperature:.2f}"
+    z = np.array(page.evaluate("[...state.passes.at(-1).z]"))
+    powers = np.exp((z - z.max()) / temperature)
+    p = powers / powers.sum()
+    assert_allclose(page.evaluate("[...state.passes.at(-1).a]"), p, atol=1e-9)
+    rows = [row.split("\t") for row in page.locator("#steps-table tbody tr").all_inner_texts()]
+    assert len(rows) == 11
+    for row, zk, power, pk in zip(rows[:10], z, powers, p, strict=True):
+        values, percent = [cell.replace("−", "-") for cell in row[1:-1]], row[-1]
+        expected = [zk, zk / temperature, (zk - z.max()) / temperature]
+        assert [float(v) for v in values[:3]] == pytest.approx(expected, abs=0.006)
+        assert float(values[3]) == pytest.approx(power, rel=0.06, abs=6e-4)
+        assert float(percent.split()[0]) == pytest.approx(100 * pk, abs=0.06)
+    assert shown(page)[int(p.argmax())] == f"{100 * p.max():.1f} %"
+
+
+def test_the_samples_are_real_and_some_are_wrong(visit, digits_page, trained):
+    model, x, y = trained
+    page = visit(digits_page)
+    samples = page.evaluate("model.samples")
+    assert len(samples["y"]) == 20
+    assert set(samples["y"]) == set(range(10))
+    assert 3 <= sum(samples["wrong"]) <= 6
+    said = page_answers(page, model, x, y)
+    for number, (truth, wrong) in enumerate(zip(samples["y"], samples["wrong"], strict=True)):
+        page.locator("#samples button").nth(number).click()
+        settled(page)
+        answer = int(said[number].argmax())
+        assert page.inner_text("#verdict-name") == str(answer)
+        assert (answer != truth) == wrong
+        words = page.inner_text("#verdict-words")
+        assert words.endswith(f"wrong: it is a {truth}." if wrong else "it is right.")
+        assert_allclose(page.evaluate("[...state.passes.at(-1).a]"), said[number], atol=1e-5)
+    # Drawing puts the sample away.
+    draw(page, [[(0.5, 0.2), (0.5, 0.8)]])
+    assert page.inner_text("#verdict-name") == "1"
+
+
+# How it looks
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(360, 740), (768, 1024), (1280, 900), (3840, 2160)])
+def test_it_fits_every_screen(visit, digits_page, size, scheme):
+    page = visit(digits_page, *size, color_scheme=scheme)
+    page.locator("#samples button").nth(2).click()
+    page.locator("#layers .units").nth(0).locator("button").nth(5).click()
+    page.locator("#steps summary").click()
+    settled(page)
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("section *")].filter(e => e.children.length === 0
+            && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline"
+            && !e.classList.contains("unseen")).map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert cut == []
+    if size[0] >= 1280:  # tables are scrolled sideways on a phone alone
+        tables = "[...document.querySelectorAll('.table')]"
+        assert page.evaluate(f"{tables}.every(e => e.scrollWidth <= e.clientWidth + 1)")
+    small = page.evaluate(
+        """() => [...document.querySelectorAll("button, input")].filter(e => {
+            const { width, height } = e.getBoundingClientRect();
+            return !e.closest(".units") && width > 0 && (width < 20 || height < 20);
+        }).map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert small == []
+
+
+CONTRAST = """() => {
+    const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(c => c / 255).map(c =>
+        c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (e) => {
+        for (; e; e = e.parentElement) {
+            const colour = rgb(getComputedStyle(e).backgroundColor);
+            if (colour.length === 3 || colour[3] > 0.99) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const found = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const e = walker.currentNode.parentElement, words = walker.currentNode.data.trim();
+        if (!words || !e.checkVisibility() || e.closest("script, .unseen")) continue;
+        const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))];
+        found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), words]);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_word_can_be_read(visit, digits_page, scheme):
+    page = visit(digits_page, color_scheme=scheme)
+    page.locator("#samples button").nth(17).click()
+    page.locator("#layers .units").nth(0).locator("button").nth(5).click()
+    page.locator("#steps summary").click()
+    settled(page)
+    contrasts = page.evaluate(CONTRAST)
+    assert len(contrasts) > 100
+    assert [word for ratio, word in contrasts if ratio < 4.5] == []
+    page.locator("#theme").click()
+    settled(page)
+    assert [word for ratio, word in page.evaluate(CONTRAST) if ratio < 4.5] == []
+
+
+def test_a_screen_reader_finds_a_name_for_everything(visit, digits_page):
+    page = visit(digits_page)
+    page.locator("#layers .units").nth(0).locator("button").nth(5).click()
+    settled(page)
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, canvas, section")].filter(e =>
+            !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.labels?.length
+              || e.textContent.trim() || e.closest("button"))).map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert nameless == []
+    assert page.locator("h1").count() == 1
+    assert page.locator("html").get_attribute("lang") == "en"
+    draw(page, [[(0.5, 0.2), (0.5, 0.8)]])
+    for _ in range(100):
+        if page.text_content("#spoken").startswith("1 with"):
+            break
+        page.wait_for_timeout(50)
+    assert page.text_content("#spoken").startswith("1 with")
+
+
+def test_a_plain_vector_is_shown_as_bars(visit, tmp_path, rng):
+    model = tinynet.Sequential([tinynet.Input((4,)), Dense(5, "tanh"), Dense(2, "softmax")])
+    x = rng.uniform(-2, 3, (30, 4)).astype("float32")
+    names = ["no <b>", "yes"]
+    page = visit(tinynet.export_html(model, tmp_path / "v.html", (x, np.zeros(30, int)), names))
+    assert page.inner_text("#input-title") == "The input"
+    assert page.locator("#outputs button span:first-child").all_inner_texts() == names
+    box = page.locator("#pad").bounding_box()
+    low, high = page.evaluate("model.input.range")
+    assert (low, high) == pytest.approx((page_low(x, page), page_high(x, page)))
+    page.mouse.click(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.25)
+    settled(page)
+    values = page.evaluate("[...state.values]")
+    assert values == pytest.approx([0, 0, high - 0.25 * (high - low), 0], abs=0.02)
+    page.locator("#pad").focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowUp")
+    settled(page)
+    values = np.array(page.evaluate("[...state.values]"), "float32")
+    assert values[1] == pytest.approx((high - low) / 20)
+    assert page.locator("#pad").get_attribute("aria-valuetext").startswith("number 2 is ")
+    outputs = page.evaluate("[...state.passes.at(-1).a]")
+    assert_allclose(outputs, model.predict(values[None], verbose=0)[0], atol=1e-6)
+    page.locator("#clear").click()
+    settled(page)
+    assert page.evaluate("[...state.values]") == [0, 0, 0, 0]
+
+
+def page_low(x, page):
+    rows = np.array(page.evaluate("model.samples.rows.map(r => [...r])"))
+    return min(rows.min(), 0)
+
+
+def page_high(x, page):
+    rows = np.array(page.evaluate("model.samples.rows.map(r => [...r])"))
+    return max(rows.max(), 0)
+
+
+# What is refused
+
+
+class Own(tinynet.Layer):
+    def forward(self, x, training=False):
+        return x
+
+
+REFUSED = {
+    "not built": ([Dense(3)], None, "received one that is not built"),
+    "a layer of one's own": ([Own(name="mine"), Dense(3)], (4,), r"layer 'mine' \(Own\): the page"),
+    "an activation of one's own": ([Dense(3, np.sin)], (4,), "does not know its activation"),
+    "rows of rows": ([Dense(3, name="d")], (4, 4), r"layer 'd' .*sees images \(4, 4\).*Flatten"),
+    "channels first": ([Flatten("channels_first"), Dense(3)], (2, 2, 3), "the page knows Dense"),
+    "not square": ([Flatten(), Dense(3)], (4, 6), "Expected square images to draw on, received 4"),
+    "four axes": ([Flatten(), Dense(3)], (2, 2, 2, 2), "Expected a model of images"),
+    "nothing that computes": ([Flatten()], (4, 4), "layers that compute, received none"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_models_that_the_page_cannot_show_are_refused(tmp_path, kind):
+    stack, shape, words = REFUSED[kind]
+    stack = [tinynet.Input(shape), *stack] if shape else stack
+    with pytest.raises(ValueError, match=words):
+        tinynet.export_html(tinynet.Sequential(stack), tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())
+
+
+X, Y = np.zeros((5, 4, 4), "float32"), np.arange(5) % 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"samples": X}, r"Write: samples=\(x_test, y_test\)"),
+        ({"samples": (X, Y[:4])}, "Make sure all arrays contain the same number of samples"),
+        ({"samples": (X, Y + 1)}, "class numbers from 0 to 2, received 5, with"),
+        ({"samples": (X[:, :3], Y)}, "incompatible with the layer|shape"),
+        ({"samples": (X * np.nan, Y)}, "Expected finite samples"),
+        ({"labels": ["a", "b"]}, "a name for each of the 3 outputs, received 2 labels"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"brightest": 0}, "brightest"),
+        ({"box": 5}, "Expected box to be from 1 to 4 pixels"),
+        ({"image_shape": (4, 4)}, "Expected an image_shape of as many numbers as the model takes"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(tmp_path, arguments, words):
+    model = tinynet.Sequential([tinynet.Input((4, 4)), Flatten(), Dense(3)])
+    with pytest.raises(ValueError, match=words):
+        tinynet.export_html(model, tmp_path / "page.html", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    model = tinynet.Sequential([tinynet.Input((4, 4)), Flatten(), Dense(3)])
+    model.layers[1].kernel[0, 0] = np.nan
+    with pytest.raises(ValueError, match="Expected weights that are finite in float32"):
+        tinynet.export_html(model, tmp_path / "page.html")
+    model.layers[1].kernel[0, 0] = 1e6
+    with pytest.raises(ValueError, match=r'finite in float16.*Write: dtype="float32"'):
+        tinynet.export_html(model, tmp_path / "page.html", dtype="float16")
+    assert not list(tmp_path.iterdir())
+
+
+def test_whatever_names_hold_the_page_stays_whole(visit, tmp_path):
+    wicked = '</script><script>alert("x")</script><!-- {{data}} \u2028 &amp;'
+    model = tinynet.Sequential([tinynet.Input((6, 6)), Flatten(), Dense(2, name="<i>x")])
+    names = [wicked, "'\"\\"]
+    path = tinynet.export_html(model, tmp_path / "p.html", labels=names, title=wicked)
+    page = visit(path)
+    assert page.locator("#outputs button span:first-child").all_text_contents() == names
+    assert page.inner_text("h1").split() == wicked.split()
+    assert json.loads(page.locator("#data").text_content())["labels"] == names
+
+
+def test_a_vector_can_be_an_image(visit, tmp_path, rng):
+    model = tinynet.Sequential([tinynet.Input((64,)), Dense(10, "softmax")])
+    page = visit(tinynet.export_html(model, tmp_path / "p.html", image_shape=(8, 8)))
+    draw(page, strokes.varied(5, rng))
+    assert page.evaluate("[state.stages.centred.h, state.stages.scaled.h]") == [8, 8]
+    assert page.locator("#samples-part").count() == 0

@@ -1,0 +1,311 @@
+"""The trained network as one HTML page: draw a digit, and see every layer light up.
+
+`export_html` fills a template. The page that comes of it needs no server and no network: the
+weights are in it as text, and what it computes is in `network.js`, the forward pass, and `page.js`,
+everything one sees. Both are written to be read.
+"""
+
+import base64
+import html
+import importlib.resources
+import json
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinynet import activations, backend, files, naming, validation
+from tinynet.datasets import prepare
+from tinynet.dropout import Dropout
+from tinynet.layers import Activation, Dense, Flatten
+
+SAMPLES, WRONG = 20, 6  # how many are shown, and how many of them at most that it gets wrong
+TYPES = ("float32", "float16")
+
+
+def export_html(
+    model: Any,
+    path: files.PathLike,
+    samples: Any = None,
+    labels: Sequence[Any] | None = None,
+    *,
+    title: str | None = None,
+    brightest: float = 1.0,
+    image_shape: Sequence[int] | None = None,
+    box: int | None = None,
+    dtype: str = "float32",
+) -> pathlib.Path:
+    """Write `model` as a page that any browser opens: ``export_html(model, "digits.html")``.
+
+    On it one draws with mouse, pen, finger or keyboard, and sees what the network makes of it: the
+    drawing as MNIST would have it, every activation, the probabilities; behind every unit
+    its weights and its sum; softmax step by step. Units can be turned off.
+
+    Arguments:
+        model: a built `Sequential` of `Dense`, `Flatten`, `Activation` (and `Dropout`, which does
+            nothing in use), with tinynet's own activations. What goes in is an image, (h, w) or
+            (h, w, channels), or a plain vector, whose numbers are shown as bars.
+        path: the file; folders are made.
+        samples: (x, y) such as test data, as the model takes it, with class numbers or one-hot
+            rows; some 20 are shown, among them some that the model gets wrong.
+        labels: the names of the classes; 0, 1, 2 … if not given.
+        title: the page's title.
+        brightest: what a pixel full of ink is in `x`: 1, or 255 for a model of raw pixels.
+        image_shape: (h, w) if a plain vector is an image after all.
+        box: how many pixels the longer side of a drawing gets; of 28 pixels 20, as in MNIST, of
+            small images all.
+        dtype: ``"float16"`` makes the page half as large, and its numbers less exact; it is
+            refused if that changes an answer on the samples.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: for a model or samples that cannot be shown; then nothing is written.
+        OSError: if the file cannot be written; then what was there is there still.
+    """
+    if not getattr(model, "built", False):
+        raise ValueError(
+            "Expected a model with weights, received one that is not built. "
+            "Write: model.build((None, 28, 28)), or train it first"
+        )
+    dtype = validation.choice(dtype, "dtype", *TYPES) or TYPES[0]
+    brightest = validation.number(brightest, "brightest", 1e-6, 1e9, 255)
+    shape = tuple(model.input_shape[1:])
+    if image_shape is not None:
+        image_shape = tuple(size or 0 for size in validation.shape(image_shape, "image_shape"))
+        if len(shape) != 1 or int(np.prod(image_shape)) != shape[0]:
+            raise ValueError(
+                f"Expected an image_shape of as many numbers as the model takes, {shape}, "
+                f"received {image_shape}. Leave image_shape out"
+            )
+    layers = layers_of(model, shape, dtype)
+    units = layers[-1]["units"]
+    if labels is None:
+        labels = range(units)
+    names = [str(label) for label in labels]
+    if len(names) != units:
+        raise ValueError(
+            f"Expected a name for each of the {units} outputs, received {len(names)} labels. "
+            "Leave labels out to number them"
+        )
+    inputs = input_of(shape, image_shape, brightest, box)
+    told = (
+        f"{' → '.join(str(n) for n in sizes_of(layers, inputs))}: {model.count_params():,} weights."
+    )
+    shown = None
+    if samples is not None:
+        x, y = check_samples(samples, model, units)
+        answers = model.predict(x, verbose=0)
+        if dtype != "float32":
+            check_answers(model, x, answers, dtype)
+        if units > 1:
+            right = int((answers.argmax(axis=1) == y).sum())
+            told += f" Right on {right:,} of {len(x):,} samples that it was shown."
+        shown, low, high = samples_of(x, y, answers, inputs, units)
+        if inputs["kind"] == "vector":
+            inputs["range"] = [min(low, 0.0), max(high, 0.0)]
+    data = {
+        "about": told,
+        "input": inputs,
+        "layers": layers,
+        "labels": names,
+        "samples": shown,
+        "type": dtype,
+    }
+    if title is None:
+        title = "Draw a digit" if inputs["kind"] == "image" and units == 10 else model.name
+    path = pathlib.Path(path)
+    files.write_whole(path, page(data, str(title)).encode())
+    return path
+
+
+def page(data: dict[str, Any], title: str) -> str:
+    """The template, filled."""
+    parts = {
+        "title": html.escape(title),
+        "css": asset("page.css"),
+        "network": asset("network.js"),
+        "page": asset("page.js"),
+        # Inside of a script, only `<` could be taken for the end of it.
+        "data": json.dumps(data).replace("<", "\\u003c"),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], asset("page.html"))
+
+
+def asset(name: str) -> str:
+    return (importlib.resources.files(__package__) / name).read_text("utf-8").strip()
+
+
+def layers_of(model: Any, shape: tuple[int, ...], dtype: str) -> list[dict[str, Any]]:
+    """What the page has to know of each layer that computes."""
+    found: list[dict[str, Any]] = []
+    for layer in model.layers:
+        if isinstance(layer, Dropout) and type(layer) is Dropout:
+            continue  # in use, it does nothing
+        if type(layer) is Flatten and (layer.data_format == "channels_last" or len(shape) < 3):
+            shape = (int(np.prod(shape)),)
+            continue
+        if type(layer) not in (Dense, Activation):
+            raise refused(layer, "the page knows Dense, Flatten, Activation and Dropout")
+        if not activations.is_known(layer.activation):
+            raise refused(layer, f"the page does not know its activation {layer.activation}")
+        if len(shape) != 1:
+            raise refused(layer, f"it sees images {shape}, not rows. Write: Flatten() before it")
+        name = activations.name_of(layer.activation)
+        if isinstance(layer, Activation):
+            if found and found[-1]["activation"] == "linear":
+                found[-1]["activation"] = name  # together they are a Dense with an activation
+                continue
+            kernel = bias = None
+        else:
+            kernel = text_of(backend.to_numpy(layer.kernel), dtype)
+            bias = text_of(backend.to_numpy(layer.bias), dtype) if layer.use_bias else None
+            shape = (layer.units,)
+        found.append(
+            {
+                "name": layer.name,
+                "units": shape[0],
+                "activation": name,
+                "kernel": kernel,
+                "bias": bias,
+            }
+        )
+    if not found:
+        raise ValueError("Expected a model with layers that compute, received none. Add a Dense")
+    return found
+
+
+def refused(layer: Any, why: str) -> ValueError:
+    return ValueError(
+        f"Expected a model that the page can compute, received layer '{layer.name}' "
+        f"({type(layer).__name__}): {why}"
+    )
+
+
+def text_of(array: np.ndarray, dtype: str) -> str:
+    """The numbers as base64 of little-endian floats."""
+    with backend.ignore_overflow():
+        small = array.astype(np.dtype(dtype).newbyteorder("<"))
+    if not np.isfinite(small).all():
+        raise ValueError(
+            f"Expected weights that are finite in {dtype}, received NaN, infinity, or too large "
+            'numbers. Write: dtype="float32", and train the model until its loss is finite'
+        )
+    return base64.b64encode(small.tobytes()).decode()
+
+
+def input_of(
+    shape: tuple[int, ...], image_shape: Any, brightest: float, box: int | None
+) -> dict[str, Any]:
+    """What goes in: an image to draw, or the bars of a plain vector."""
+    if any(size is None for size in shape) or len(shape) > 3:
+        raise ValueError(
+            f"Expected a model of images (h, w) or (h, w, channels), or of vectors, received "
+            f"inputs of shape {shape}. Write: Input((28, 28))"
+        )
+    if len(shape) == 1 and image_shape is None:
+        return {"kind": "vector", "length": shape[0], "brightest": 1, "range": [-1.0, 1.0]}
+    height, width, *rest = image_shape if image_shape is not None else shape
+    if height != width:
+        raise ValueError(
+            f"Expected square images to draw on, received {height} × {width}. "
+            "Write: a model of squares, such as Input((28, 28))"
+        )
+    if box is None:
+        box = prepare.box_of(height)
+    if not backend.is_integer(box) or not 1 <= box <= height:
+        raise ValueError(
+            f"Expected box to be from 1 to {height} pixels, received: {naming.short(box)}. "
+            "Leave box out"
+        )
+    channels = rest[0] if rest else 1
+    size = {"h": height, "w": width, "channels": channels, "length": height * width * channels}
+    return {"kind": "image", "brightest": brightest, "box": int(box), **size}
+
+
+def sizes_of(layers: list[dict[str, Any]], inputs: dict[str, Any]) -> list[int]:
+    return [inputs["length"], *(layer["units"] for layer in layers if layer["kernel"])]
+
+
+def check_samples(samples: Any, model: Any, units: int) -> tuple[np.ndarray, np.ndarray]:
+    """The samples, and their class numbers."""
+    try:
+        x, y = samples
+    except (TypeError, ValueError):
+        raise ValueError(
+            "Expected samples to be (x, y), such as (x_test, y_test), received: "
+            f"{naming.short(samples)}. Write: samples=(x_test, y_test)"
+        ) from None
+    x, y, _ = validation.triple(validation.array(x, "x"), y, None)
+    x = model.adapt(x)
+    model.compute_output_shape(x.shape)
+    if y.ndim == 2 and y.shape[1] > 1:
+        y = y.argmax(axis=1)
+    y = np.rint(y.reshape(len(y), -1)[:, 0]).astype(int)
+    if len(x) == 0 or (units > 1 and not ((y >= 0) & (y < units)).all()):
+        raise ValueError(
+            f"Expected samples with class numbers from 0 to {units - 1}, received {len(x)}, with "
+            f"{naming.short(np.unique(y).tolist())}. Write: samples=(x_test, y_test)"
+        )
+    return x, y
+
+
+def check_answers(model: Any, x: np.ndarray, answers: np.ndarray, dtype: str) -> None:
+    """Raise a ValueError if weights of `dtype` change an answer on the samples."""
+    weights = model.get_weights()
+    try:
+        model.set_weights([weight.astype(dtype) for weight in weights])
+        others = model.predict(x, verbose=0)
+    finally:
+        model.set_weights(weights)
+    changed = int((others.argmax(axis=1) != answers.argmax(axis=1)).sum())
+    if changed:
+        raise ValueError(
+            f"Expected the same answers with weights of {dtype}, received {changed} others on "
+            f'{len(x):,} samples. Write: dtype="float32"'
+        )
+
+
+def samples_of(
+    x: np.ndarray, y: np.ndarray, answers: np.ndarray, inputs: dict[str, Any], units: int
+) -> tuple[dict[str, Any], float, float]:
+    """The samples that the page shows, and their lowest and highest number."""
+    wrong = answers.argmax(axis=1) != y if units > 1 else np.zeros(len(y), bool)
+    chosen = choose(y, wrong)
+    rows = np.ascontiguousarray(x[chosen].reshape(len(chosen), -1), "float32")
+    if not np.isfinite(rows).all():
+        raise ValueError("Expected finite samples, received NaN or infinity. Leave those out")
+    levels = rows / inputs["brightest"] * 255
+    as_bytes = np.rint(levels)
+    if (
+        inputs["kind"] == "image"
+        and (abs(levels - as_bytes) < 1e-3).all()
+        and levels.min() >= 0
+        and levels.max() <= 255
+    ):
+        stored = {"type": "uint8", "scale": 1 / 255, "x": as_bytes.astype("uint8").tobytes()}
+    else:
+        stored = {
+            "type": "float32",
+            "scale": 1 / inputs["brightest"],
+            "x": rows.astype("<f4").tobytes(),
+        }
+    stored["x"] = base64.b64encode(stored["x"]).decode()
+    found = {**stored, "y": y[chosen].tolist(), "wrong": wrong[chosen].tolist()}
+    return found, float(rows.min()), float(rows.max())
+
+
+def choose(y: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Which samples are shown: some of every class, in order; some that are wrong, at the end."""
+    right = np.flatnonzero(~wrong)
+    mistakes = np.flatnonzero(wrong)[: max(WRONG, SAMPLES - len(right))]
+    # One of each class, then another of each, until there are enough.
+    rank = np.zeros(len(y), int)
+    for label in np.unique(y):
+        of_class = right[y[right] == label]
+        rank[of_class] = np.arange(len(of_class))
+    order = right[np.lexsort((right, rank[right]))][: SAMPLES - len(mistakes)]
+    return np.concatenate([order[np.lexsort((order, y[order]))], mistakes])
