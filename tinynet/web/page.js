@@ -461,6 +461,7 @@ function unitButton(l, u, columns, count, kind) {
 
 function look(unit) {
   state.chosen = unit;
+  showUnit(); // now: by the next frame, the focus may be in what this replaces
   changed();
 }
 function pin(unit) {
