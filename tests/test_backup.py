@@ -167,16 +167,42 @@ def test_more_epochs_go_on_where_fewer_ended(tmp_path):
 
 @pytest.mark.host
 def test_what_callbacks_remember_is_kept(tmp_path):
-    saves = ModelCheckpoint(tmp_path / "best.keras", monitor="loss", save_best_only=True)
-    sizes = Distributions()
+    """A checkpoint that wants larger losses is written once: they fall from the first epoch on."""
+
+    def watching():
+        path = tmp_path / "{epoch}-{loss:.3f}.keras"
+        best = {"monitor": "loss", "mode": "max", "save_best_only": True}
+        return ModelCheckpoint(path, **best), Distributions()
+
     with pytest.raises(RuntimeError):
-        training(tmp_path / "b", saves, sizes, Fails(20))()
-    twin = ModelCheckpoint(tmp_path / "best.keras", monitor="loss", save_best_only=True)
-    more = Distributions()
-    training(tmp_path / "b", twin, more, Fails(-1))()
-    assert more.epochs == [1, 2, 3, 4, 5]
-    assert len(more.weights["dense"]) == 5
-    assert twin.best <= saves.best
+        training(tmp_path / "b", *watching(), Fails(20))()
+    checkpoint, sizes = watching()
+    history = training(tmp_path / "b", checkpoint, sizes, Fails(-1))()[2]
+    assert sizes.epochs == [1, 2, 3, 4, 5]
+    assert len(sizes.weights["dense"]) == 5
+    assert checkpoint.best == max(history["loss"]) == history["loss"][0]
+    assert [path.name[0] for path in tmp_path.glob("*.keras")] == ["1"]
+
+
+@pytest.mark.host
+def test_a_training_that_had_ended_early_stays_ended(tmp_path):
+    """Killed when all was done, and before the backup was removed."""
+
+    class Ends(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 2
+
+    class FailsInTheEnd(Fails):
+        def on_train_end(self, logs=None):
+            raise RuntimeError("the power is gone")
+
+    FailsInTheEnd.__name__ = "Fails"  # the same callbacks as then
+    whole = training(tmp_path / "a", Ends(), Fails(-1))()
+    with pytest.raises(RuntimeError):
+        training(tmp_path / "b", Ends(), FailsInTheEnd(-1))()
+    again = training(tmp_path / "b", Ends(), Fails(-1))()
+    assert same(again, whole)
+    assert again[3] == [0, 1, 2]
 
 
 @pytest.mark.host
