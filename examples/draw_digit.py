@@ -36,7 +36,7 @@ def main() -> None:
             raise SystemExit(str(error)) from None
     try:
         path = tinynet.export_html(model, arguments.out, samples=(x_test, y_test))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
     print(f"The page is {path}, {path.stat().st_size / 1000:.0f} kB.")
     if arguments.image is not None:
@@ -64,6 +64,8 @@ def ask(model: Sequential, picture: pathlib.Path) -> None:
         digit = prepare_digit(picture, size=size)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"Expected a picture of a digit: {error}") from None
+    if model.output_shape[-1] != 10:
+        raise SystemExit(f"Expected a model with 10 outputs, received {model.output_shape}")
     print(as_text(digit.image, 255))
     probabilities = model.predict(digit.centred[None], verbose=0)[0]
     first, second = probabilities.argsort()[[-1, -2]]
@@ -76,13 +78,17 @@ def ask(model: Sequential, picture: pathlib.Path) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write a page on which to draw digits.")
     parser.add_argument("--model", type=pathlib.Path, help="a .keras file; else one is trained")
-    parser.add_argument("--epochs", type=int, default=10, help="of training (10)")
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--epochs", type=int, help="of training (10)")
+    parser.add_argument("--seed", type=int, help="the same seed, the same network (42)")
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
     parser.add_argument("--image", type=pathlib.Path, help="a picture of a digit of your own")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("digits.html"))
     parser.add_argument("--no-browser", action="store_true", help="only write the page")
     arguments = parser.parse_args()
+    if arguments.model is not None and (arguments.epochs, arguments.seed) != (None, None):
+        parser.error("--epochs and --seed are for training; --model takes one that is trained")
+    arguments.epochs = 10 if arguments.epochs is None else arguments.epochs
+    arguments.seed = 42 if arguments.seed is None else arguments.seed
     if arguments.epochs < 1:
         parser.error("--epochs has to be at least 1")
     return arguments

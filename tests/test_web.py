@@ -1,6 +1,7 @@
 """The page in a real browser: what it computes, what one can do on it, and how it looks."""
 
 import base64
+import importlib.util
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from tinynet import web
 from tinynet.datasets.mnist import prepare_digit
 from tinynet.layers import Activation, Dense, Dropout, Flatten
 
-PAD = 280  # the drawing's own pixels
+PAD = 280  # the drawing's own pixels, of a square image
 
 
 def chromium():
@@ -32,6 +33,11 @@ def browser():
     if path is None:
         assert "CI" not in os.environ, "in CI, the page must be tested in a browser"
         pytest.skip("Chromium is not installed, for example by: apt-get install chromium")
+    if importlib.util.find_spec("playwright") is None:
+        assert "CI" not in os.environ, "in CI, the page must be tested in a browser"
+        pytest.skip(
+            "Playwright, which drives the browser, is not installed: pip install playwright"
+        )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -108,7 +114,7 @@ def draw(page, lines, width=None):
 def ink_of(page):
     """The drawing as the page has it, (280, 280), from 0 to 1."""
     text = page.evaluate(
-        "() => btoa(String.fromCharCode(...[]) + inkOfDrawing().reduce("
+        "() => btoa(inkOfDrawing().reduce("
         "(s, v) => s + String.fromCharCode(Math.round(255 * v)), ''))"
     )
     ink = np.frombuffer(base64.b64decode(text), "uint8") / np.float32(255)
@@ -172,7 +178,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("shape", [(5, 5), (5, 5, 1), (6, 6, 3), (9,)])
+@pytest.mark.parametrize("shape", [(5, 5), (4, 7, 1), (6, 6, 3), (9,)])
 @pytest.mark.parametrize("kind", MODELS)
 def test_every_kind_of_model_that_it_takes(visit, tmp_path, rng, kind, shape):
     stack = [type(layer).from_config(layer.get_config()) for layer in MODELS[kind]]
@@ -315,11 +321,55 @@ def test_undo_clear_and_the_width_of_the_brush(visit, digits_page):
     settled(page)
     assert ink_of(page).sum() == 0
     assert page.inner_text("#verdict-name") == "–"
-    page.locator("#undo").click()  # of nothing
+    page.locator("#undo").click()  # what was cleared comes back; and what a sample took away
     settled(page)
+    assert_array_equal(ink_of(page), thin)
+    page.locator("#samples button").first.click()
+    page.locator("#undo").click()
+    settled(page)
+    assert_array_equal(ink_of(page), thin)
+    for _ in range(9):
+        page.locator("#undo").click()  # in the end, of nothing
+    settled(page)
+    assert ink_of(page).sum() == 0
     # A tap is a dot.
     draw(page, [[(0.5, 0.5)]], width=20)
     assert ink_of(page).sum() == pytest.approx(np.pi * 100, rel=0.1)
+
+
+def test_undo_in_mid_stroke_lifts_the_pen(visit, digits_page):
+    page = visit(digits_page)
+    draw(page, [[(0.2, 0.2), (0.3, 0.2)]])
+    first = page.evaluate("JSON.stringify(state.strokes)")
+    page.locator("#pad").focus()
+    for key in ("Space", "ArrowDown", "ArrowDown", "Control+z", "ArrowUp", "ArrowUp", "Delete"):
+        page.keyboard.press(key)
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Control+z")
+    settled(page)
+    assert page.evaluate("JSON.stringify(state.strokes)") == first
+    box = page.locator("#pad").bounding_box()
+    for key in ("Control+z", "Delete"):
+        page.mouse.move(box["x"] + 50, box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 60, box["y"] + 90)
+        page.keyboard.press(key)
+        page.mouse.move(box["x"] + 90, box["y"] + 90)
+        page.mouse.up()
+    settled(page)
+    assert page.evaluate("state.strokes.length") == 0
+
+
+def test_the_line_is_where_the_pointer_is(visit, digits_page):
+    page = visit(digits_page)
+    edge = page.evaluate(
+        """() => { const p = $("pad"), b = p.getBoundingClientRect();
+        return [b.left + p.clientLeft, b.top + p.clientTop, p.clientWidth, p.clientHeight]; }"""
+    )
+    page.mouse.move(edge[0] + edge[2] - 1, edge[1] + 1)
+    page.mouse.down()
+    page.mouse.up()
+    assert page.evaluate("state.strokes[0].points[0]") == pytest.approx([PAD, 0], abs=2)
 
 
 def test_a_finger_draws_and_a_second_one_does_not_disturb(visit, digits_page):
@@ -429,7 +479,7 @@ def test_a_unit_shows_its_weights_its_sum_and_what_counts_most(visit, digits_pag
     colours = np.reshape(data, (784, 4))[:, :3]
     scaled = (kernel / abs(kernel).max())[:, None]
     ends = np.where(scaled > 0, positive, negative)
-    assert_allclose(colours, zero + (ends - zero) * abs(scaled), atol=0.51)
+    assert_allclose(colours, zero + (ends - zero) * abs(scaled), atol=2)  # of 255
     # A unit of the next layer: its weights are as many as the first layer has units.
     page.locator("#layers .units").nth(1).locator("button").nth(3).hover()
     settled(page)
@@ -619,7 +669,7 @@ def test_a_plain_vector_is_shown_as_bars(visit, tmp_path, rng):
     page.mouse.click(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.25)
     settled(page)
     values = page.evaluate("[...state.values]")
-    assert values == pytest.approx([0, 0, high - 0.25 * (high - low), 0], abs=0.02)
+    assert values == pytest.approx([0, 0, high - 0.25 * (high - low), 0], abs=0.05)
     page.locator("#pad").focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowUp")
@@ -654,11 +704,14 @@ class Own(tinynet.Layer):
 
 REFUSED = {
     "not built": ([Dense(3)], None, "received one that is not built"),
-    "a layer of one's own": ([Own(name="mine"), Dense(3)], (4,), r"layer 'mine' \(Own\): the page"),
+    "a layer of one's own": (
+        [Own(name="mine"), Dense(3)],
+        (4,),
+        r"layer 'mine' \(Own\): the page.*Write: a Sequential of",
+    ),
     "an activation of one's own": ([Dense(3, np.sin)], (4,), "does not know its activation"),
     "rows of rows": ([Dense(3, name="d")], (4, 4), r"layer 'd' .*sees images \(4, 4\).*Flatten"),
     "channels first": ([Flatten("channels_first"), Dense(3)], (2, 2, 3), "the page knows Dense"),
-    "not square": ([Flatten(), Dense(3)], (4, 6), "Expected square images to draw on, received 4"),
     "four axes": ([Flatten(), Dense(3)], (2, 2, 2, 2), "Expected a model of images"),
     "nothing that computes": ([Flatten()], (4, 4), "layers that compute, received none"),
 }
@@ -681,14 +734,23 @@ X, Y = np.zeros((5, 4, 4), "float32"), np.arange(5) % 3
     [
         ({"samples": X}, r"Write: samples=\(x_test, y_test\)"),
         ({"samples": (X, Y[:4])}, "Make sure all arrays contain the same number of samples"),
-        ({"samples": (X, Y + 1)}, "class numbers from 0 to 2, received 5, with"),
+        ({"samples": (X, Y + 1)}, "class numbers from 0 to 2, or one-hot rows of 3, received 5"),
         ({"samples": (X[:, :3], Y)}, "incompatible with the layer|shape"),
         ({"samples": (X * np.nan, Y)}, "Expected finite samples"),
         ({"labels": ["a", "b"]}, "a name for each of the 3 outputs, received 2 labels"),
         ({"dtype": "int8"}, "dtype"),
         ({"brightest": 0}, "brightest"),
         ({"box": 5}, "Expected box to be from 1 to 4 pixels"),
+        ({"box": "all"}, "Expected box to be from 1 to 4 pixels"),
+        ({"box": (4, 5)}, "Expected box to be from 1 to 4 pixels"),
         ({"image_shape": (4, 4)}, "Expected an image_shape of as many numbers as the model takes"),
+        ({"image_shape": 16}, r"Expected image_shape to be \(h, w\), received: 16"),
+        ({"labels": 3}, "Expected labels to be a list of names, received: 3"),
+        ({"labels": "abc"}, "Expected labels to be a list of names"),
+        ({"samples": (X, np.eye(5))}, r"labels of shape \(5, 5\)"),
+        ({"samples": (X, Y + 0.4)}, "class numbers from 0 to 2"),
+        ({"samples": (X, Y * np.nan)}, "class numbers from 0 to 2"),
+        ({"samples": (X + 200, Y)}, "Expected pixels of up to 1, received samples of up to 200"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(tmp_path, arguments, words):
@@ -696,6 +758,23 @@ def test_arguments_that_cannot_be_are_refused(tmp_path, arguments, words):
     with pytest.raises(ValueError, match=words):
         tinynet.export_html(model, tmp_path / "page.html", **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_model_and_no_file_is_refused(tmp_path):
+    model = tinynet.Sequential([tinynet.Input((4,)), Dense(3)])
+    for arguments, words in (
+        (("digits.html", model), "Expected a model, received 'digits.html'. Write: export_html"),
+        ((model, "digits.htm"), 'must end in `.html`.*Write: "digits.htm.html"'),
+        ((model, None), "Expected a file's name, received: None"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            tinynet.export_html(*arguments)
+    (tmp_path / "x.html").mkdir()
+    with pytest.raises(ValueError, match="Expected a file, received the folder"):
+        tinynet.export_html(model, tmp_path / "x.html")
+    for arguments in ({"box": 3}, {"brightest": 255}):
+        with pytest.raises(ValueError, match="neither box nor brightest for a plain vector"):
+            tinynet.export_html(model, tmp_path / "a.html", **arguments)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
@@ -726,3 +805,81 @@ def test_a_vector_can_be_an_image(visit, tmp_path, rng):
     draw(page, strokes.varied(5, rng))
     assert page.evaluate("[state.stages.centred.h, state.stages.scaled.h]") == [8, 8]
     assert page.locator("#samples-part").count() == 0
+
+
+def test_an_image_that_is_no_square(visit, tmp_path):
+    model = tinynet.Sequential([tinynet.Input((28, 42)), Flatten(), Dense(3, "softmax")])
+    page = visit(tinynet.export_html(model, tmp_path / "p.html"))
+    assert page.inner_text("#verdict-words") == "Draw something."
+    box = page.locator("#pad").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(1.5, abs=0.03)
+    draw(page, [[(0.1, 0.4), (0.9, 0.6)]], width=20)
+    stages = page.evaluate("[state.stages.scaled, state.stages.centred].map(s => [s.h, s.w])")
+    assert stages[1] == [28, 42]
+    assert stages[0][1] == 30  # the wide side fills the box of 20 × 30
+    assert page.evaluate("state.values.length") == 28 * 42
+    ink = page.evaluate("[...state.stages.centred.pixels]")
+    assert_allclose(np.array(ink), page.evaluate("[...state.values]"))
+
+
+def test_a_colour_image_is_shown_as_it_is(visit, tmp_path):
+    model = tinynet.Sequential([tinynet.Input((8, 8, 3)), Flatten(), Dense(3, "softmax")])
+    x = np.zeros((3, 8, 8, 3), "float32")
+    x[:, 2:4, 1:7] = 1
+    page = visit(tinynet.export_html(model, tmp_path / "p.html", (x, np.arange(3))))
+    page.locator("#samples button").first.click()
+    page.evaluate("pin({ layer: 0, unit: 0 })")
+    settled(page)
+    dark = page.evaluate(
+        """() => {
+            const c = $("pad"), { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+            const at = (y) => data[4 * (Math.floor(y * c.height) * c.width + (c.width >> 1))];
+            return [0.3, 0.45, 0.6, 0.9].map((y) => at(y) < 100);
+        }"""
+    )
+    assert dark == [True, True, False, False]
+    assert ", channel " in page.inner_text("#unit-top")
+
+
+def test_a_single_output(visit, tmp_path):
+    model = tinynet.Sequential([tinynet.Input((6, 6)), Flatten(), Dense(1, "sigmoid")])
+    x = np.linspace(0, 1, 4 * 36, dtype="float32").reshape(4, 6, 6)
+    page = visit(
+        tinynet.export_html(
+            model, tmp_path / "p.html", (x, np.array([[0], [1], [1], [0]])), ["cat"]
+        )
+    )
+    names = [b.get_attribute("aria-label") for b in page.locator("#samples button").all()]
+    assert names == ["Sample 1, a 0", "Sample 2, a 0", "Sample 3, a 1", "Sample 4, a 1"]
+    page.locator("#samples button").nth(3).click()
+    settled(page)
+    assert re.fullmatch(r"cat: 0\.\d+; the sample is 1\.", page.inner_text("#verdict-words"))
+
+
+def test_an_output_that_is_off_has_no_share_of_the_softmax(visit, digits_page):
+    page = visit(digits_page)
+    page.locator("#samples button").nth(3).click()
+    settled(page)
+    z = np.array(page.evaluate("[...state.passes.at(-1).z]"))
+    best = int(z.argmax())
+    page.evaluate(f"pin({{ layer: 2, unit: {best} }})")
+    page.get_by_label("Turn this unit off").check()
+    page.locator("#steps summary").click()
+    settled(page)
+    z[best] = -np.inf
+    p = np.exp(z - z.max())
+    assert_allclose(page.evaluate("[...state.passes.at(-1).a]"), p / p.sum(), atol=1e-9)
+    assert page.inner_text("#verdict-name") == str(p.argmax())
+    row = page.locator("#steps-table tbody tr").nth(best).inner_text().split("\t")
+    assert row[2] == "−∞"
+    assert row[-1].replace("\xa0", " ") == "0.0 %"
+
+
+def test_a_unit_is_seen_where_one_points_at_it(visit, digits_page):
+    """On screens as people have them, without scrolling."""
+    for size in ((1366, 768), (1280, 720), (1920, 1080)):
+        page = visit(digits_page, *size)
+        page.locator("#layers .units").nth(0).locator("button").nth(5).hover()
+        settled(page)
+        box = page.locator("#unit canvas").first.bounding_box()
+        assert box["y"] + box["height"] <= size[1]

@@ -20,6 +20,7 @@ from tinynet import activations, backend, files, naming, validation
 from tinynet.datasets import prepare
 from tinynet.dropout import Dropout
 from tinynet.layers import Activation, Dense, Flatten
+from tinynet.models import Sequential
 
 SAMPLES, WRONG = 20, 6  # how many are shown, and how many of them at most that it gets wrong
 TYPES = ("float32", "float16")
@@ -34,7 +35,7 @@ def export_html(
     title: str | None = None,
     brightest: float = 1.0,
     image_shape: Sequence[int] | None = None,
-    box: int | None = None,
+    box: Any = None,
     dtype: str = "float32",
 ) -> pathlib.Path:
     """Write `model` as a page that any browser opens: ``export_html(model, "digits.html")``.
@@ -54,8 +55,8 @@ def export_html(
         title: the page's title.
         brightest: what a pixel full of ink is in `x`: 1, or 255 for a model of raw pixels.
         image_shape: (h, w) if a plain vector is an image after all.
-        box: how many pixels the longer side of a drawing gets; of 28 pixels 20, as in MNIST, of
-            small images all.
+        box: the pixels that a drawing is made to fit, a number or (h, w); of 28 pixels 20, as in
+            MNIST, of small images all.
         dtype: ``"float16"`` makes the page half as large, and its numbers less exact; it is
             refused if that changes an answer on the samples.
 
@@ -66,15 +67,30 @@ def export_html(
         ValueError: for a model or samples that cannot be shown; then nothing is written.
         OSError: if the file cannot be written; then what was there is there still.
     """
-    if not getattr(model, "built", False):
+    if not isinstance(model, Sequential):
+        raise ValueError(
+            f"Expected a model, received {naming.short(model)}. "
+            'Write: export_html(model, "digits.html")'
+        )
+    if not model.built:
         raise ValueError(
             "Expected a model with weights, received one that is not built. "
             "Write: model.build((None, 28, 28)), or train it first"
         )
+    path = files.check_path(path, ".html")
+    if path.is_dir():
+        raise ValueError(
+            f'Expected a file, received the folder {path}. Write: "{path}/digits.html"'
+        )
     dtype = validation.choice(dtype, "dtype", *TYPES) or TYPES[0]
     brightest = validation.number(brightest, "brightest", 1e-6, 1e9, 255)
-    shape = tuple(model.input_shape[1:])
+    shape: tuple[Any, ...] = tuple((model.input_shape or ())[1:])
     if image_shape is not None:
+        if backend.is_integer(image_shape) or len(image_shape) != 2:
+            raise ValueError(
+                f"Expected image_shape to be (h, w), received: {naming.short(image_shape)}. "
+                "Write: image_shape=(28, 28)"
+            )
         image_shape = tuple(size or 0 for size in validation.shape(image_shape, "image_shape"))
         if len(shape) != 1 or int(np.prod(image_shape)) != shape[0]:
             raise ValueError(
@@ -83,9 +99,12 @@ def export_html(
             )
     layers = layers_of(model, shape, dtype)
     units = layers[-1]["units"]
-    if labels is None:
-        labels = range(units)
-    names = [str(label) for label in labels]
+    if labels is not None and (isinstance(labels, str) or not hasattr(labels, "__iter__")):
+        raise ValueError(
+            f"Expected labels to be a list of names, received: {naming.short(labels)}. "
+            'Write: labels=["cat", "dog"]'
+        )
+    names = [str(label) for label in (range(units) if labels is None else labels)]
     if len(names) != units:
         raise ValueError(
             f"Expected a name for each of the {units} outputs, received {len(names)} labels. "
@@ -103,10 +122,17 @@ def export_html(
             check_answers(model, x, answers, dtype)
         if units > 1:
             right = int((answers.argmax(axis=1) == y).sum())
-            told += f" Right on {right:,} of {len(x):,} samples that it was shown."
+            told += f" Right on {right:,} of {len(x):,} samples."
         shown, low, high = samples_of(x, y, answers, inputs, units)
         if inputs["kind"] == "vector":
-            inputs["range"] = [min(low, 0.0), max(high, 0.0)]
+            inputs["range"] = [min(low, 0.0), max(high, 0.0)] if low or high else [-1.0, 1.0]
+        elif (
+            max(abs(low), abs(high)) > 10 * brightest
+        ):  # 255 for 1, and not a few standard deviations
+            raise ValueError(
+                f"Expected pixels of up to {brightest:g}, received samples of up to {high:g}. "
+                "Write: brightest=255 for a model of raw pixels, or samples=(x_test / 255, y_test)"
+            )
     data = {
         "about": told,
         "input": inputs,
@@ -117,7 +143,6 @@ def export_html(
     }
     if title is None:
         title = "Draw a digit" if inputs["kind"] == "image" and units == 10 else model.name
-    path = pathlib.Path(path)
     files.write_whole(path, page(data, str(title)).encode())
     return path
 
@@ -149,9 +174,18 @@ def layers_of(model: Any, shape: tuple[int, ...], dtype: str) -> list[dict[str, 
             shape = (int(np.prod(shape)),)
             continue
         if type(layer) not in (Dense, Activation):
-            raise refused(layer, "the page knows Dense, Flatten, Activation and Dropout")
+            raise refused(
+                layer,
+                "the page knows Dense, Flatten (channels last), Activation and Dropout. "
+                "Write: a Sequential of these",
+            )
         if not activations.is_known(layer.activation):
-            raise refused(layer, f"the page does not know its activation {layer.activation}")
+            name = activations.name_of(layer.activation)
+            raise refused(
+                layer,
+                f"the page does not know its activation {name}. Write: activation='relu', or "
+                "another of tinynet's own",
+            )
         if len(shape) != 1:
             raise refused(layer, f"it sees images {shape}, not rows. Write: Flatten() before it")
         name = activations.name_of(layer.activation)
@@ -198,7 +232,7 @@ def text_of(array: np.ndarray, dtype: str) -> str:
 
 
 def input_of(
-    shape: tuple[int, ...], image_shape: Any, brightest: float, box: int | None
+    shape: tuple[int, ...], image_shape: Any, brightest: float, box: Any
 ) -> dict[str, Any]:
     """What goes in: an image to draw, or the bars of a plain vector."""
     if any(size is None for size in shape) or len(shape) > 3:
@@ -207,23 +241,34 @@ def input_of(
             f"inputs of shape {shape}. Write: Input((28, 28))"
         )
     if len(shape) == 1 and image_shape is None:
+        if box is not None or brightest != 1:
+            raise ValueError(
+                "Expected neither box nor brightest for a plain vector, which is shown as bars. "
+                "Leave them out; or write image_shape=(28, 28) if it is an image"
+            )
         return {"kind": "vector", "length": shape[0], "brightest": 1, "range": [-1.0, 1.0]}
     height, width, *rest = image_shape if image_shape is not None else shape
-    if height != width:
+    sides = (height, width)
+    boxes: Any = tuple(map(prepare.box_of, sides)) if box is None else box
+    boxes = (boxes, boxes) if backend.is_integer(boxes) else boxes
+    fits = isinstance(boxes, tuple | list) and len(boxes) == 2
+    if not fits or not all(
+        backend.is_integer(one) and 1 <= one <= side for one, side in zip(boxes, sides, strict=True)
+    ):
         raise ValueError(
-            f"Expected square images to draw on, received {height} × {width}. "
-            "Write: a model of squares, such as Input((28, 28))"
-        )
-    if box is None:
-        box = prepare.box_of(height)
-    if not backend.is_integer(box) or not 1 <= box <= height:
-        raise ValueError(
-            f"Expected box to be from 1 to {height} pixels, received: {naming.short(box)}. "
-            "Leave box out"
+            f"Expected box to be from 1 to {min(sides)} pixels, or (h, w) within {sides}, "
+            f"received: {naming.short(box)}. Leave box out"
         )
     channels = rest[0] if rest else 1
-    size = {"h": height, "w": width, "channels": channels, "length": height * width * channels}
-    return {"kind": "image", "brightest": brightest, "box": int(box), **size}
+    return {
+        "kind": "image",
+        "brightest": brightest,
+        "box": {"h": int(boxes[0]), "w": int(boxes[1])},
+        "h": height,
+        "w": width,
+        "channels": channels,
+        "length": height * width * channels,
+    }
 
 
 def sizes_of(layers: list[dict[str, Any]], inputs: dict[str, Any]) -> list[int]:
@@ -242,15 +287,19 @@ def check_samples(samples: Any, model: Any, units: int) -> tuple[np.ndarray, np.
     x, y, _ = validation.triple(validation.array(x, "x"), y, None)
     x = model.adapt(x)
     model.compute_output_shape(x.shape)
-    if y.ndim == 2 and y.shape[1] > 1:
-        y = y.argmax(axis=1)
-    y = np.rint(y.reshape(len(y), -1)[:, 0]).astype(int)
-    if len(x) == 0 or (units > 1 and not ((y >= 0) & (y < units)).all()):
+    one_hot = y.ndim == 2 and y.shape[1] == units > 1
+    labels = y.argmax(axis=1) if one_hot else y.reshape(len(y), -1)
+    if not one_hot and labels.shape[1:] == (1,):
+        labels = labels[:, 0]
+    if units == 1 and labels.ndim == 1:
+        return x, labels
+    if len(x) == 0 or labels.ndim > 1 or not np.isin(labels, np.arange(units)).all():
         raise ValueError(
-            f"Expected samples with class numbers from 0 to {units - 1}, received {len(x)}, with "
-            f"{naming.short(np.unique(y).tolist())}. Write: samples=(x_test, y_test)"
+            f"Expected samples with class numbers from 0 to {units - 1}, or one-hot rows of "
+            f"{units}, received {len(x)}, with labels of shape {y.shape} such as "
+            f"{naming.short(y[:3].tolist())}. Write: samples=(x_test, y_test)"
         )
-    return x, y
+    return x, labels.astype(int)
 
 
 def check_answers(model: Any, x: np.ndarray, answers: np.ndarray, dtype: str) -> None:
@@ -261,7 +310,9 @@ def check_answers(model: Any, x: np.ndarray, answers: np.ndarray, dtype: str) ->
         others = model.predict(x, verbose=0)
     finally:
         model.set_weights(weights)
-    changed = int((others.argmax(axis=1) != answers.argmax(axis=1)).sum())
+    # With one output, an answer is on which side of a half it is.
+    one, other = (a.argmax(axis=1) if a.shape[1] > 1 else a[:, 0] > 0.5 for a in (answers, others))
+    changed = int((one != other).sum())
     if changed:
         raise ValueError(
             f"Expected the same answers with weights of {dtype}, received {changed} others on "

@@ -50,9 +50,9 @@ const ACTIVATIONS = {
 };
 
 // p_k = e^(z_k / T) / Σ_j e^(z_j / T). The largest z / T is subtracted first: that changes no p,
-// and no e^… becomes infinite.
-function softmaxSteps(z, temperature) {
-  const scaled = z.map((v) => v / temperature);
+// and no e^… becomes infinite. A unit that is off has no share: its z is taken for −∞.
+function softmaxSteps(z, temperature, off = new Set()) {
+  const scaled = z.map((v, k) => (off.has(k) && off.size < z.length ? -Infinity : v / temperature));
   const largest = scaled.reduce((a, b) => Math.max(a, b), -Infinity);
   const powers = scaled.map((v) => Math.exp(v - largest));
   const sum = powers.reduce((a, b) => a + b, 0);
@@ -79,7 +79,7 @@ function forward(model, input, temperature = 1) {
     const last = number === model.layers.length - 1;
     const a =
       last && layer.activation === "softmax"
-        ? softmaxSteps(z, temperature).p
+        ? softmaxSteps(z, temperature, layer.off).p
         : ACTIVATIONS[layer.activation](z);
     for (const unit of layer.off) a[unit] = 0;
     passes.push({ x, z, a });
@@ -88,8 +88,9 @@ function forward(model, input, temperature = 1) {
   return passes;
 }
 
-// MNIST's own preprocessing, of a drawing of ink from 0 to 1: cut it out, make its longer side 20,
-// put its centre of mass into the middle of 28 × 28.
+// MNIST's own preprocessing, of a drawing of ink from 0 to 1: cut it out, make it as large as the
+// box allows (20 pixels in MNIST), put its centre of mass into the middle (of 28 × 28).
+// `size` and `box` are { h, w }.
 
 function prepare(ink, width, height, size, box) {
   let top = height, bottom = -1, left = width, right = -1;
@@ -110,9 +111,10 @@ function prepare(ink, width, height, size, box) {
     const from = (top + y) * width + left;
     cropped.set(ink.subarray(from, from + w), y * w);
   }
-  const longer = Math.max(h, w);
-  const newH = Math.max(1, Math.floor((h * box) / longer + 0.5));
-  const newW = Math.max(1, Math.floor((w * box) / longer + 0.5));
+  const byHeight = h * box.w >= w * box.h; // which side meets the box first
+  const scale = byHeight ? box.h / h : box.w / w;
+  const newH = byHeight ? box.h : Math.max(1, Math.floor(h * scale + 0.5));
+  const newW = byHeight ? Math.max(1, Math.floor(w * scale + 0.5)) : box.w;
   const scaled = resize(cropped, h, w, newH, newW);
   let mass = 0, downward = 0, rightward = 0;
   for (let y = 0; y < newH; y++) {
@@ -123,17 +125,17 @@ function prepare(ink, width, height, size, box) {
       rightward += v * x;
     }
   }
-  const place = (centre, length) =>
-    Math.min(Math.max(Math.floor(size / 2 - centre + 0.5), 0), size - length);
-  const y0 = place(downward / mass, newH), x0 = place(rightward / mass, newW);
-  const centred = new Float32Array(size * size);
+  const place = (centre, length, side) =>
+    Math.min(Math.max(Math.floor(side / 2 - centre + 0.5), 0), side - length);
+  const y0 = place(downward / mass, newH, size.h), x0 = place(rightward / mass, newW, size.w);
+  const centred = new Float32Array(size.h * size.w);
   for (let y = 0; y < newH; y++) {
-    centred.set(scaled.subarray(y * newW, (y + 1) * newW), (y0 + y) * size + x0);
+    centred.set(scaled.subarray(y * newW, (y + 1) * newW), (y0 + y) * size.w + x0);
   }
   return {
     cropped: { pixels: cropped, h, w, top, left },
     scaled: { pixels: scaled, h: newH, w: newW },
-    centred: { pixels: centred, h: size, w: size },
+    centred: { pixels: centred, h: size.h, w: size.w },
   };
 }
 

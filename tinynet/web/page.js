@@ -2,12 +2,14 @@
 // shows one state; whatever changes it calls `changed`, and the next frame shows it.
 "use strict";
 
-const PAD = 280; // the drawing's own pixels, whatever the size on the screen
 const TOP = 6; // contributions that are listed
 const MOST_UNITS = 1024; // shown of a layer
 
 const model = readModel(JSON.parse(document.getElementById("data").textContent));
 const isImage = model.input.kind === "image";
+// The drawing's own pixels, whatever its size on the screen.
+const PAD_W = 280;
+const PAD_H = isImage ? Math.round((PAD_W * model.input.h) / model.input.w) : PAD_W;
 const $ = (id) => document.getElementById(id);
 const state = {
   strokes: [], // of the drawing: { width, points: [[x, y], …] }
@@ -17,6 +19,7 @@ const state = {
   passes: [],
   temperature: 1,
   chosen: null, // the unit that is looked at: { layer, unit }
+  past: [], // strokes and samples as they were, for undo
   pinned: null, // the one that was clicked, to which one comes back from others
   milliseconds: 0,
 };
@@ -41,7 +44,7 @@ const percent = (p) => (p < 1 && p >= 0.9995 ? ">\u00a099.9\u00a0%" : `${(100 * 
 
 // Colours, as the theme has them
 
-let palette = {};
+let palette = {}, inkTable = null, tintTable = null;
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
   const rgb = (name) => {
@@ -49,6 +52,8 @@ function readPalette() {
     return [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
   };
   palette = { zero: rgb("--cell"), positive: rgb("--positive"), negative: rgb("--negative"), ink: rgb("--text") };
+  inkTable = tableOf(asInk);
+  tintTable = tableOf(tint);
 }
 // From −1 to 1: the negative colour, that of nothing, the positive one.
 function tint(share) {
@@ -56,70 +61,130 @@ function tint(share) {
   const end = s < 0 ? palette.negative : palette.positive;
   return palette.zero.map((c, i) => Math.round(c + (end[i] - c) * Math.abs(s)));
 }
-function paint(canvas, pixels, w, h, colour) {
-  canvas.width = w;
-  canvas.height = h;
+// Pictures are painted in each frame, so their colours are worked out once: `table` has them for
+// 0 … 2·STEPS, which stand for −1 … 1.
+const STEPS = 127;
+function paint(canvas, pixels, w, h, table, largest = 1) {
+  if (canvas.width !== w) canvas.width = w;
+  if (canvas.height !== h) canvas.height = h;
   const context = canvas.getContext("2d");
-  const image = context.createImageData(w, h);
-  for (let i = 0; i < w * h; i++) image.data.set([...colour(pixels[i]), 255], 4 * i);
+  const image = context.createImageData(w, h), words = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < w * h; i++) {
+    const share = Math.max(-1, Math.min(1, pixels[i] / largest));
+    words[i] = table[Math.round((share + 1) * STEPS)];
+  }
   context.putImageData(image, 0, 0);
+}
+function tableOf(colour) {
+  const table = new Uint32Array(2 * STEPS + 1), bytes = new Uint8Array(table.buffer);
+  for (let i = 0; i <= 2 * STEPS; i++) bytes.set([...colour(i / STEPS - 1), 255], 4 * i);
+  return table;
 }
 const asInk = (v) => palette.zero.map((c, i) => Math.round(c + (palette.ink[i] - c) * Math.max(0, Math.min(1, v))));
 const largestOf = (values) => values.reduce((most, v) => Math.max(most, Math.abs(v)), 0) || 1;
 
-// Drawing
+// Drawing. Strokes that are finished stay in a canvas of their own: only the last one is drawn anew
+// in each frame.
 
-const inkCanvas = element("canvas", { width: PAD, height: PAD });
+const finished = { canvas: element("canvas", { width: PAD_W, height: PAD_H }), strokes: [] };
+const inkCanvas = element("canvas", { width: PAD_W, height: PAD_H });
 const inkContext = inkCanvas.getContext("2d", { willReadFrequently: true });
 
-function drawStrokes(context, colour) {
+function drawStroke(context, { width, points }) {
   context.lineCap = context.lineJoin = "round";
-  context.strokeStyle = context.fillStyle = colour;
-  for (const { width, points } of state.strokes) {
-    context.lineWidth = width;
-    context.beginPath();
-    context.moveTo(...points[0]);
-    if (points.length === 1) context.lineTo(points[0][0] + 0.01, points[0][1]);
-    for (const point of points.slice(1)) context.lineTo(...point);
-    context.stroke();
-  }
+  context.lineWidth = width;
+  context.beginPath();
+  context.moveTo(...points[0]);
+  if (points.length === 1) context.lineTo(points[0][0] + 0.01, points[0][1]);
+  for (const point of points.slice(1)) context.lineTo(...point);
+  context.stroke();
 }
 
 function inkOfDrawing() {
-  inkContext.clearRect(0, 0, PAD, PAD);
-  drawStrokes(inkContext, "#000");
-  const { data } = inkContext.getImageData(0, 0, PAD, PAD);
-  const ink = new Float32Array(PAD * PAD);
+  const done = state.strokes.slice(0, -1), context = finished.canvas.getContext("2d");
+  if (done.length < finished.strokes.length || finished.strokes.some((stroke, i) => stroke !== done[i])) {
+    context.clearRect(0, 0, PAD_W, PAD_H);
+    finished.strokes = [];
+  }
+  for (const stroke of done.slice(finished.strokes.length)) drawStroke(context, stroke);
+  finished.strokes = done;
+  inkContext.clearRect(0, 0, PAD_W, PAD_H);
+  inkContext.drawImage(finished.canvas, 0, 0);
+  if (state.strokes.length > 0) drawStroke(inkContext, state.strokes.at(-1));
+  const { data } = inkContext.getImageData(0, 0, PAD_W, PAD_H);
+  const ink = new Float32Array(PAD_W * PAD_H);
   for (let i = 0; i < ink.length; i++) ink[i] = data[4 * i + 3] / 255;
   return ink;
 }
 
+// Where an event is, in the drawing's pixels; the border of the pad is not part of it.
 function pointOf(event) {
-  const box = $("pad").getBoundingClientRect();
-  return [((event.clientX - box.left) / box.width) * PAD, ((event.clientY - box.top) / box.height) * PAD];
+  const pad = $("pad"), box = pad.getBoundingClientRect();
+  return [
+    ((event.clientX - box.left - pad.clientLeft) / pad.clientWidth) * PAD_W,
+    ((event.clientY - box.top - pad.clientTop) / pad.clientHeight) * PAD_H,
+  ];
+}
+
+const pen = { x: PAD_W / 2, y: PAD_H / 2, down: false, shown: false }; // of the keyboard
+let pointer = null; // the number of the finger, pen or mouse that draws; others do not
+
+function liftPen() {
+  pen.down = false;
+  pointer = null;
+}
+
+// Whatever changes the drawing keeps what was there, for undo.
+function remember() {
+  state.past.push({ strokes: [...state.strokes], sample: state.sample });
 }
 
 function beginStroke(point) {
+  remember();
   state.sample = null;
-  state.strokes.push({ width: Number($("brush").value), points: [point] });
+  state.strokes = [...state.strokes, { width: Number($("brush").value), points: [point] }];
   changed();
 }
+
 function extendStroke(point) {
   state.strokes.at(-1).points.push(point);
   changed();
 }
 
-const pen = { x: PAD / 2, y: PAD / 2, down: false, shown: false }; // of the keyboard
 function movePen(dx, dy) {
   pen.shown = true;
-  pen.x = Math.max(0, Math.min(PAD, pen.x + dx));
-  pen.y = Math.max(0, Math.min(PAD, pen.y + dy));
+  pen.x = Math.max(0, Math.min(PAD_W, pen.x + dx));
+  pen.y = Math.max(0, Math.min(PAD_H, pen.y + dy));
   if (pen.down) extendStroke([pen.x, pen.y]);
   changed();
 }
 
-const undo = () => (state.sample === null ? state.strokes.pop() : (state.sample = null), changed());
-const clear = () => ((state.sample = null), (state.strokes = []), (pen.down = false), changed());
+function undo() {
+  liftPen();
+  const before = state.past.pop();
+  if (before !== undefined) {
+    state.strokes = before.strokes;
+    state.sample = before.sample;
+  }
+  changed();
+}
+
+function clear() {
+  liftPen();
+  if (state.strokes.length > 0 || state.sample !== null) remember();
+  state.strokes = [];
+  state.sample = null;
+  changed();
+}
+
+function takeSample(n) {
+  liftPen();
+  if (isImage) remember();
+  else state.values.set(model.samples.rows[n]);
+  state.strokes = [];
+  state.sample = n;
+  changed();
+}
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -128,24 +193,24 @@ function setUpDrawing() {
   pad.setAttribute("aria-label", "Drawing area");
   $("pad-help").replaceChildren("With mouse, pen or finger. ", element("span", { class: "keys" },
     "With the keyboard: arrow keys move the pen, space puts it down and lifts it."));
-  let drawing = null; // the pointer that draws; other fingers do not
   pad.addEventListener("pointerdown", (event) => {
-    if (drawing !== null || event.button !== 0) return;
-    drawing = event.pointerId;
-    pad.setPointerCapture(drawing);
-    pen.down = pen.shown = false;
+    if (pointer !== null || event.button !== 0) return;
+    liftPen();
+    pen.shown = false;
+    pointer = event.pointerId;
+    pad.setPointerCapture(pointer);
     beginStroke(pointOf(event));
   });
   pad.addEventListener("pointermove", (event) => {
-    if (event.pointerId !== drawing) return;
+    if (event.pointerId !== pointer) return;
     const all = event.getCoalescedEvents?.() ?? [];
     for (const one of all.length ? all : [event]) extendStroke(pointOf(one));
   });
-  const lift = (event) => {
-    if (event.pointerId === drawing) drawing = null;
-  };
-  pad.addEventListener("pointerup", lift);
-  pad.addEventListener("pointercancel", lift);
+  for (const kind of ["pointerup", "pointercancel"]) {
+    pad.addEventListener(kind, (event) => {
+      if (event.pointerId === pointer) pointer = null;
+    });
+  }
   pad.addEventListener("keydown", (event) => {
     if (event.key in ARROWS) {
       const step = event.shiftKey ? 2 : 8;
@@ -158,6 +223,10 @@ function setUpDrawing() {
     } else if (event.key === "Delete" || event.key === "Backspace") clear();
     else return;
     event.preventDefault();
+  });
+  pad.addEventListener("focus", () => {
+    pen.shown = pad.matches(":focus-visible");
+    changed();
   });
   pad.addEventListener("blur", () => {
     pen.down = pen.shown = false;
@@ -175,34 +244,32 @@ function setUpDrawing() {
 
 function showPad() {
   const pad = $("pad");
-  const size = Math.max(PAD, Math.round(pad.clientWidth * (window.devicePixelRatio || 1)));
-  if (pad.width !== size) pad.width = pad.height = size;
+  const wide = Math.max(PAD_W, Math.round(pad.clientWidth * (window.devicePixelRatio || 1)));
+  const high = Math.round((wide * PAD_H) / PAD_W);
+  if (pad.width !== wide) pad.width = wide;
+  if (pad.height !== high) pad.height = high;
   const context = pad.getContext("2d");
   context.setTransform(1, 0, 0, 1, 0, 0);
-  context.clearRect(0, 0, size, size);
-  const ink = `rgb(${palette.ink})`;
+  context.clearRect(0, 0, wide, high);
   if (state.sample !== null) {
-    const { h, w } = model.input;
+    const { h, w } = model.input, grey = greyOf(state.values);
     for (let i = 0; i < h * w; i++) {
-      context.fillStyle = `rgb(${asInk(state.values[i])})`;
-      const x = Math.floor(((i % w) * size) / w), y = Math.floor((Math.floor(i / w) * size) / h);
-      context.fillRect(x, y, Math.ceil(size / w), Math.ceil(size / h));
+      context.fillStyle = `rgb(${asInk(grey[i])})`;
+      const x = Math.floor(((i % w) * wide) / w), y = Math.floor((Math.floor(i / w) * high) / h);
+      context.fillRect(x, y, Math.ceil(wide / w), Math.ceil(high / h));
     }
     return;
   }
-  context.scale(size / PAD, size / PAD);
-  drawStrokes(context, ink);
-  if (pen.shown) {
-    context.lineWidth = 2;
-    context.strokeStyle = `rgb(${palette.positive})`;
+  context.scale(wide / PAD_W, wide / PAD_W);
+  context.strokeStyle = `rgb(${palette.ink})`;
+  for (const stroke of state.strokes) drawStroke(context, stroke);
+  if (!pen.shown) return;
+  context.lineWidth = 2;
+  context.strokeStyle = `rgb(${palette.positive})`;
+  for (const radius of pen.down ? [Number($("brush").value) / 2, 3] : [Number($("brush").value) / 2]) {
     context.beginPath();
-    context.arc(pen.x, pen.y, Number($("brush").value) / 2, 0, 7);
+    context.arc(pen.x, pen.y, radius, 0, 7);
     context.stroke();
-    if (pen.down) {
-      context.beginPath();
-      context.arc(pen.x, pen.y, 3, 0, 7);
-      context.stroke();
-    }
   }
 }
 
@@ -215,32 +282,49 @@ function setUpBars() {
   $("tools").querySelector("#brush-label").remove();
   $("undo").remove();
   $("clear").textContent = "All to 0";
-  $("clear").addEventListener("click", () => ((state.sample = null), state.values.fill(0), changed()));
+  $("clear").addEventListener("click", () => {
+    state.sample = null;
+    state.values.fill(0);
+    changed();
+  });
   const pad = $("pad"), [low, high] = model.input.range;
   pad.setAttribute("role", "slider");
   pad.setAttribute("aria-label", "Numbers that go in");
   $("pad-help").replaceChildren("Pull the bars. ", element("span", { class: "keys" },
     "With the keyboard: left and right choose one, up and down change it."));
-  const pull = (event) => {
-    const box = pad.getBoundingClientRect();
-    const clamp = (v) => Math.max(0, Math.min(0.999999, v));
-    bars.at = Math.floor(clamp((event.clientX - box.left) / box.width) * model.input.length);
-    set(high - clamp((event.clientY - box.top) / box.height) * (high - low));
-  };
-  const set = (value) => {
+  const set = (bar, value) => {
     state.sample = null;
-    state.values[bars.at] = Math.max(low, Math.min(high, value));
+    bars.at = bar;
+    state.values[bar] = Math.max(low, Math.min(high, value));
     changed();
   };
-  pad.addEventListener("pointerdown", (event) => (pad.setPointerCapture(event.pointerId), pull(event)));
-  pad.addEventListener("pointermove", (event) => event.buttons && pull(event));
+  const whereIs = (event) => {
+    const [x, y] = pointOf(event);
+    const share = Math.max(0, Math.min(0.999999, x / PAD_W)), part = Math.max(0, Math.min(1, y / PAD_H));
+    return { bar: Math.floor(share * model.input.length), value: high - part * (high - low) };
+  };
+  let last = null; // where the pull was before: a quick one passes over bars
+  pad.addEventListener("pointerdown", (event) => {
+    pad.setPointerCapture(event.pointerId);
+    last = whereIs(event);
+    set(last.bar, last.value);
+  });
+  pad.addEventListener("pointermove", (event) => {
+    if (event.buttons === 0 || last === null) return;
+    const now = whereIs(event), steps = Math.max(1, Math.abs(now.bar - last.bar));
+    for (let i = 1; i <= steps; i++) {
+      const part = i / steps;
+      set(Math.round(last.bar + part * (now.bar - last.bar)), last.value + part * (now.value - last.value));
+    }
+    last = now;
+  });
   pad.addEventListener("keydown", (event) => {
     if (!(event.key in ARROWS)) return;
     event.preventDefault();
     const [right, down] = ARROWS[event.key];
     const length = model.input.length;
     bars.at = (bars.at + right + length) % length;
-    if (down) set(state.values[bars.at] - (down * (high - low)) / 20);
+    if (down) set(bars.at, state.values[bars.at] - (down * (high - low)) / 20);
     changed();
   });
 }
@@ -277,33 +361,32 @@ function setUpSamples() {
     Float32Array.from(all.subarray(n * length, (n + 1) * length), (v) => v * samples.scale));
   const wrong = samples.wrong.filter(Boolean).length;
   $("samples-title").textContent = `${samples.y.length} samples` + (wrong ? `; it gets the ${wrong} dashed ones wrong` : "");
-  samples.rows.forEach((row, n) => {
+  samples.rows.forEach((_, n) => {
     const button = element("button", { type: "button", class: samples.wrong[n] ? "wrong" : "" });
-    const truth = model.labels[samples.y[n]] ?? samples.y[n];
+    const truth = truthOf(n);
     button.setAttribute("aria-label", `Sample ${n + 1}, a ${truth}${samples.wrong[n] ? ", which it gets wrong" : ""}`);
     if (isImage) button.append(element("canvas"));
     else button.append(String(truth));
-    button.addEventListener("click", () => {
-      state.sample = n;
-      state.strokes = [];
-      if (!isImage) state.values.set(row);
-      changed();
-    });
+    button.addEventListener("click", () => takeSample(n));
     $("samples").append(button);
   });
 }
+
+// What a sample is: the name of its class, or, where there is one output only, its number.
+const truthOf = (n) => (model.labels.length > 1 ? model.labels[model.samples.y[n]] : String(model.samples.y[n]));
 
 function showSamples() {
   if (model.samples === null) return;
   [...$("samples").children].forEach((button, n) => {
     button.dataset.chosen = state.sample === n;
+    button.setAttribute("aria-pressed", state.sample === n);
   });
 }
 function paintSamples() {
   if (model.samples === null || !isImage) return;
   const { h, w } = model.input;
   [...$("samples").children].forEach((button, n) =>
-    paint(button.firstChild, greyOf(model.samples.rows[n]), w, h, asInk));
+    paint(button.firstChild, greyOf(model.samples.rows[n]), w, h, inkTable));
 }
 
 // An image's numbers, one for each pixel: of a colour image the mean of its channels.
@@ -327,7 +410,7 @@ function compute() {
     state.stages = null;
     if (state.sample !== null) state.values.set(model.samples.rows[state.sample]);
     else {
-      state.stages = prepare(inkOfDrawing(), PAD, PAD, h, box);
+      state.stages = prepare(inkOfDrawing(), PAD_W, PAD_H, { h, w }, box);
       if (state.stages !== null) {
         state.stages.centred.pixels.forEach((v, i) => {
           for (let c = 0; c < channels; c++) state.values[i * channels + c] = v;
@@ -351,8 +434,11 @@ function changed() {
   waiting = true;
   requestAnimationFrame(() => {
     waiting = false;
+    const start = performance.now();
     compute();
     show();
+    $("timing").textContent = `${(performance.now() - start).toFixed(0)} ms, of which the network takes ` +
+      `${state.milliseconds.toFixed(1)}`;
   });
 }
 
@@ -365,7 +451,6 @@ function show() {
   showOutputs();
   showSteps();
   showUnit();
-  $("timing").textContent = `${state.milliseconds.toFixed(1)} ms`;
 }
 
 function showStages() {
@@ -377,11 +462,11 @@ function showStages() {
   const seen = { pixels: greyOf(state.values), h, w };
   const box = model.input.box;
   const stages = state.sample !== null
-    ? [["as it is", seen]]
+    ? [["the sample as it is", seen]]
     : [
         ["1. cut out", state.stages?.cropped ?? blank],
-        [`2. its longer side ${box} pixels`, state.stages?.scaled ?? blank],
-        [`3. its centre of mass in the middle of ${w} × ${h}`, state.stages?.centred ?? blank],
+        [`2. fitted into ${box.w} × ${box.h}`, state.stages?.scaled ?? blank],
+        [`3. centred by mass in ${w} × ${h}`, state.stages?.centred ?? blank],
       ];
   const list = $("stages");
   if (list.children.length !== stages.length) {
@@ -390,7 +475,7 @@ function showStages() {
   stages.forEach(([caption, stage], n) => {
     const [canvas, words] = list.children[n].children;
     const shown = onSquare(stage);
-    paint(canvas, shown.pixels, shown.side, shown.side, asInk);
+    paint(canvas, shown.pixels, shown.side, shown.side, inkTable);
     if (words.textContent !== caption) words.textContent = caption;
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `${caption}: ${stage.w} by ${stage.h} pixels`);
@@ -404,8 +489,6 @@ function onSquare({ pixels, h, w }) {
   for (let y = 0; y < h; y++) square.set(pixels.subarray(y * w, (y + 1) * w), (top + y) * side + left);
   return { pixels: square, side };
 }
-
-const isSigned = (layer) => !["sigmoid", "softmax"].includes(layer.activation);
 
 function setUpUnits() {
   model.layers.slice(0, -1).forEach((layer, l) => {
@@ -435,15 +518,22 @@ function setUpUnits() {
 
 function unitButton(l, u, columns, count, kind) {
   const button = element("button", { type: "button", class: kind, tabindex: u === 0 ? 0 : -1 });
+  if (kind === "") {
+    button.setAttribute("aria-label", `${model.layers[l].name}, unit ${u + 1}`);
+    button.setAttribute("aria-describedby", "unit-activation"); // of the unit that has the focus
+  }
   const unit = { layer: l, unit: u };
   button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && look(unit));
   button.addEventListener("pointerleave", () => state.pinned !== null && look(state.pinned));
-  button.addEventListener("focus", () => button.matches(":focus-visible") && pin(unit));
-  button.addEventListener("click", () => {
+  button.addEventListener("focus", () => button.matches(":focus-visible") && look(unit));
+  button.addEventListener("blur", () => state.pinned !== null && look(state.pinned));
+  button.addEventListener("click", (event) => {
     pin(unit);
-    if (getComputedStyle(button.closest(".column")).display !== "contents") return;
+    if (event.detail === 0) return $("unit-off").focus(); // the keyboard goes on to the unit's switch
+    const { top } = $("unit").getBoundingClientRect();
+    if (top < window.innerHeight - 200) return;
     const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-    $("unit").scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" }); // on a phone
+    $("unit").scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
   });
   button.addEventListener("keydown", (event) => {
     if (!(event.key in ARROWS)) return;
@@ -483,11 +573,7 @@ function showUnits() {
       const chosen = String(state.chosen?.layer === l && state.chosen.unit === u);
       if (button.dataset.chosen !== chosen) {
         button.dataset.chosen = chosen;
-        if (!last) button.setAttribute("aria-pressed", chosen);
-      }
-      // Only what has the focus is read out; labelling all of them in each frame takes too long.
-      if (!last && (!button.hasAttribute("aria-label") || chosen === "true")) {
-        button.setAttribute("aria-label", `${layer.name}, unit ${u + 1}: ${off ? "off" : number(a[u])}`);
+        button.setAttribute("aria-pressed", chosen);
       }
     }
   });
@@ -507,15 +593,18 @@ function showOutputs() {
     value.textContent = blank ? "" : probabilities ? percent(a[u]) : number(a[u]);
     button.classList.toggle("best", !blank && classes && u === best);
   });
-  let name = "–", words = "Draw something, or take a sample.";
+  let name = "–", words = model.samples === null ? "Draw something." : "Draw something, or take a sample.";
   if (!blank && classes) {
     name = model.labels[best];
     words = probabilities ? `with ${percent(a[best])}` : `with ${number(a[best])}`;
     if (state.sample !== null) {
-      const truth = model.labels[model.samples.y[state.sample]] ?? model.samples.y[state.sample];
+      const truth = truthOf(state.sample);
       words += truth === name ? "; it is right." : `; wrong: it is a ${truth}.`;
     }
-  } else if (!blank) words = `${model.labels[0]}: ${number(a[0])}`;
+  } else if (!blank) {
+    words = `${model.labels[0]}: ${number(a[0])}`;
+    if (state.sample !== null) words += `; the sample is ${truthOf(state.sample)}.`;
+  }
   $("verdict-name").textContent = blank || classes ? name : "";
   $("verdict-words").textContent = words;
   $("brief").textContent = blank || !classes ? "" : `${name} ${probabilities ? percent(a[best]) : ""}`;
@@ -526,11 +615,11 @@ function showOutputs() {
 function showSteps() {
   const l = model.layers.length - 1, layer = model.layers[l];
   if (!$("steps").open || layer.activation !== "softmax") return;
-  const { scaled, largest, powers, sum } = softmaxSteps(state.passes[l].z, state.temperature);
+  const { scaled, largest, powers, sum } = softmaxSteps(state.passes[l].z, state.temperature, layer.off);
   const { z } = state.passes[l];
   const cells = (tag, words) => words.map((word) => element(tag, {}, word));
   const head = element("tr", {}, ...cells("th", ["", "z", "z ÷ T", "− largest", "e to that", "÷ sum"]));
-  const two = (v) => v.toFixed(2).replace("-", "−");
+  const two = (v) => (Number.isFinite(v) ? v.toFixed(2) : "-∞").replace("-", "−");
   const power = (v) => (v < 0.001 ? v.toExponential(1).replace("-", "−") : v.toFixed(3));
   const rows = [...z].map((v, u) => element("tr", {}, ...cells("td", [
     model.labels[u], two(v), two(scaled[u]), two(scaled[u] - largest), power(powers[u]), percent(powers[u] / sum)])));
@@ -546,8 +635,8 @@ function mapOf(l) {
   if (l === 0 && isImage) {
     const { h, w, channels } = model.input;
     return { h, w, grey: greyOf, name: (i) => {
-      const pixel = Math.floor(i / channels);
-      return `pixel ${(pixel % w) + 1} → ${Math.floor(pixel / w) + 1} ↓`;
+      const pixel = Math.floor(i / channels), channel = channels > 1 ? `, channel ${(i % channels) + 1}` : "";
+      return `pixel ${(pixel % w) + 1} → ${Math.floor(pixel / w) + 1} ↓${channel}`;
     } };
   }
   const length = l === 0 ? model.input.length : model.layers[l - 1].units;
@@ -571,30 +660,30 @@ function showUnit() {
   $("all-on").hidden = model.layers.every(({ off }) => off.size === 0);
   const f = layer.activation, off = layer.off.has(u);
   const input = isBlank() ? " (of an empty drawing)" : "";
+  const result = f === "softmax" ? `a = its share of the softmax = ${percent(a[u])}` : `a = ${f}(z) = ${number(a[u])}`;
+  $("unit-activation").textContent = off ? "a = 0: it is turned off" : result;
   if (layer.kernel === null) {
-    $("unit-sum").textContent = `a = ${f}(${number(z[u])}) = ${number(a[u])}`;
+    $("unit-sum").textContent = `z = ${number(z[u])}, what comes in`;
     return;
   }
   const weights = Float32Array.from({ length: x.length }, (_, i) => layer.kernel[i * layer.units + u]);
   const shares = weights.map((w, i) => w * x[i]), map = mapOf(l);
-  const total = shares.reduce((p, q) => p + q, 0), bias = layer.bias === null ? 0 : layer.bias[u];
-  const sum = `z = Σ w x + b = ${number(total)} ${bias < 0 ? "−" : "+"} ${number(Math.abs(bias))} = ${number(z[u])}`;
-  const result = f === "softmax" ? `a = its share of the softmax = ${percent(a[u])}` : `a = ${f}(z) = ${number(a[u])}`;
-  $("unit-sum").textContent = `${sum}${input}`;
-  $("unit-activation").textContent = off ? "a = 0: it is turned off" : result;
+  const total = shares.reduce((p, q) => p + q, 0), bias = layer.bias?.[u];
+  const plus = bias === undefined ? "" : ` ${bias < 0 ? "−" : "+"} ${number(Math.abs(bias))} = ${number(z[u])}`;
+  $("unit-sum").textContent = `z = Σ w x${plus && " + b"} = ${number(total)}${plus}${input}`;
   const [kernelImage, shareImage] = $("unit").querySelectorAll("canvas");
   const most = largestOf(shares);
   if (shareImage.dataset.for !== "done") {
     const largest = largestOf(weights);
-    paint(kernelImage, map.grey(weights), map.w, map.h, (v) => tint(v / largest));
+    paint(kernelImage, map.grey(weights), map.w, map.h, tintTable, largest);
     kernelImage.parentElement.querySelector(".scale").replaceChildren(`−${number(largest)}`, element("i"), number(largest));
     shareImage.dataset.for = "done";
   }
-  paint(shareImage, map.grey(shares), map.w, map.h, (v) => tint(v / most));
+  paint(shareImage, map.grey(shares), map.w, map.h, tintTable, most);
   shareImage.parentElement.querySelector(".scale").replaceChildren(`−${number(most)}`, element("i"), number(most));
   const order = [...shares.keys()].filter((i) => shares[i] !== 0)
     .sort((p, q) => Math.abs(shares[q]) - Math.abs(shares[p])).slice(0, TOP);
-  $("unit-top").replaceChildren(...(order.length ? order : []).map((i) => element("tr", {},
+  $("unit-top").replaceChildren(...order.map((i) => element("tr", {},
     ...[map.name(i), number(x[i]), number(weights[i]), number(shares[i])].map((word) => element("td", {}, word)))));
 }
 
@@ -603,20 +692,22 @@ function buildUnit(l, u) {
   $("unit-title").textContent = last ? `Output “${model.labels[u]}” (${layer.name})` : `${layer.name}, unit ${u + 1}`;
   const off = element("input", { type: "checkbox", id: "unit-off" });
   off.addEventListener("change", () => {
-    layer.off[off.checked ? "add" : "delete"](u);
+    if (off.checked) layer.off.add(u);
+    else layer.off.delete(u);
     changed();
   });
   const on = element("button", { type: "button", id: "all-on" }, "Turn all on");
   on.addEventListener("click", () => {
-    model.layers.forEach(({ off }) => off.clear());
+    for (const { off } of model.layers) off.clear();
+    off.focus(); // this button goes
     changed();
   });
   const figure = (caption) => element("figure", {},
     element("canvas", { role: "img", "aria-label": caption }), element("div", { class: "scale" }), element("figcaption", {}, caption));
   const head = element("tr", {}, ...["from", "x", "w", "w x"].map((word) => element("th", {}, word)));
-  const parts = layer.kernel === null ? [element("p", { id: "unit-sum", class: "sum" })] : [
-    element("p", { id: "unit-sum", class: "sum" }),
-    element("p", { id: "unit-activation", class: "sum" }),
+  const lines = [element("p", { id: "unit-sum", class: "sum" }), element("p", { id: "unit-activation", class: "sum" })];
+  const parts = layer.kernel === null ? lines : [
+    ...lines,
     element("div", { class: "pictures" },
       figure("its weights w"), figure("weights × what comes in, w x"),
       element("div", { class: "table" },
@@ -640,22 +731,32 @@ function setTheme(dark) {
 
 function begin() {
   $("about").textContent = model.about;
+  $("pad").style.aspectRatio = isImage ? `${PAD_W} / ${PAD_H}` : "";
+  $("unit").addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && state.pinned !== null) buttonsOf(state.pinned.layer)[state.pinned.unit].focus();
+  });
   if (isImage) setUpDrawing();
   else setUpBars();
   setUpSamples();
   setUpUnits();
   const softmax = model.layers.at(-1).activation === "softmax";
   $("heat").hidden = $("steps").hidden = !softmax;
+  $("temperature").setAttribute("aria-valuetext", "1.00");
   $("temperature").addEventListener("input", (event) => {
     state.temperature = 10 ** Number(event.target.value);
     $("temperature-value").textContent = state.temperature.toFixed(2);
+    event.target.setAttribute("aria-valuetext", state.temperature.toFixed(2));
     changed();
   });
   $("steps").addEventListener("toggle", changed);
   $("brush")?.addEventListener("input", changed);
   const system = window.matchMedia("(prefers-color-scheme: dark)");
-  system.addEventListener("change", (event) => setTheme(event.matches));
-  $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme !== "dark"));
+  let asSystem = true; // until somebody chooses
+  system.addEventListener("change", (event) => asSystem && setTheme(event.matches));
+  $("theme").addEventListener("click", () => {
+    asSystem = false;
+    setTheme(document.documentElement.dataset.theme !== "dark");
+  });
   window.addEventListener("resize", changed);
   compute();
   setTheme(system.matches);
