@@ -585,9 +585,8 @@ def test_it_fits_every_screen(visit, digits_page, size, scheme):
             && !e.classList.contains("unseen")).map(e => e.outerHTML.slice(0, 80))"""
     )
     assert cut == []
-    if size[0] >= 1280:  # tables are scrolled sideways on a phone alone
-        tables = "[...document.querySelectorAll('.table')]"
-        assert page.evaluate(f"{tables}.every(e => e.scrollWidth <= e.clientWidth + 1)")
+    tables = "[...document.querySelectorAll('.table')]"
+    assert page.evaluate(f"{tables}.every(e => e.scrollWidth <= e.clientWidth + 1)")
     small = page.evaluate(
         """() => [...document.querySelectorAll("button, input")].filter(e => {
             const { width, height } = e.getBoundingClientRect();
