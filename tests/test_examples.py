@@ -106,7 +106,7 @@ def test_the_example_runs_on_the_stand_in(monkeypatch, tmp_path, capsys):
         runpy.run_path(str(EXAMPLE), run_name="__main__")
         assert cupy.counts.launches["matmul"] > 2 * 8 * 40
     assert "Right on" in capsys.readouterr().out
-    assert len(list((tmp_path / "mnist-pictures").iterdir())) == 4
+    assert len(list((tmp_path / "mnist-pictures").iterdir())) == 5
 
 
 @pytest.mark.parametrize("option", ["--epochs", "--batch-size"])
