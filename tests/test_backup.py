@@ -212,6 +212,25 @@ def test_a_training_that_had_ended_early_stays_ended(tmp_path):
 
 
 @pytest.mark.host
+def test_a_training_without_a_backup_is_not_described():
+    """That asks every part for its configuration, which a reader's own may not have."""
+
+    class Plain(tinynet.Layer):
+        def forward(self, x, training=False):
+            return x
+
+        def backward(self, gradient):
+            return gradient
+
+        def get_config(self):
+            raise NotImplementedError
+
+    model = tinynet.Sequential([tinynet.Input((3,)), Plain(), Dense(2, "softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=[lambda y, p: (y - p)[:, 0]])
+    assert model.fit(X, Y, verbose=0).epoch == [0]
+
+
+@pytest.mark.host
 def test_it_says_where_it_goes_on(tmp_path, capsys):
     with pytest.raises(RuntimeError):
         training(tmp_path, Fails(20))()

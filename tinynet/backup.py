@@ -65,6 +65,7 @@ class BackupAndRestore(Callback):
         self.path = self.backup_dir / "backup.zip"
         self.save_freq, self.delete_checkpoint = save_freq, delete_checkpoint
         self._course: Any = None
+        self.what: dict[str, str] = {}  # the training that is kept, in words
         if save_freq != "epoch":  # as an attribute: who does not need it shall not pay for it
             self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
@@ -73,6 +74,7 @@ class BackupAndRestore(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         files.drop_drafts(self.path)
+        self.what = self._course.what  # as it is now
         if not self.path.exists():
             return
         with _belonging(self.path):

@@ -6,6 +6,7 @@ the epochs so far. Put back in another process, a training goes on as if it had 
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from tinynet import backend, losses, metrics, naming, saving
@@ -37,15 +38,18 @@ class Course:
         self._ended = False  # whether a callback had ended it there
         self._begun_at = model.optimizer.iterations
         self._rate = model.optimizer.learning_rate
-        self._what = self._describe()
 
     @property
     def data(self) -> Batches:
         """What is trained on."""
         return self._passes.batches
 
-    def _describe(self) -> dict[str, str]:
-        """What has to be the same, for a state to be one of this training."""
+    @cached_property
+    def what(self) -> dict[str, str]:
+        """What has to be the same, for a state to be one of this training.
+
+        Who keeps states asks for it before the first step: callbacks may change some of it later.
+        """
         model = self._model
         optimizer = model.optimizer.get_config()
         ignored = ("name", "learning_rate")  # the rate is looked at apart: it may change
@@ -95,7 +99,7 @@ class Course:
         model = self._model
         optimizer = model.optimizer.get_state()
         return {
-            "what": self._what,
+            "what": self.what,
             "rate": [self._begun_at, self._rate],
             "epoch": self.epoch,
             "step": self.step,
@@ -121,13 +125,13 @@ class Course:
         then, (begun_at, rate) = state["what"], state["rate"]
         differs = [
             f"{name} was {naming.short(then.get(name))} and is {naming.short(now)}"
-            for name, now in self._what.items()
+            for name, now in self.what.items()
             if then.get(name) != now
         ]
         # An optimizer that has trained since, in the same process, may be at another rate.
         if self._begun_at == begun_at and self._rate != rate:
             differs.append(f"the learning rate was {rate} and is {self._rate}")
-        if differs or len(then) != len(self._what):
+        if differs or len(then) != len(self.what):
             raise ValueError(f"it is of another training: {'; '.join(differs) or 'another model'}")
         self._check(state)
         model = self._model
