@@ -354,6 +354,19 @@ def test_many_names_for_the_same_numbers_do_not_fill_the_memory(tmp_path):
     assert most < 60_000_000
 
 
+def test_a_file_far_too_large_is_not_read(tmp_path):
+    model, path = mutants.model(), tmp_path / "m.weights.h5"
+    path.write_bytes(weights())
+    with path.open("r+b") as file:
+        file.truncate(20_000_000)  # zeros behind the end, which HDF5 would not mind
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="20,000,000 bytes, far too many for this model"):
+        model.load_weights(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1_000_000
+
+
 def test_very_many_layers_are_no_model(tmp_path):
     config = json.loads(mutants.model().to_json())
     dropout = [

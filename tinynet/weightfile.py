@@ -20,6 +20,10 @@ from tinynet.backend import HostArray, Shape
 
 SUFFIX = ".weights.h5"
 
+# A file has float64 at most, and an optimizer's state, some times the weights. What has more bytes
+# for each of the model's, and more than these few beside, is no file of its weights.
+MOST_BYTES, SMALL = 32, 10_000_000
+
 
 def h5py() -> Any:
     """The package, or an ImportError that says how to get it."""
@@ -81,6 +85,9 @@ def load_weights(model: Any, filepath: files.PathLike, skip_mismatch: bool = Fal
         )
     if not path.exists():
         raise FileNotFoundError(f"Expected a file of weights, but there is no {path}")
+    size = path.stat().st_size  # looked at before it is read
+    if size > MOST_BYTES * sum(weight.nbytes for weight in model.weights) + SMALL:
+        raise files.damaged(path, f"it has {size:,} bytes, far too many for this model")
     optimizer = model.optimizer
     begun = optimizer is not None and optimizer.built
     with opened(path.read_bytes(), path) as file:
