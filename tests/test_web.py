@@ -29,15 +29,14 @@ def chromium():
 @pytest.fixture(scope="session")
 def browser():
     """Headless Chromium. CI forbids to go without it."""
-    path = chromium()
+    path, missing = chromium(), ""
     if path is None:
+        missing = "Chromium is not installed, for example by: apt-get install chromium"
+    elif importlib.util.find_spec("playwright") is None:
+        missing = "Playwright, which drives the browser, is not installed: pip install playwright"
+    if missing:
         assert "CI" not in os.environ, "in CI, the page must be tested in a browser"
-        pytest.skip("Chromium is not installed, for example by: apt-get install chromium")
-    if importlib.util.find_spec("playwright") is None:
-        assert "CI" not in os.environ, "in CI, the page must be tested in a browser"
-        pytest.skip(
-            "Playwright, which drives the browser, is not installed: pip install playwright"
-        )
+        pytest.skip(missing)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -653,7 +652,7 @@ CONTRAST = """() => {
 def test_every_word_can_be_read(visit, digits_page, scheme):
     page = visit(digits_page, color_scheme=scheme)
     page.locator("#samples button").nth(17).click()
-    page.locator("#layers .units").nth(0).locator("button").nth(5).click()
+    page.locator("#outputs button").nth(2).click()
     page.locator("#steps summary").click()
     settled(page)
     contrasts = page.evaluate(CONTRAST)
@@ -912,3 +911,8 @@ def test_a_unit_is_seen_where_one_points_at_it(visit, digits_page):
         settled(page)
         box = page.locator("#unit canvas").first.bounding_box()
         assert box["y"] + box["height"] <= size[1]
+        page.locator("#layers .units").nth(1).locator("button").last.hover()  # further down
+        settled(page)
+        assert "unit 144" in page.inner_text("#unit-title")
+        box = page.locator("#unit canvas").first.bounding_box()
+        assert 0 <= box["y"] <= size[1] - box["height"]
