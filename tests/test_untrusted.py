@@ -255,9 +255,9 @@ BAD_CONFIGS = {
 def test_configurations_that_cannot_be_are_refused_with_the_reason(tmp_path, kind):
     config, words = BAD_CONFIGS[kind]
     path = archive(tmp_path, config=config)
-    with at_most(50_000_000):  # bytes; a kernel of a billion units would have been 24 GB
-        with pytest.raises(ValueError, match=words):
-            tinynet.models.load_model(path)
+    # bytes; a kernel of a billion units would have been 24 GB
+    with at_most(50_000_000), pytest.raises(ValueError, match=words):
+        tinynet.models.load_model(path)
     if kind not in ("far too many units", "far too much input", "other shapes"):
         with pytest.raises(ValueError, match=words):
             tinynet.models.model_from_json(config)
@@ -298,9 +298,11 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
         with file.open("model.weights.h5", "w") as part:
             for _ in range(200):
                 part.write(bytes(1_000_000))
-    with at_most(1_000_000):
-        with pytest.raises(ValueError, match="it would take 200,000,004 bytes, far too many"):
-            tinynet.models.load_model(path)
+    with (
+        at_most(1_000_000),
+        pytest.raises(ValueError, match="it would take 200,000,004 bytes, far too many"),
+    ):
+        tinynet.models.load_model(path)
     # The size that it says of itself can be a lie: no more than that is ever read.
     data = path.read_bytes()
     length = (200_000_000).to_bytes(4, "little")
@@ -325,9 +327,11 @@ def test_an_archive_that_lies_about_its_sizes_is_not_unpacked(tmp_path, kind, na
     assert data.count(length) == 2
     path.write_bytes(data.replace(length, (1000).to_bytes(4, "little")))
     del data, parts
-    with at_most(5_000_000):
-        with pytest.raises(ValueError, match=r"Bad CRC-32|packed in a way that Keras does not"):
-            tinynet.models.load_model(path)
+    with (
+        at_most(5_000_000),
+        pytest.raises(ValueError, match=r"Bad CRC-32|packed in a way that Keras does not"),
+    ):
+        tinynet.models.load_model(path)
 
 
 def test_many_names_for_the_same_numbers_do_not_fill_the_memory(tmp_path):
@@ -350,9 +354,11 @@ def test_many_names_for_the_same_numbers_do_not_fill_the_memory(tmp_path):
                 np.ones((1000, 1000), "f4") if number == 0 else file["layers/dense/vars/0"]
             )
     path = archive(tmp_path, config=json.dumps(config), weights=memory.getvalue())
-    with at_most(60_000_000):
-        with pytest.raises(ValueError, match="its arrays have more bytes than the file"):
-            tinynet.models.load_model(path)
+    with (
+        at_most(60_000_000),
+        pytest.raises(ValueError, match="its arrays have more bytes than the file"),
+    ):
+        tinynet.models.load_model(path)
 
 
 def test_a_file_far_too_large_is_not_read(tmp_path):
@@ -360,9 +366,11 @@ def test_a_file_far_too_large_is_not_read(tmp_path):
     path.write_bytes(weights())
     with path.open("r+b") as file:
         file.truncate(20_000_000)  # zeros behind the end, which HDF5 would not mind
-    with at_most(1_000_000):
-        with pytest.raises(ValueError, match="20,000,000 bytes, far too many for this model"):
-            model.load_weights(path)
+    with (
+        at_most(1_000_000),
+        pytest.raises(ValueError, match="20,000,000 bytes, far too many for this model"),
+    ):
+        model.load_weights(path)
 
 
 def test_very_many_layers_are_no_model(tmp_path):
