@@ -17,6 +17,7 @@ others are left to decide for themselves, as their users leave them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -30,7 +31,7 @@ import time
 from typing import Any
 
 import numpy as np
-from programs import PROGRAMS, SIZES
+from programs import SIZES
 from report import cores, counted, machine, median, parse, ratio, save, seconds, spread, table
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -38,10 +39,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 NAMES = {
     "products": "the matrix products alone",
     "tinynet": "tinynet",
+    "tinynet-cupy": "tinynet on CuPy",
     "keras-jax": "Keras on JAX",
     "keras-tensorflow": "Keras on TensorFlow",
     "keras-torch": "Keras on PyTorch",
     "pytorch": "PyTorch, eager",
+    "pytorch-graph": "PyTorch, CUDA graph",
     "jax": "JAX, whole epoch compiled",
     "scikit-learn": "scikit-learn",
 }
@@ -53,6 +56,8 @@ NEEDS = {
     "jax": ("jax",),
     "scikit-learn": ("sklearn",),
 }
+# Compared here; the others want a GPU, and `on_gpu.py` compares them.
+CPU = [program for program in NAMES if program not in ("tinynet-cupy", "pytorch-graph")]
 PAUSE = 0.3  # seconds before each epoch: the threads of the one before go on waiting for a while
 TUNED = ("products", "pytorch")  # get the number of threads that suits them best
 
@@ -61,38 +66,53 @@ class Worker:
     """A program in a process of its own, waiting to be asked for the next epoch."""
 
     def __init__(
-        self, program: str, folder: pathlib.Path, batch_size: int, threads: int | None = None
+        self,
+        program: str,
+        folder: pathlib.Path,
+        batch_size: int,
+        threads: int | None = None,
+        variables: dict[str, str] | None = None,
     ) -> None:
         self.program = program
         log = folder / f"{program}-{threads}.log"
         self._errors = log.open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
             command(program, folder, batch_size),
-            env=environment(program, threads),
+            env=environment(program, threads) if variables is None else variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
         )
-        first = self.ask("prove")
+        self.tell("prove")
+
+    def ready(self) -> Worker:
+        """Wait until its first epoch is done, which proves what it trains."""
+        first = self.answer()
         self.versions: str = first["versions"]
         self.threads: int = first["threads"]
+        self.place: str = first["place"]
+        return self
 
-    def ask(self, job: str) -> dict[str, Any]:
-        """Let it do `job`, and wait for its answer."""
+    def tell(self, job: str) -> None:
         assert self._process.stdin
-        assert self._process.stdout
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the answer will be missing
             self._process.stdin.write(job + "\n")
             self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
+
+    def answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        answer = self._process.stdout.readline()
         if not answer:
             self._errors.seek(0)
             tail = "".join(self._errors.readlines()[-15:])
             raise SystemExit(f"{NAMES[self.program]} failed:\n{tail}")
         return json.loads(answer)
+
+    def ask(self, job: str) -> dict[str, Any]:
+        """Let it do `job`, and wait for its answer."""
+        self.tell(job)
+        return self.answer()
 
     def epoch(self) -> float:
         time.sleep(PAUSE)
@@ -111,6 +131,8 @@ def command(program: str, folder: pathlib.Path, batch_size: int, *more: str) -> 
 
 def environment(program: str = "", threads: int | None = None) -> dict[str, str]:
     variables = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
+    # These are compared on the CPU; on a GPU, JAX would take it, and TF32 with it.
+    variables |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
     # A second run should find compiled bytecode, as an installed package's users do.
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     if program.startswith("keras-"):
@@ -171,9 +193,9 @@ def check_same(losses: dict[str, float]) -> None:
 def start(program: str, folder: pathlib.Path, batch_size: int) -> Worker:
     """A worker that is warm; where threads are to be chosen, the best of several."""
     if program not in TUNED:
-        return Worker(program, folder, batch_size)
+        return Worker(program, folder, batch_size).ready()
     counts = [2**n for n in range(cores().bit_length()) if 2**n < cores()] + [cores()]
-    tried = {count: Worker(program, folder, batch_size, count) for count in counts}
+    tried = {count: Worker(program, folder, batch_size, count).ready() for count in counts}
     took = {count: median([tried[count].epoch() for _ in range(3)]) for count in counts}
     best = min(took, key=lambda count: took[count])
     for count in counts:
@@ -351,8 +373,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, nargs="+", default=[32, 1024])
     parser.add_argument("--rounds", type=int, default=5, help="epochs for each program (5)")
     parser.add_argument("--synthetic", action="store_true", help="random images, not MNIST")
-    parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=[*PROGRAMS],
-                        metavar="PROGRAM", help=f"some of: {', '.join(PROGRAMS)}")  # fmt: skip
+    parser.add_argument("--only", nargs="+", choices=CPU, default=CPU,
+                        metavar="PROGRAM", help=f"some of: {', '.join(CPU)}")  # fmt: skip
     parser.add_argument("--epochs-only", action="store_true", help="leave the other tables out")
     arguments = parse(parser)
 

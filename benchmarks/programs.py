@@ -5,8 +5,9 @@ this network, with the same initial weights, Adam, cross-entropy, and the loss a
 epoch reported (scikit-learn reports the loss alone). None gets help that the others do not; each is
 timed with its data where it wants it to be, in the shape that it wants.
 
-`peers.py` starts this file once for each of them, as a process of its own, and speaks with it in
-lines: it asks for an epoch, and is answered with seconds.
+`peers.py` and `on_gpu.py` start this file once for each of them, as a process of its own, and speak
+with it in lines: they ask for an epoch, and are answered with seconds. JAX and PyTorch compute on a
+GPU if they see one; `peers.py` hides it, as it compares on the CPU.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import sys
@@ -43,8 +45,25 @@ class Program:
         """Train for one epoch, to the end: whatever is still under way counts."""
         raise NotImplementedError
 
+    def timed_epoch(self, least: float = 0.25) -> float:
+        """Seconds for an epoch, between two moments at which nothing is under way.
+
+        Whole epochs for `least` seconds come first, not timed: an idle GPU is slow to wake up. As
+        many are timed.
+        """
+        for _ in ("to wake up", "to be timed"):
+            epochs, began = 0, time.perf_counter()
+            while not epochs or time.perf_counter() - began < least:
+                self.epoch()
+                epochs += 1
+        return (time.perf_counter() - began) / epochs
+
     def weights(self) -> list[Any]:
         """The weights as they are now, as NumPy arrays in Keras's order."""
+        raise NotImplementedError
+
+    def first_gradients(self) -> list[Any]:
+        """The gradients of the first batch's loss, likewise, before anything is learned."""
         raise NotImplementedError
 
     def versions(self) -> str:
@@ -54,6 +73,10 @@ class Program:
     def threads(self) -> int:
         """How many threads it computes with: one for each core, where nothing says otherwise."""
         return cores()
+
+    def place(self) -> str:
+        """``"CPU"`` or ``"GPU"``."""
+        return "CPU"
 
 
 class KerasInterface(Program):
@@ -91,13 +114,53 @@ def blas_threads() -> int:
 
 
 class Tinynet(KerasInterface):
-    """tinynet."""
+    """tinynet, on the CPU."""
+
+    backend = "numpy"
 
     def __init__(self, *arguments: Any) -> None:
         import tinynet
 
         self.library = tinynet
-        super().__init__(*arguments)
+        with tinynet.backend.use(self.backend):
+            super().__init__(*arguments)
+
+    def timed_epoch(self, least: float = 0.25) -> float:
+        """The epochs of one `fit`, which sends its data once, between waits for the GPU."""
+        backend, began, took = self.library.backend, time.perf_counter(), []
+
+        class Clock(self.library.callbacks.Callback):  # type: ignore[name-defined]
+            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+                backend.synchronize()
+                self.began = time.perf_counter()
+
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                backend.synchronize()
+                now = time.perf_counter()
+                if self.began - began >= least:
+                    took.append(now - self.began)
+                self.model.stop_training = sum(took) >= least
+
+        self.model.fit(
+            self.x, self.y, self.batch_size, epochs=100_000, verbose=0, callbacks=[Clock()]
+        )
+        return sum(took) / len(took)
+
+    def first_gradients(self) -> list[Any]:
+        from tinynet.data import Batches
+
+        backend, model = self.library.backend, self.model
+        with backend.use(self.backend):
+            batches = Batches(self.x, self.y, None, self.batch_size, model.dtype)
+            (batch,) = batches.run(0, 1)
+            model.start_training(batch.x.shape)
+            model.objective.forward(batch.y, model.forward(batch.x, training=True))
+            model.backward(model.objective.backward())
+            return [
+                backend.to_numpy(gradient)
+                for layer in model.layers
+                for gradient in (layer.kernel_gradient, layer.bias_gradient)
+            ]
 
     def versions(self) -> str:
         import numpy
@@ -113,6 +176,41 @@ class Tinynet(KerasInterface):
         threads = self.library.threads
         with threads.suited_to(threads.multiplications(self.model.layers, self.batch_size)):
             return blas_threads()
+
+
+class TinynetCupy(Tinynet):
+    """tinynet, on the GPU."""
+
+    backend = "cupy"
+
+    def versions(self) -> str:
+        with self.library.backend.use(self.backend):
+            return f"{super().versions()}, CuPy {self.library.backend.xp.__version__}"
+
+    def place(self) -> str:
+        return "GPU"
+
+
+class TinynetFloat64(Tinynet):
+    """tinynet in float64, the measure for all that compute in float32.
+
+    Adam's step length is float32's, as in Keras: computed in float64 it is 6e-5 longer at first,
+    and that is no rounding of the arithmetic that is to be measured.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        import tinynet
+
+        class Adam(tinynet.optimizers.Adam):
+            def prepare(self, iteration: int) -> None:
+                tinynet.config.set_floatx("float32")
+                super().prepare(iteration)
+                tinynet.config.set_floatx("float64")
+
+        optimizer = Adam()
+        tinynet.config.set_floatx("float64")
+        super().__init__(*arguments)
+        self.model.compile(optimizer, "categorical_crossentropy", metrics=["acc"])
 
 
 class Keras(KerasInterface):
@@ -173,46 +271,130 @@ class Products(Program):
 class PyTorch(Program):
     """PyTorch as its tutorials have it, eager; batches are gathered by index, not by a loader."""
 
+    capturable = False  # whether the optimizer's step can be part of a CUDA graph
+
     def __init__(self, x: Any, labels: Any, weights: list[Any], batch_size: int) -> None:
         import torch
         from torch import nn
 
         self.torch, self.batch_size = torch, batch_size
-        self.x, self.y = torch.from_numpy(x), torch.from_numpy(labels).long()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.set_float32_matmul_precision("highest")
+        self.x = torch.from_numpy(x).to(self.device)
+        self.y = torch.from_numpy(labels).long().to(self.device)
         stack: list[Any] = []
         for inputs, units in itertools.pairwise(SIZES):
             stack += [nn.Linear(inputs, units), nn.Sigmoid()]
-        self.model = nn.Sequential(*stack[:-1])  # the loss takes the last sums
+        self.model = nn.Sequential(*stack[:-1]).to(self.device)  # the loss takes the last sums
         with torch.no_grad():
             for parameter, weight in zip(self.model.parameters(), weights, strict=True):
                 parameter.copy_(torch.from_numpy(weight).T)
         self.loss = nn.CrossEntropyLoss()
-        self.optimizer = torch.optim.Adam(self.model.parameters(), eps=1e-7, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), eps=1e-7, fused=True, capturable=self.capturable
+        )
+        self.total = torch.zeros((), device=self.device)
+        self.right = torch.zeros((), device=self.device, dtype=torch.int64)
+
+    def step(self, x: Any, y: Any) -> None:
+        output = self.model(x)
+        loss = self.loss(output, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        with self.torch.no_grad():
+            self.total += loss.detach() * len(x)
+            self.right += (output.argmax(1) == y).sum()
 
     def epoch(self, shuffle: bool = True) -> None:
-        torch = self.torch
-        order = torch.randperm(len(self.x)) if shuffle else torch.arange(len(self.x))
-        total, right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
-        for rows in order.split(self.batch_size):
-            x, y = self.x[rows], self.y[rows]
-            output = self.model(x)
-            loss = self.loss(output, y)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            with torch.no_grad():
-                total += loss.detach() * len(rows)
-                right += (output.argmax(1) == y).sum()
-        print(f"loss {total.item() / len(order)}, accuracy {right.item() / len(order)}")
+        torch, samples = self.torch, len(self.x)
+        kind = torch.randperm if shuffle else torch.arange
+        self.total.zero_()
+        self.right.zero_()
+        for rows in kind(samples, device=self.device).split(self.batch_size):
+            self.step(self.x[rows], self.y[rows])
+        print(f"loss {self.total.item() / samples}, accuracy {self.right.item() / samples}")
 
     def weights(self) -> list[Any]:
-        return [p.detach().numpy().T for p in self.model.parameters()]
+        return [p.detach().cpu().numpy().T for p in self.model.parameters()]
+
+    def first_gradients(self) -> list[Any]:
+        x, y = self.x[: self.batch_size], self.y[: self.batch_size]
+        loss = self.loss(self.model(x), y)
+        found = self.torch.autograd.grad(loss, list(self.model.parameters()))
+        return [gradient.cpu().numpy().T for gradient in found]
 
     def versions(self) -> str:
         return f"PyTorch {self.torch.__version__}"
 
     def threads(self) -> int:
         return self.torch.get_num_threads()
+
+    def place(self) -> str:
+        return "GPU" if self.device.type == "cuda" else "CPU"
+
+
+class PyTorchAsKeras(PyTorch):
+    """PyTorch with the step of Keras's Adam, to compare weights with.
+
+    PyTorch divides by √v̂ + ε where Keras divides by √v + ε, √v̂ being √v / c with
+    c = √(1 − β₂ᵗ): so its ε has to be Keras's / c. And Keras computes the step's length in float32.
+    """
+
+    steps = 0
+
+    def step(self, x: Any, y: Any) -> None:
+        import numpy as np
+
+        (group,) = self.optimizer.param_groups
+        self.steps += 1
+        rate, beta_1, beta_2 = np.array([0.001, 0.9, 0.999], "float32")
+        c = math.sqrt(1 - 0.999**self.steps)
+        length = rate * np.sqrt(1 - beta_2**self.steps) / (1 - beta_1**self.steps)
+        group["lr"] = float(length) * (1 - 0.9**self.steps) / c
+        group["eps"] = 1e-7 / c
+        super().step(x, y)
+
+
+class PyTorchGraph(PyTorch):
+    """PyTorch with the step of a full batch recorded as a CUDA graph, and replayed.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+    """
+
+    capturable = True
+
+    def __init__(self, x: Any, labels: Any, weights: list[Any], batch_size: int) -> None:
+        super().__init__(x, labels, weights, batch_size)
+        torch = self.torch
+        if self.device.type != "cuda":
+            raise SystemExit("a CUDA graph needs a GPU, and PyTorch sees none")
+        self.full = min(batch_size, len(x))
+        self.own_x, self.own_y = self.x[: self.full].clone(), self.y[: self.full].clone()
+        before = [p.detach().clone() for p in self.model.parameters()]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                super().step(self.own_x, self.own_y)
+        torch.cuda.current_stream().wait_stream(aside)
+        self.optimizer.zero_grad()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            super().step(self.own_x, self.own_y)
+        with torch.no_grad():  # as if none of that had been
+            for parameter, value in zip(self.model.parameters(), before, strict=True):
+                parameter.copy_(value)
+                for state in self.optimizer.state[parameter].values():
+                    state.zero_()
+
+    def step(self, x: Any, y: Any) -> None:
+        if len(x) != self.full:
+            super().step(x, y)
+            return
+        self.own_x.copy_(x)
+        self.own_y.copy_(y)
+        self.graph.replay()
 
 
 class Jax(Program):
@@ -222,7 +404,7 @@ class Jax(Program):
         import jax
         import jax.numpy as jnp
 
-        self.jax, self.samples = jax, len(x)
+        self.jax, self.samples, self.batch_size = jax, len(x), batch_size
         self.x, self.y = jnp.asarray(x), jax.nn.one_hot(labels, SIZES[-1])
         self.parameters = [jnp.asarray(weight) for weight in weights]
         self.moments = [[jnp.zeros_like(p) for p in self.parameters] for _ in "mv"]
@@ -237,9 +419,10 @@ class Jax(Program):
             loss = -(y * jax.nn.log_softmax(z)).sum(-1).mean()
             return loss, (z.argmax(-1) == y.argmax(-1)).sum()
 
+        gradient = jax.value_and_grad(forward, has_aux=True)
+
         def step(x_all: Any, y_all: Any, state: Any, rows: Any) -> Any:
             parameters, (m, v), t = state
-            gradient = jax.value_and_grad(forward, has_aux=True)
             (loss, right), g = gradient(parameters, x_all[rows], y_all[rows])
             t = t + 1
             m = [0.9 * a + 0.1 * b for a, b in zip(m, g, strict=True)]
@@ -261,6 +444,7 @@ class Jax(Program):
                 loss, right = loss + last[0], right + last[1]
             return state, loss / len(x), right / len(x)
 
+        self._gradient: Callable[..., Any] = jax.jit(gradient)
         self._epoch: Callable[..., Any] = jax.jit(epoch, donate_argnums=2)
 
     def epoch(self, shuffle: bool = True) -> None:
@@ -280,8 +464,18 @@ class Jax(Program):
 
         return [numpy.asarray(p) for p in self.parameters]
 
+    def first_gradients(self) -> list[Any]:
+        import numpy
+
+        x, y = self.x[: self.batch_size], self.y[: self.batch_size]
+        _, found = self._gradient(self.parameters, x, y)
+        return [numpy.asarray(gradient) for gradient in found]
+
     def versions(self) -> str:
         return f"JAX {self.jax.__version__}"
+
+    def place(self) -> str:
+        return "CPU" if self.jax.default_backend() == "cpu" else "GPU"
 
 
 class ScikitLearn(Program):
@@ -321,10 +515,14 @@ class ScikitLearn(Program):
 PROGRAMS: dict[str, type[Program]] = {
     "products": Products,
     "tinynet": Tinynet,
+    "tinynet-cupy": TinynetCupy,
+    "tinynet-float64": TinynetFloat64,
     "keras-jax": Keras,
     "keras-tensorflow": Keras,
     "keras-torch": Keras,
     "pytorch": PyTorch,
+    "pytorch-as-keras": PyTorchAsKeras,
+    "pytorch-graph": PyTorchGraph,
     "jax": Jax,
     "scikit-learn": ScikitLearn,
 }
@@ -340,18 +538,44 @@ def load(folder: pathlib.Path) -> tuple[Any, Any, list[Any]]:
 
 
 def serve(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
-    """Answer each line of standard input, ``prove`` or ``epoch``, until there is none."""
+    """Answer each line of standard input, one of ``prove``, ``epoch`` and ``timed``."""
     program = PROGRAMS[arguments.program](*load(arguments.data), arguments.batch_size)
     for line in sys.stdin:
-        start = time.perf_counter()
-        proves = line.strip() == "prove"
-        program.epoch(shuffle=not proves)  # to prove, all see the same batches
-        seconds = time.perf_counter() - start
-        if proves and not isinstance(program, Products):
+        job, start = line.strip(), time.perf_counter()
+        if job == "timed":
+            seconds = program.timed_epoch()
+        else:
+            program.epoch(shuffle=job != "prove")  # to prove, all see the same batches
+            seconds = time.perf_counter() - start
+        if job == "prove" and not isinstance(program, Products):
             import numpy as np
 
             np.savez(arguments.data / f"{arguments.program}.npz", *program.weights())
-        answer(seconds=seconds, versions=program.versions(), threads=program.threads())
+        answer(
+            seconds=seconds,
+            versions=program.versions(),
+            threads=program.threads(),
+            place=program.place(),
+        )
+
+
+def parity(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
+    """Write the first batch's gradients, and the weights after each of some numbers of steps."""
+    import numpy as np
+
+    kind, size = PROGRAMS[arguments.program], arguments.batch_size
+    x, labels, weights = load(arguments.data)
+
+    def write(name: str, arrays: list[Any]) -> None:
+        np.savez(arguments.data / f"{arguments.program}-{name}.npz", *arrays)
+
+    program = kind(x[:size], labels[:size], weights, size)
+    write("gradients", program.first_gradients())
+    for steps in arguments.parity:
+        program = kind(x[: steps * size], labels[: steps * size], weights, size)
+        program.epoch(shuffle=False)
+        write(str(steps), program.weights())
+    answer(versions=program.versions(), place=program.place())
 
 
 def once(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
@@ -377,6 +601,7 @@ def main() -> None:
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--once", action="store_true")
+    parser.add_argument("--parity", type=int, nargs="+", metavar="STEPS")
     arguments = parser.parse_args()
 
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -385,7 +610,7 @@ def main() -> None:
     def answer(**what: Any) -> None:
         print(json.dumps(what), file=answers, flush=True)
 
-    (once if arguments.once else serve)(arguments, answer)
+    (once if arguments.once else parity if arguments.parity else serve)(arguments, answer)
 
 
 if __name__ == "__main__":

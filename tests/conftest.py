@@ -13,6 +13,9 @@ import standin
 import tinynet
 from tinynet import backend, gpu
 
+# The oracle computes in full float32 on the CPU, whatever it finds: on a GPU, JAX would take TF32,
+# with three digits of seven, and so would CuPy.
+os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_DEFAULT_MATMUL_PRECISION": "highest", "CUPY_TF32": "0"}
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

@@ -9,8 +9,6 @@ import os
 import pathlib
 import re
 
-import nbclient
-import nbformat
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -37,12 +35,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:Proactor event loop")
 
 @pytest.fixture(scope="module")
 def stored():
+    import nbformat  # not above: `pytest -m gpu` collects this file where there is no Jupyter
+
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
 @pytest.fixture(scope="module")
 def executed(mnist_directory, tmp_path_factory):
     """The notebook run anew, in a folder that is empty afterwards as well."""
+    import nbclient
+    import nbformat
+
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     for cell in code_of(notebook):

@@ -15,13 +15,13 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "tinynet"
 ORDER = [
     name
     for group in """
-    config gpu backend threads naming validation
+    config diagnosis gpu backend threads naming validation
     initializers activations regularizers
     layer dropout inputs layers
     loss losses objective metrics
     optimizer optimizers
     files weightfile saving
-    data progress callback backup watching callbacks
+    memory data progress callback backup watching callbacks
     tracker evaluation advice interrupt course training working tracetable tracing
     network summary moving models loading
     verdicts checking dead
@@ -42,6 +42,7 @@ NOT_CORE = {
     "advice",
     "plotting",
     "datasets",
+    "diagnosis",
     "gpu",
     "doctor",
     "checking",
@@ -55,6 +56,7 @@ NOT_CORE = {
     "files",
     "interrupt",
     "loading",
+    "memory",
     "moving",
     "saving",
     "weightfile",

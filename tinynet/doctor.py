@@ -3,15 +3,25 @@
 Its exit code is 0 if the backend that is asked for works, else 1.
 """
 
+import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Print the findings, and return the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m tinynet.doctor",
+        description="Say which backend tinynet would compute with here, and why; whether there is "
+        "a GPU that works; and if not, what is missing and how to mend it. The exit code is 0 if "
+        "the backend that is asked for works, else 1.",
+        epilog="The environment variable TINYNET_BACKEND asks for numpy (the default), cupy, or "
+        "auto.",
+    ).parse_args(arguments)
     try:
         code, findings = examine()
-    except Exception as error:  # a doctor who faints helps nobody
+    except Exception as error:  # a fault of its own must not hide that of the machine
         code, findings = (
             1,
             f"Backend: none. Looking for one failed: {error!a}\nFix: please report it",
@@ -73,9 +83,13 @@ def about_gpu() -> str:
         for device in gpu.devices()
     ]
     lines.append(f"CuPy {cupy.__version__} for CUDA {runtime}, driver for CUDA {driver}")
-    lines.append("All well: a small kernel and a small product came out right.")
+    if os.environ.get("CUPY_TF32", "0") != "0":
+        lines.append(
+            "CUPY_TF32 is set: products keep three digits of seven. For Keras's numbers, unset it."
+        )
+    lines.append("All well: a small kernel, a small product and a small sum came out right.")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from math import isfinite, prod
 from typing import Any
 
-from tinynet import backend, threads, validation
+from tinynet import backend, memory, threads, validation
 from tinynet.backend import Array, HostArray
 from tinynet.callback import CallbackList
 from tinynet.data import Batch, Batches, Samples
@@ -81,7 +81,7 @@ def evaluate(
     steps = batches.steps_within(validation.count(steps, "steps", len(batches)))
     listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
 
-    with computing(model):
+    with memory.explained(model, "evaluate", batches.largest(), ROWS_AT_ONCE), computing(model):
         model.start_evaluation((batches.largest(), *samples[0].shape[1:]))
         tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype, steps)
         bar = ProgressBar(steps, verbose)
@@ -101,7 +101,7 @@ def test_on_batch(
     """The loss and metrics of all of `x` as one batch, without a step."""
     model.check_compiled()
     samples = prepare(model, x, y, sample_weight)
-    with computing(model):
+    with memory.explained(model, "test_on_batch", len(samples[0])), computing(model):
         model.start_evaluation(samples[0].shape)
         return on_batch(model, samples, test_step, "in test_on_batch", return_dict)
 
@@ -139,7 +139,7 @@ def predict(
     steps = batches.steps_within(validation.count(steps, "steps", len(batches)))
     listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
 
-    with computing(model):
+    with memory.explained(model, "predict", batches.largest(), ROWS_AT_ONCE), computing(model):
         model.ensure_built((batches.largest(), *x.shape[1:]))
         shape = model.compute_output_shape(x.shape)
         outputs = backend.host.empty((min(steps * batch_size, len(x)), *shape[1:]), model.dtype)

@@ -7,31 +7,19 @@ other, and says which of them is missing and what to do about it.
 
 import functools
 import importlib
-import os
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy
 
-# How to install CuPy for each generation of CUDA; "ctk" brings CUDA's own libraries and headers.
-INSTALL = {n: f'python -m pip install "cupy-cuda{n}x[ctk]"' for n in (12, 13)}
-_CPU = "Or compute on the CPU: TINYNET_BACKEND=numpy"
+from tinynet import diagnosis
+from tinynet.diagnosis import INSTALL, OLDEST_DRIVER, UnavailableError
 
-# The oldest driver for each generation of CUDA.
-# Source: https://docs.nvidia.com/deploy/cuda-compatibility/
-_OLDEST_DRIVER = {12: "525", 13: "580"}
-# And the oldest GPU. Source: https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/
+# The oldest GPU for each generation of CUDA.
+# Source: https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/
 _OLDEST_GPU = {12: (5, 0), 13: (7, 5)}
-
-
-class UnavailableError(RuntimeError):
-    """Computing on the GPU is impossible: `reason` says why, `fix` what to do, a line each."""
-
-    def __init__(self, reason: str, fix: str) -> None:
-        super().__init__(f"The backend 'cupy' cannot run: {reason}. {fix}. {_CPU}")
-        self.reason, self.fix = reason, fix
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,7 @@ def library(device: int) -> ModuleType:
     except UnavailableError:
         raise
     except Exception as error:
-        raise _no_answer("the GPU", error) from error
+        raise diagnosis.explain(error, "the GPU does not answer") from error
     return cupy
 
 
@@ -90,38 +78,24 @@ def _installed() -> ModuleType:
     # Asked before the import, which warns at length where there are two.
     found = wheels()
     if len(found) > 1:
+        if not diagnosis.driver():
+            raise diagnosis.no_driver()
         raise UnavailableError(
             f"there are {len(found)} CuPy packages, {' and '.join(found)}, in one another's place",
             f"Keep one: python -m pip uninstall -y {' '.join(found)} && {INSTALL[12]}",
         )
     try:
         return importlib.import_module("cupy")
-    except ModuleNotFoundError as error:
-        if error.name != "cupy":
-            raise _broken(error) from error
     except Exception as error:
-        raise _broken(error) from error
-    if sys.platform == "darwin":
-        raise UnavailableError(
-            "there is no CuPy for macOS", "Use a machine with an NVIDIA GPU"
-        ) from None
-    raise UnavailableError("CuPy is not installed", f"Install it: {INSTALL[12]}") from None
-
-
-def _broken(error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"CuPy is installed but cannot be imported ({_first_line(error)})",
-        f"Install it anew: {INSTALL[12]}",
-    )
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            raise diagnosis.no_cupy() from None
+        raise diagnosis.import_failed(error) from error
 
 
 def _check_driver(cupy: ModuleType) -> None:
     driver, runtime = _driver_and_runtime(cupy)
     if not driver:
-        raise UnavailableError(
-            "there is no NVIDIA driver",
-            "If this machine has an NVIDIA GPU, install its driver: https://www.nvidia.com/drivers",
-        )
+        raise diagnosis.no_driver()
     # Within a generation, any driver runs any runtime.
     speaks, wants = driver // 1000, runtime // 1000
     if speaks < wants:
@@ -130,7 +104,7 @@ def _check_driver(cupy: ModuleType) -> None:
             if speaks in INSTALL
             else ""
         )
-        oldest = f", to {_OLDEST_DRIVER[wants]} or newer" if wants in _OLDEST_DRIVER else ""
+        oldest = f", to {OLDEST_DRIVER[wants]} or newer" if wants in OLDEST_DRIVER else ""
         raise UnavailableError(
             f"the driver speaks CUDA {dotted(driver)} and is too old for this CuPy, "
             f"which was built for CUDA {wants}",
@@ -142,7 +116,7 @@ def _driver_and_runtime(cupy: ModuleType) -> tuple[int, int]:
     try:
         return cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
     except Exception as error:
-        raise _no_answer("the NVIDIA driver", error) from error
+        raise diagnosis.explain(error, "the NVIDIA driver does not answer") from error
 
 
 def _count(cupy: ModuleType) -> int:
@@ -151,25 +125,13 @@ def _count(cupy: ModuleType) -> int:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         if "NoDevice" in str(error):
             return 0
-        raise _no_answer("the NVIDIA driver", error) from error
-
-
-def _no_answer(who: str, error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"{who} does not answer ({_first_line(error)})", "Ask it yourself, with: nvidia-smi"
-    )
+        raise diagnosis.explain(error, "the NVIDIA driver does not answer") from error
 
 
 def _check_device(cupy: ModuleType, device: int) -> None:
     count = _count(cupy)
     if not count:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        hidden = visible is not None
-        raise UnavailableError(
-            "there is a driver, but no GPU"
-            + (f" (CUDA_VISIBLE_DEVICES={visible!r} may hide it)" if hidden else ""),
-            "Unset CUDA_VISIBLE_DEVICES" if hidden else "See what the driver sees: nvidia-smi",
-        )
+        raise diagnosis.no_device()
     if device >= count:
         raise UnavailableError(
             f"there is no GPU number {device}: there {'is' if count == 1 else 'are'} {count}, "
@@ -178,50 +140,47 @@ def _check_device(cupy: ModuleType, device: int) -> None:
         )
     found, generation = _describe(cupy, device), cupy.cuda.runtime.runtimeGetVersion() // 1000
     capability = tuple(map(int, found.compute_capability.split(".")))
-    if capability < _OLDEST_GPU.get(generation, capability):
+    oldest = _OLDEST_GPU.get(generation, capability)
+    if capability < oldest:
         raise UnavailableError(
             f"the {found.name}, of compute capability {found.compute_capability}, is too old for "
             f"CUDA {generation}, for which this CuPy was built",
-            f"Install the CuPy for CUDA {generation - 1}: "
-            + INSTALL.get(generation - 1, "https://docs.cupy.dev/en/stable/install.html"),
+            f"Install the CuPy for CUDA {generation - 1}: {INSTALL[generation - 1]}"
+            if generation - 1 in INSTALL
+            else f"Use a GPU of compute capability {'.'.join(map(str, oldest))} or newer",
         )
 
 
 def _check_arithmetic(cupy: ModuleType, device: int) -> None:
-    """Two small computations whose results are known to the last bit."""
+    """Three small computations whose results are known to the last bit.
+
+    Each needs more of CUDA than the one before it: a compiler; cuBLAS; headers of the compiler's
+    own version, without which a sum in another type than its numbers' does not compile.
+    """
+    runtime = cupy.cuda.runtime.runtimeGetVersion() // 1000
+    install = INSTALL.get(runtime, INSTALL[12])
+    trials: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+        "a small kernel": (lambda _, x: x * 2 + 1, "its compiler and headers"),
+        "a small matrix product": (lambda xp, x: xp.matmul(x, x.T), "its libraries"),
+        "a sum of 200 numbers": (
+            lambda _, x: x.sum(dtype="float64"),
+            f"headers of CUDA {runtime}, and unset CUDA_PATH",
+        ),
+    }
+    numbers, results = numpy.arange(200, dtype="float32").reshape(10, 20), {}
     with cupy.cuda.Device(device):
-        numbers = numpy.arange(12, dtype="float32").reshape(3, 4)
-        try:
-            on_device = cupy.asarray(numbers)
-            doubled = cupy.asnumpy(on_device * 2 + 1)
-        except cupy.cuda.memory.OutOfMemoryError as error:
+        for what, (compute, needs) in trials.items():
+            try:
+                results[what] = cupy.asnumpy(compute(cupy, cupy.asarray(numbers)))
+            except Exception as error:
+                fix = f"Install CuPy together with {needs}: {install}"
+                raise diagnosis.explain(error, f"{what} fails", fix, install) from error
+    for what, (compute, _) in trials.items():
+        if not (results[what] == compute(numpy, numbers)).all():
             raise UnavailableError(
-                f"the GPU's memory is full ({_first_line(error)})",
-                "See who has it: nvidia-smi",
-            ) from error
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise _no_answer("the GPU", error) from error
-        except Exception as error:
-            raise UnavailableError(
-                f"a small kernel does not compile or run ({_first_line(error)})",
-                "Install CuPy together with its compiler and headers: " + _install(cupy),
-            ) from error
-        try:
-            product = cupy.asnumpy(cupy.matmul(on_device, on_device.T))
-        except Exception as error:
-            raise UnavailableError(
-                f"a small matrix product fails ({_first_line(error)})",
-                "Install CuPy together with its libraries: " + _install(cupy),
-            ) from error
-    if not (doubled == numbers * 2 + 1).all() or not (product == numbers @ numbers.T).all():
-        raise UnavailableError(
-            "a small matrix product comes out wrong",
-            "Update driver and CuPy; if it stays, test the GPU: nvidia-smi -q",
-        )
-
-
-def _install(cupy: ModuleType) -> str:
-    return INSTALL.get(cupy.cuda.runtime.runtimeGetVersion() // 1000, INSTALL[12])
+                f"{what} comes out wrong",
+                "Update driver and CuPy; if it stays, test the GPU: nvidia-smi -q",
+            )
 
 
 def _describe(cupy: ModuleType, index: int) -> Device:
@@ -232,8 +191,3 @@ def _describe(cupy: ModuleType, index: int) -> Device:
 
 def dotted(version: int) -> str:
     return f"{version // 1000}.{version % 1000 // 10}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:120]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from math import isfinite
 from typing import Any
 
-from tinynet import backend, threads, validation
+from tinynet import backend, memory, threads, validation
 from tinynet.advice import advise
 from tinynet.backend import Array, HostArray
 from tinynet.callback import CallbackList
@@ -160,7 +160,11 @@ def fit(
 
     advise(model, samples, split_off, batch_size)
 
-    with unchanged_on_error(model), Interrupt() as interrupt:
+    with (
+        memory.explained(model, "fit", batches.largest()),
+        unchanged_on_error(model),
+        Interrupt() as interrupt,
+    ):
         model.start_training((batches.largest(), *samples[0].shape[1:]))
         model.stop_training, model.history = False, history
         batches.load()
@@ -228,7 +232,7 @@ def train_on_batch(
     """
     model.check_can_train()
     samples = weigh_classes(model, prepare(model, x, y, sample_weight), class_weight)
-    with unchanged_on_error(model):
+    with memory.explained(model, "train_on_batch", len(samples[0])), unchanged_on_error(model):
         model.start_training(samples[0].shape)
         results = on_batch(model, samples, train_step, "in train_on_batch", return_dict)
         total = float(sum_of_weights(model))

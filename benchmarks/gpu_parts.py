@@ -1,0 +1,529 @@
+"""What `on_gpu.py` does, part by part; it starts this file once for each, as a process of its own.
+
+A part answers in lines of JSON on its standard output, as soon as it knows something: whatever ends
+it, what it has answered is kept. A later answer of the same name takes the place of an earlier one.
+Everything else that is printed goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cpu_vs_gpu
+import numpy as np
+import peers
+from on_gpu import PARITY, RACE
+from programs import SIZES, load
+from report import cores, machine, median
+
+import tinynet
+from tinynet import backend, doctor, gpu, training
+from tinynet.data import Batch, Batches
+from tinynet.layers import Dense
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+Answer = Callable[..., None]
+Job = Callable[[pathlib.Path, bool, Answer], None]
+
+# What comes to the measure, float64, within these, computes in full float32: TF32, a wrong formula
+# or a forgotten part are a thousand times as far away.
+BOUNDS = {"gradients": 2e-6, "weights after 50": 1e-6, "weights after 1875": 1e-5, "loss": 1e-6}
+
+
+class LeftOut(Exception):  # noqa: N818, it is no error
+    """This part has nothing to do here; the words say why."""
+
+
+def needs_gpu() -> Any:
+    """CuPy, or the reason why there is none."""
+    try:
+        return gpu.library(0)
+    except gpu.UnavailableError as error:
+        raise LeftOut(f"no GPU: {error.reason}") from None
+
+
+def has_gpu() -> bool:
+    try:
+        needs_gpu()
+    except LeftOut:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def data(quick: bool) -> Iterator[tuple[pathlib.Path, str]]:
+    """A folder with images and first weights, and what they are: MNIST if it is there."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = pathlib.Path(name)
+        try:
+            what = peers.write_data(folder, synthetic=False)
+        except SystemExit:
+            what = peers.write_data(folder, synthetic=True)
+        if quick:
+            with np.load(folder / "data.npz") as whole:
+                some = {name: whole[name][:1600] for name in whole.files}
+            np.savez(folder / "data.npz", **some)
+        yield folder, what
+
+
+def network(weights: list[np.ndarray] | None = None, seed: int = 1) -> Any:
+    """The network of the example, in the backend in use."""
+    tinynet.utils.set_random_seed(seed)
+    model = tinynet.Sequential([tinynet.Input((SIZES[0],))])
+    for units in SIZES[1:-1]:
+        model.add(Dense(units, "sigmoid"))
+    model.add(Dense(SIZES[-1], "softmax"))
+    model.compile("adam", "categorical_crossentropy")
+    if weights is not None:
+        model.set_weights(weights)
+    return model
+
+
+# The parts
+
+
+def machine_and_doctor(out: pathlib.Path, quick: bool, answer: Answer) -> None:
+    """What this runs on, and what the doctor says of it."""
+    names = ("numpy", "cupy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "jaxlib", "pytest")
+    versions = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    answer(machine=machine(), versions=versions, tinynet=tinynet.__version__, date=date)
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        query = "name,driver_version,memory.total,clocks.max.sm,power.limit,mig.mode.current"
+        command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        answer(nvidia_smi=asked.stdout.strip().splitlines())
+    answer(doctor=doctor.about_gpu().splitlines(), works=has_gpu())
+
+
+def tests(out: pathlib.Path, quick: bool, answer: Answer) -> None:
+    """The tests that want a GPU; what pytest prints is in tests.txt at once."""
+    needs_gpu()
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--tb=short", "-rfE"]
+    command += ["-p", "no:cacheprovider", *(["tests/test_optimizers.py"] if quick else [])]
+    if importlib.util.find_spec("xdist") and not quick:
+        # Each process takes some hundred megabytes of the GPU for itself.
+        room = (backend_free() or 0) // 2**30
+        command += ["-n", str(max(1, min(8, cores() // 2, room)))]
+    with (out / "tests.txt").open("w", encoding="utf-8") as file:
+        run = subprocess.run(command, cwd=ROOT, stdout=file, stderr=file, check=False)
+    lines = (out / "tests.txt").read_text("utf-8", errors="replace").splitlines() or [""]
+    failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    answer(exit_code=run.returncode, outcome=lines[-1], failed=failed[:12], failures=len(failed))
+
+
+def backend_free() -> int | None:
+    with backend.use("cupy"):
+        return backend.free_memory()
+
+
+def parity(out: pathlib.Path, quick: bool, answer: Answer) -> None:
+    """How far loss, gradients and weights are from those of NumPy in float64."""
+    steps = [50] if quick else [50, 1875]
+    found: dict[str, dict[str, Any]] = {}
+    left_out = {}
+    with data(quick) as (folder, what):
+        answer(data=what, bounds=BOUNDS)
+
+        def arrays(name: str) -> list[np.ndarray]:
+            with np.load(folder / f"{name}.npz") as saved:
+                return [saved[part].astype("float64") for part in saved.files]
+
+        for program in ("tinynet-float64", *PARITY):
+            reason = why_not(program)
+            if not reason:
+                command = peers.command(program, folder, 32, "--parity", *map(str, steps))
+                run = subprocess.run(command, capture_output=True, text=True, check=False)
+                reason = last_line(run.stderr) if run.returncode else ""
+            if reason:
+                left_out[program] = reason
+            elif program != "tinynet-float64":
+                distances: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+                distances["gradients"] = [
+                    float(np.linalg.norm(a - b) / np.linalg.norm(b))
+                    for a, b in both(arrays, program, "gradients")
+                ]
+                losses = []
+                for count in steps:
+                    distances[f"weights after {count}"] = max(
+                        float(np.abs(a - b).max()) for a, b in both(arrays, program, str(count))
+                    )
+                    ends = [
+                        peers.loss_of(f"{name}-{count}", folder)
+                        for name in (program, "tinynet-float64")
+                    ]
+                    losses.append(abs(ends[0] - ends[1]))
+                distances["loss"] = max(losses)
+                distances["within"] = all(
+                    np.max(distances[name]) <= bound  # NaN is not
+                    for name, bound in BOUNDS.items()
+                    if name in distances
+                )
+                found[program] = distances
+            answer(parity=found, left_out=left_out)
+
+
+def both(arrays: Any, program: str, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    return list(zip(arrays(f"{program}-{name}"), arrays(f"tinynet-float64-{name}"), strict=True))
+
+
+def why_not(program: str) -> str:
+    """Why a program cannot run here; an empty word if it can."""
+    if program == "tinynet-cupy":
+        try:
+            needs_gpu()
+        except LeftOut as reason:
+            return str(reason)
+    for prefix, module in (("pytorch", "torch"), ("jax", "jax")):
+        if program.startswith(prefix) and importlib.util.find_spec(module) is None:
+            return f"{module} is not installed"
+    return ""
+
+
+def last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines or ["it failed without a word"])[-1][:300]
+
+
+def compare(out: pathlib.Path, quick: bool, answer: Answer) -> None:
+    """`cpu_vs_gpu.py`, with its figures and its picture."""
+    lines: list[str] = []
+
+    def printing(text: str) -> None:
+        lines.extend(text.splitlines())
+        answer(lines=lines)
+
+    figures, picture = out / "cpu_vs_gpu.json", out / "cpu_vs_gpu.png"
+    sys.argv = ["cpu_vs_gpu.py", "--json", str(figures), "--plot", str(picture)]
+    sys.argv += ["--quick", "--rounds", "1"] if quick else []
+    if cpu_vs_gpu.main(printing):
+        raise SystemExit(lines[-1])
+    answer(verdicts=json.loads(figures.read_text("utf-8")).get("verdicts", []))
+
+
+def epochs(out: pathlib.Path, quick: bool, answer: Answer) -> None:
+    """Seconds for an epoch, beside what one would take instead, in turn."""
+    left_out = {p: reason for p in RACE if (reason := why_not(p))}
+    found: dict[str, Any] = {}
+    with data(quick) as (folder, what):
+        answer(data=what)
+        for size in (32,) if quick else (32, 1024, 16_384):
+            race(folder, size, 1 if quick else 5, found, left_out, answer)
+
+
+def race(
+    folder: pathlib.Path,
+    size: int,
+    rounds: int,
+    found: dict[str, Any],
+    left_out: dict[str, str],
+    answer: Answer,
+) -> None:
+    """The programs with batches of `size`, in an order drawn anew each round."""
+    variables = dict(os.environ)
+    workers = {
+        p: peers.Worker(p, folder, size, variables=variables) for p in RACE if p not in left_out
+    }
+    seconds: dict[str, list[float]] = {p: [] for p in workers}
+
+    def ask(program: str, question: Callable[[peers.Worker], Any]) -> Any:
+        try:
+            return question(workers[program])
+        except SystemExit as error:
+            left_out[program] = last_line(str(error))
+            del workers[program], seconds[program]
+            return None
+
+    for program in [*workers]:
+        ask(program, lambda worker: worker.ready())
+    figures = found[str(size)] = {
+        "seconds": seconds,
+        "loss": {p: peers.loss_of(p, folder) for p in workers},
+        "place": {p: worker.place for p, worker in workers.items()},
+        "versions": {p: worker.versions for p, worker in workers.items()},
+        "same": "",
+    }
+    try:
+        peers.check_same(figures["loss"])
+    except SystemExit as error:
+        figures["same"] = str(error)
+    for _ in range(rounds):
+        for program in random.sample([*workers], len(workers)):
+            reply = ask(program, lambda worker: worker.ask("timed"))
+            if reply is not None:
+                seconds[program].append(reply["seconds"])
+        answer(epochs=found, left_out=left_out)
+    for worker in workers.values():
+        worker.close()
+
+
+class Cublas:
+    """cuBLAS's product of matrices in float32, called past CuPy, which refuses to capture it."""
+
+    def __init__(self, cupy: Any) -> None:
+        from cupy_backends.cuda.libs import cublas
+
+        self.cupy, self.library = cupy, ctypes.CDLL(cublas.__file__)
+        self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
+
+    def matmul(self, a: Any, b: Any, out: Any) -> Any:
+        """``out = a @ b``. cuBLAS counts by columns, so it computes outᵀ = bᵀ aᵀ."""
+        pointer, cuda = ctypes.c_void_p, self.cupy.cuda
+        handle = pointer(cuda.device.get_cublas_handle())
+        self.library.cublasSetStream_v2(handle, pointer(cuda.get_current_stream().ptr))
+
+        def layout(matrix: Any) -> tuple[int, int]:
+            """Whether it lies transposed, and from row to row how many numbers."""
+            plain = matrix.flags.c_contiguous
+            return int(not plain), matrix.strides[0 if plain else 1] // matrix.itemsize
+
+        (a_turned, a_row), (b_turned, b_row) = layout(a), layout(b)
+        status = self.library.cublasSgemm_v2(
+            handle, b_turned, a_turned, b.shape[1], a.shape[0], a.shape[1],
+            ctypes.byref(self.one), pointer(b.data.ptr), b_row, pointer(a.data.ptr), a_row,
+            ctypes.byref(self.zero), pointer(out.data.ptr), out.shape[1],
+        )  # fmt: skip
+        if status:
+            raise RuntimeError(f"cublasSgemm answers {status}")
+        return out
+
+
+class Replayed:
+    """A training step, captured once into a CUDA graph.
+
+    What changes from step to step is an array: the batch, and the length of Adam's step.
+    """
+
+    def __init__(self, cupy: Any, model: Any, batch: Batch) -> None:
+        self.model, self.cupy = model, cupy
+        self.batch = Batch(*(None if part is None else part.copy() for part in batch))
+        self.alpha = cupy.zeros((), "float32")
+        self.pool = cupy.cuda.MemoryPool()  # what the graph writes to is nobody else's
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        optimizer, prepare = model.optimizer, model.optimizer.prepare
+
+        def length_in_array(iteration: int) -> None:
+            prepare(iteration)
+            self.length, optimizer._alpha = optimizer._alpha, self.alpha
+
+        self.prepare, optimizer.prepare = length_in_array, length_in_array
+        cupy.cuda.Device().synchronize()
+        with self.stream, cupy.cuda.using_allocator(self.pool.malloc):
+            self.stream.begin_capture()
+            try:
+                self.loss, _ = training.train_step(model, self.batch)
+            finally:
+                self.graph = self.stream.end_capture()
+        optimizer.iterations -= 1  # captured, and not done
+
+    def step(self, batch: Batch) -> None:
+        with self.stream:
+            for own, new in zip(self.batch, batch, strict=True):
+                if own is not None:
+                    own[...] = new
+            self.model.optimizer.iterations += 1
+            self.prepare(self.model.optimizer.iterations)
+            self.alpha.fill(self.length)
+            self.graph.launch()
+
+
+def capture(out: pathlib.Path, quick: bool, answer: Answer) -> None:
+    """Can a step be captured into a CUDA graph, and does its replay give equal numbers?"""
+    cupy = needs_gpu()
+    if not hasattr(cupy.cuda, "Stream"):
+        raise LeftOut("this CuPy captures no streams")
+    size, steps, first = 32, 50, 2  # the first steps make the kernels and the buffers
+    with data(quick) as (folder, _), backend.use("cupy"):
+        x, labels, weights = load(folder)
+        x, y = x[: size * steps], np.eye(SIZES[-1], dtype="float32")[labels[: size * steps]]
+        batches = Batches(x, y, None, size)
+        batches.load()
+        own = list(batches.run(0, steps))
+
+        def trained(replays: bool) -> Any:
+            model = network(weights)
+            model.start_training((size, SIZES[0]))
+            for batch in own[:first]:
+                training.train_step(model, batch)
+            one = Replayed(cupy, model, own[0]).step if replays else None
+            for batch in own[first:]:
+                training.train_step(model, batch) if one is None else one(batch)
+            cupy.cuda.Device().synchronize()
+            return model, one
+
+        eager, _ = trained(replays=False)
+        matmul, cupy.matmul = cupy.matmul, Cublas(cupy).matmul
+        try:
+            direct, _ = trained(replays=False)
+            replayed, replay = trained(replays=True)
+            pairs = {"eager": eager, "replayed": replayed}
+            difference = {
+                name: max(
+                    float(np.abs(a - b).max())
+                    for a, b in zip(model.get_weights(), direct.get_weights(), strict=True)
+                )
+                for name, model in pairs.items()
+            }
+            answer(captured=True, steps=steps, difference=difference)
+            assert replay is not None
+            took = {
+                "eager": clocked(lambda: [training.train_step(direct, b) for b in own], steps),
+                "replayed": clocked(lambda: [replay(b) for b in own], steps),
+            }
+        finally:
+            cupy.matmul = matmul
+        answer(seconds=took)
+
+
+def clocked(function: Callable[[], Any], steps: int) -> dict[str, float]:
+    """Seconds for a step: until the host has told it, and until it is done; medians of ten."""
+    told, done = [], []
+    for _ in range(10):
+        cpu_vs_gpu.spin_up("cupy")
+        began = time.perf_counter()
+        function()
+        told.append((time.perf_counter() - began) / steps)
+        backend.xp.cuda.Device().synchronize()
+        done.append((time.perf_counter() - began) / steps)
+    return {"told": median(told), "done": median(done)}
+
+
+class Peak(tinynet.callbacks.Callback):
+    """The most bytes that CuPy's pool held."""
+
+    bytes = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.bytes = max(self.bytes, backend.xp.get_default_memory_pool().total_bytes())
+
+
+def memory(out: pathlib.Path, quick: bool, answer: Answer) -> None:
+    """Does a limit hold, does running out of memory leave all as it was, do fits leak?"""
+    needs_gpu()
+    rng = np.random.default_rng(0)
+    samples = 20_000
+    x = rng.random((samples, SIZES[0]), "float32")
+    y = np.eye(SIZES[-1], dtype="float32")[rng.integers(SIZES[-1], size=samples)]
+    with backend.use("cupy"):
+        pool = backend.xp.get_default_memory_pool()
+
+        def fit(**more: Any) -> list[np.ndarray]:
+            model = network(seed=2)
+            model.fit(x, y, 128, 1, verbose=0, **more)
+            return model.get_weights()
+
+        whole = fit()
+        backend.release_memory()
+        limit, peak = pool.total_bytes() + x.nbytes // 2, Peak()
+        with backend.use("cupy", memory_limit=limit):
+            parts = fit(callbacks=[peak])
+        same = all(map(np.array_equal, whole, parts))
+        within = peak.bytes <= limit
+        answer(limit=limit, data=x.nbytes, peak=peak.bytes, within=within, same=same)
+
+        model = network(seed=3)
+        before = model.get_weights()
+        backend.release_memory()
+        words = ""
+        with backend.use("cupy", memory_limit=pool.total_bytes() + 500_000):
+            try:
+                model.fit(x, y, 4096, 1, verbose=0)
+            except MemoryError as error:
+                words = str(error)
+        unchanged = all(map(np.array_equal, before, model.get_weights()))
+        answer(words=words, unchanged=unchanged)
+        held = []
+        for _ in range(20):
+            model.fit(x[:2000], y[:2000], 32, 1, verbose=0)
+            held.append([pool.used_bytes(), pool.total_bytes()])
+        answer(held=held, constant=len(set(map(tuple, held[2:]))) == 1)
+
+
+def first_fit(out: pathlib.Path, quick: bool, answer: Answer) -> None:
+    """From `python` to the end of a first `fit`: no kernels in CuPy's cache, then all of them."""
+    needs_gpu()
+    took: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+        caches = {"CUPY_CACHE_DIR": cache, "CUDA_CACHE_PATH": f"{cache}/cuda"}
+        for when in ("cold", "warm", "warm again"):
+            began = time.perf_counter()
+            run = subprocess.run(
+                [sys.executable, __file__, "one_fit", "--out", str(out)],
+                env={**os.environ, **caches}, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if run.returncode:
+                raise SystemExit(last_line(run.stderr))
+            inside = json.loads(run.stdout.splitlines()[-1])
+            took[when] = {"process": time.perf_counter() - began, **inside}
+            took[when]["kernels"] = sum(path.is_file() for path in pathlib.Path(cache).rglob("*"))
+            answer(took=took)
+
+
+def one_fit(out: pathlib.Path, quick: bool, answer: Answer) -> None:
+    """A fit, and one more, of random data: seconds."""
+    x = np.random.default_rng(0).random((640, SIZES[0]), "float32")
+    y = np.eye(SIZES[-1], dtype="float32")[np.arange(640) % SIZES[-1]]
+    took = {}
+    began = time.perf_counter()
+    with backend.use("cupy"):
+        model = network()
+        took["to the first array"] = time.perf_counter() - began
+        for when in ("first fit", "second fit"):
+            began = time.perf_counter()
+            model.fit(x, y, 32, 1, verbose=0)
+            took[when] = time.perf_counter() - began
+    answer(**took)
+
+
+JOBS: dict[str, Job] = {
+    "machine": machine_and_doctor,
+    "tests": tests,
+    "parity": parity,
+    "cpu_vs_gpu": compare,
+    "epochs": epochs,
+    "capture": capture,
+    "memory": memory,
+    "first_fit": first_fit,
+    "one_fit": one_fit,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="One part of on_gpu.py, which starts this file.")
+    parser.add_argument("part", choices=JOBS)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what is printed does not mix with the answers
+
+    def answer(**what: Any) -> None:
+        print(json.dumps(what), file=answers, flush=True)
+
+    try:
+        JOBS[arguments.part](arguments.out, arguments.quick, answer)
+    except LeftOut as reason:
+        answer(nothing_to_do=str(reason))
+
+
+if __name__ == "__main__":
+    main()
