@@ -22,7 +22,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -168,20 +168,29 @@ def agree(losses: dict[str, float]) -> bool:
     return all(map(math.isfinite, losses.values())) and high - low <= TOLERANCE * high
 
 
-def measure(names: list[str], cases: list[dict[str, Any]], rounds: int) -> list[Figures]:
-    """Figures of every size on each backend, all in turn: a slow minute is nobody's own."""
+def measure(names: list[str], cases: list[dict[str, Any]], rounds: int) -> Iterator[list[Figures]]:
+    """Figures of every size on each backend, after each round.
+
+    All are measured in turn: a slow minute is nobody's own.
+    """
     ready = [[Trainer(name, sizes) for name in names] for sizes in cases]
     for trainer in itertools.chain(*ready):
         trainer.warm()
     for _ in range(rounds):
         for trainer in itertools.chain(*ready):
             trainer.measure()
-    entries = []
-    for sizes, trainers in zip(cases, ready, strict=True):
-        sent = trainers[0].x.nbytes + trainers[0].y.nbytes
-        backends = {trainer.name: trainer.figures() for trainer in trainers}
-        entries.append({**sizes, "flops": products(sizes), "bytes": sent, "backends": backends})
-    return entries
+        yield [entry(trainers) for trainers in ready]
+
+
+def entry(trainers: list[Trainer]) -> Figures:
+    """What is known of one size."""
+    first = trainers[0]
+    return {
+        **first.sizes,
+        "flops": products(first.sizes),
+        "bytes": first.x.nbytes + first.y.nbytes,
+        "backends": {trainer.name: trainer.figures() for trainer in trainers},
+    }
 
 
 def steps_table(kind: str, names: list[str], entries: list[Figures]) -> str:
@@ -368,14 +377,14 @@ def main(printing: Callable[[str], None] = print) -> int:
                 return 1
     printing(f"\nMedians of {counted(rounds, 'round')}; one BLAS thread where products are small.")
     for kind, sizes in cases(arguments.quick).items():
-        entries = measure(names, sizes, rounds)
-        results["kinds"][kind] = entries
+        for entries in measure(names, sizes, rounds):
+            results["kinds"][kind] = entries
+            save(results, arguments)  # what there is, should the rest not come
         printing("\n" + steps_table(kind, names, entries))
         printing("\n" + rest_table(kind, names, entries))
         if len(names) > 1:
-            results.setdefault("verdicts", []).append(verdict(kind, entries))
-            printing("\n" + results["verdicts"][-1])
-        save(results, arguments, plot)  # what there is, should the rest not come
+            printing("\n" + verdict(kind, entries))
+        save(results, arguments, plot)
     return 0
 
 

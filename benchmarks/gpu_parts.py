@@ -212,12 +212,11 @@ def compare(out: pathlib.Path, quick: bool, answer: Answer) -> None:
         lines.extend(text.splitlines())
         answer(lines=lines)
 
-    figures, picture = out / "cpu_vs_gpu.json", out / "cpu_vs_gpu.png"
-    sys.argv = ["cpu_vs_gpu.py", "--json", str(figures), "--plot", str(picture)]
+    sys.argv = ["cpu_vs_gpu.py", "--json", str(out / "cpu_vs_gpu.json")]
+    sys.argv += ["--plot", str(out / "cpu_vs_gpu.png")]
     sys.argv += ["--quick", "--rounds", "1"] if quick else []
     if cpu_vs_gpu.main(printing):
         raise SystemExit(lines[-1])
-    answer(verdicts=json.loads(figures.read_text("utf-8")).get("verdicts", []))
 
 
 def epochs(out: pathlib.Path, quick: bool, answer: Answer) -> None:

@@ -99,6 +99,9 @@ def run(
     finally:
         kill(process)
         ended.set()
+        reader.join(GRACE)
+        if process.stdout and not reader.is_alive():
+            process.stdout.close()
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -286,11 +289,10 @@ def tell_parity(figures: dict[str, Any]) -> str:
 
 
 def tell_compare(figures: dict[str, Any]) -> str:
-    verdicts = figures.get("verdicts")
-    if not verdicts:
-        return "\n".join(line for line in figures["lines"] if line and not line.startswith("|"))
-    first = [line for line in figures["lines"] if line.startswith(("The very first", "Loss"))]
-    return "\n".join(f"- {line}" for line in [*first, *verdicts])
+    # The tables are in the picture, and the machine stands above.
+    known = ("|", "CPU: ", "GPU", "NumPy ", "CuPy ", "Fix: ")
+    lines = [line for line in figures["lines"] if line and not line.startswith(known)]
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def tell_epochs(figures: dict[str, Any]) -> str:

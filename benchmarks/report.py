@@ -21,11 +21,13 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def save(results: Any, arguments: argparse.Namespace, plot: Callable[[Any, Any], None]) -> None:
+def save(
+    results: Any, arguments: argparse.Namespace, plot: Callable[[Any, Any], None] | None = None
+) -> None:
     """Write the figures and draw the picture, where that was asked for."""
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    if arguments.plot:
+    if arguments.plot and plot:
         plot(results, arguments.plot)
 
 

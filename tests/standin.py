@@ -91,7 +91,23 @@ class OutOfMemoryError(MemoryError):
     pass
 
 
-class CUDARuntimeError(RuntimeError):
+class NumberedError(RuntimeError):
+    """An error with CUDA's number for it, as CuPy's have one."""
+
+    def __init__(self, words, status=0):
+        super().__init__(words)
+        self.status = status
+
+
+class CUDARuntimeError(NumberedError):
+    pass
+
+
+class CUDADriverError(NumberedError):
+    pass
+
+
+class CUBLASError(NumberedError):
     pass
 
 
@@ -100,8 +116,15 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
     cupy = types.ModuleType("cupy")
     cupy.__version__ = "14.0.0"
     counts = cupy.counts = Counts()
-    machine = types.SimpleNamespace(device=0, broken=None)
+    # By an operation's name, or "count" (of the GPUs), "enter" (one of them), "launch" (whatever it
+    # is), "wait": the error that it raises. And the operations whose results are off by one.
+    machine = types.SimpleNamespace(device=0, fails={}, wrong=set())
     cupy.machine = machine
+
+    def happens(*names):
+        for name in names:
+            if name in machine.fails:
+                raise machine.fails[name]
 
     class Pool:
         def __init__(self):
@@ -149,8 +172,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
             return self
 
         def __enter__(self):
-            if machine.broken == "entrance":
-                raise CUDARuntimeError("cudaErrorUnknown: unknown error")
+            happens("enter")
             self.before = machine.device
             return self.use()
 
@@ -204,6 +226,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
         # A look at a number is a wait
 
         def _wait(self):
+            happens("wait")
             counts.waits += 1
             return self._there
 
@@ -337,11 +360,10 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
             counts.double[name] += 1
 
     def launch(name, result, out=None):
-        if machine.broken == "kernel":
-            raise RuntimeError("nvrtc: error: failed to load builtins")
-        if machine.broken == "busy":
-            raise CUDARuntimeError("cudaErrorDevicesUnavailable: device is busy or unavailable")
+        happens(name, "launch")
         result = np.asarray(result)
+        if name in machine.wrong:
+            result = result + 1
         counted(name, result.dtype)
         if out is None:
             return ndarray(result)
@@ -402,10 +424,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
         return a.get() if isinstance(a, ndarray) else np.asarray(a)
 
     def matmul(a, b, out=None):
-        if machine.broken == "product":
-            raise RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED")
-        result = np.matmul(operand(a), operand(b))
-        return launch("matmul", result + (machine.broken == "arithmetic"), out)
+        return launch("matmul", np.matmul(operand(a), operand(b)), out)
 
     def vdot(a, b):
         if a.dtype != b.dtype:
@@ -446,6 +465,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
     # The device
 
     def device_count():
+        happens("count")
         if devices == 0:
             raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
         return devices

@@ -218,6 +218,8 @@ def cpu_vs_gpu(monkeypatch, tmp_path, *arguments):
     figures, picture, lines = tmp_path / "g.json", tmp_path / "g.png", []
     small = {"batch": [{"batch": 32, "hidden": [8, 8]}], "width": [{"batch": 4, "hidden": [5, 5]}]}
     monkeypatch.setattr(script, "cases", lambda quick: small)
+    monkeypatch.setattr(script, "SPIN", 64)
+    monkeypatch.setattr(script, "SPIN_SECONDS", 0.001)
     given = ["--quick", "--rounds", "2", "--json", figures, "--plot", picture, *arguments]
     monkeypatch.setattr(sys, "argv", ["cpu_vs_gpu.py", *map(str, given)])
     code = script.main(lines.append)
@@ -259,10 +261,61 @@ def test_nothing_is_timed_where_the_gpu_computes_something_else(monkeypatch, tmp
     cupy = standin.make()
     with standin.installed(cupy):
         tinynet.gpu.library(0)
-        cupy.machine.broken = "arithmetic"  # from here on, each product is off by one
+        cupy.machine.wrong = {"matmul"}  # from here on
         code, lines, _ = cpu_vs_gpu(monkeypatch, tmp_path)
     assert code == 1
     assert lines[-1].startswith("These are not the same")
+
+
+def test_the_gpu_is_spun_up_before_each_measurement(monkeypatch):
+    import cpu_vs_gpu as script
+
+    monkeypatch.setattr(script, "SPIN", 64)
+    with standin.installed(standin.make()) as cupy:
+        trainers = [
+            script.Trainer(name, {"batch": 4, "hidden": [5, 5]}) for name in ("cupy", "numpy")
+        ]
+        cupy.counts.reset()
+        script.spin_up("numpy")
+        assert cupy.counts.launched == 0
+        script.spin_up("cupy")
+        assert cupy.counts.launches["matmul"] == cupy.counts.waits > 0
+        order = []
+        for name in ("steps", "send"):
+            whole = getattr(script.Trainer, name)
+            monkeypatch.setattr(
+                script.Trainer,
+                name,
+                lambda *given, name=name, whole=whole: order.append(name) or whole(*given),
+            )
+        monkeypatch.setattr(script, "spin_up", order.append)
+        for trainer in trainers:
+            trainer.count = 2
+            trainer.measure()
+    assert order[:6] == ["cupy", "steps", "cupy", "steps", "cupy", "send"]
+
+
+def test_a_measurement_that_is_cut_short_leaves_what_it_has(monkeypatch, tmp_path):
+    import cpu_vs_gpu as script
+
+    def fails(kind, names, entries):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "steps_table", fails)
+    with pytest.raises(KeyboardInterrupt):
+        cpu_vs_gpu(monkeypatch, tmp_path)
+    (measured,) = json.loads((tmp_path / "g.json").read_text("utf-8"))["kinds"]["batch"]
+    assert len(measured["backends"]["numpy"]["seconds"]) == 2
+
+
+def test_peers_compares_on_the_cpu(monkeypatch):
+    import peers
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    found = peers.environment("keras-jax")
+    assert (found["JAX_PLATFORMS"], found["CUDA_VISIBLE_DEVICES"]) == ("cpu", "-1")
+    assert not {"tinynet-cupy", "pytorch-graph"} & set(peers.CPU)
 
 
 def entry(size, cpu, gpu, telling):

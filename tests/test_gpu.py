@@ -263,19 +263,91 @@ def test_wherever_memory_runs_out_in_a_second_fit_all_is_as_before(cupy):
     x, labels = images(64, "float32")
     y, model, pool = one_hot(labels), tutorial(), cupy.get_default_memory_pool()
     model.fit(x, y, verbose=0)
-    before, room, failures = everything(model), 0, 0
+    before, room, said = everything(model), 0, []
     while True:
         backend.release_memory()
         pool.set_limit(pool.used_bytes() + room + 1)
         try:
             model.fit(x, y, verbose=0, epochs=2)
-        except MemoryError:
+        except MemoryError as error:
+            said.append(str(error))
             assert everything(model) == before
-            failures, room = failures + 1, room + 60_000
+            room += 60_000
         else:
             break
-    assert failures > 10
+    assert len(said) > 10
+    assert all(
+        re.search(r"in fit: 0\.\d MB more .* Write: .*memory_limit=", words) for words in said
+    )
     pool.set_limit(0)
+
+
+METHODS = {
+    "fit": lambda model, x, y: model.fit(x, y, 128, verbose=0),
+    "train_on_batch": lambda model, x, y: model.train_on_batch(x, y),
+    "evaluate": lambda model, x, y: model.evaluate(x, y, 128, verbose=0),
+    "test_on_batch": lambda model, x, y: model.test_on_batch(x, y),
+    "predict": lambda model, x, y: model.predict(x, 128, verbose=0),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_out_of_memory_the_sizes_are_told_and_what_to_write(cupy, name):
+    x, labels = images(kind="float32")
+    y, model, pool = one_hot(labels), tutorial(), cupy.get_default_memory_pool()
+    limit = pool.total_bytes() + 1000
+    with backend.use("cupy", memory_limit=limit), pytest.raises(MemoryError) as error:
+        METHODS[name](model, x, y)
+    said = str(error.value)
+    assert type(error.value) is MemoryError
+    assert f"Out of memory on GPU 0 in {name}: " in said
+    free, held = re.search(
+        r"Of its 8,589.9 MB, ([\d,.]+) MB are free, ([\d.]+) MB are CuPy", said
+    ).groups()
+    assert float(free.replace(",", "")) + float(held) == pytest.approx(8589.9, abs=0.2)
+    assert f"and memory_limit allows {limit / 1e6:.1f} MB." in said
+    assert f"optimizer take {4 * 4 * model.count_params() / 1e6:.1f} MB" in said  # w, ∂L/∂w, m, v
+    # A smaller batch is only advised where it makes a difference: without learning, 512 samples
+    # go through the layers at once, however small the batch.
+    batch, advised = {
+        "fit": (128, "Write: batch_size=64, in place of 128; or "),
+        "train_on_batch": (640, "Write: 320 samples at a time, in place of 640; or "),
+        "test_on_batch": (640, "Write: 320 samples at a time, in place of 640; or "),
+    }.get(name, (512, "Write: tinynet.backend.use("))
+    numbers = 784 + 784 + 100 + 144 + 10  # what the layers take and give; Flatten gives as well
+    assert f"a batch of {batch} some {2 * 4 * batch * numbers / 1e6:.1f} MB" in said
+    assert advised in said
+    # And what is advised helps.
+    enough = int(re.search(r"memory_limit=([\d_]+)", said)[1])
+    with backend.use("cupy", memory_limit=enough):
+        METHODS[name](model, x, y)
+
+
+def test_without_a_limit_others_are_named():
+    x, labels = images(kind="float32")
+    with standin.installed(standin.make(memory=1_600_000)), backend.use("cupy"):
+        model = tutorial()
+        with pytest.raises(MemoryError) as error:
+            model.fit(x, one_hot(labels), verbose=0)
+    said = str(error.value)
+    assert "memory_limit" not in said
+    assert "tinynet.backend.release_memory() before it, and look with nvidia-smi who has" in said
+    assert said.endswith('or model.to("numpy"), which computes on the CPU')
+
+
+def test_the_host_s_own_error_stays_as_it_is(cupy, monkeypatch):
+    x, labels = images(64)
+    failure = MemoryError("Unable to allocate 3.00 GiB for an array")
+
+    def fails(*_):
+        raise failure
+
+    monkeypatch.setattr(training, "train_step", fails)
+    with backend.use("numpy"):
+        model = tutorial()
+    with pytest.raises(MemoryError) as error:
+        model.fit(x, one_hot(labels), verbose=0)
+    assert error.value is failure
 
 
 # Five mistakes made on purpose

@@ -32,7 +32,7 @@ _TEST = "If it happens again, update the driver and test the GPU: nvidia-smi -q"
 
 # By CUDA's number, which runtime and driver share.
 # Source: https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html
-_CUDA = {
+CUDA = {
     2: (_FULL, _WHO),
     34: (
         "a stub of CUDA's stands where the driver should be",
@@ -73,7 +73,7 @@ _CUDA = {
     ),
 }
 # And by cuBLAS's. Source: https://docs.nvidia.com/cuda/cublas/#cublasstatus-t
-_CUBLAS = {
+CUBLAS = {
     1: (
         "cuBLAS does not start",
         "If nvidia-smi shows memory that is nearly full, end who holds it. Else install CuPy "
@@ -82,7 +82,7 @@ _CUBLAS = {
     3: (f"{_FULL} (cuBLAS found none)", _WHO),
     13: ("cuBLAS fails on this GPU. The installation is complete", _TEST),
 }
-_KNOWN = {"CUDARuntimeError": _CUDA, "CUDADriverError": _CUDA, "CUBLASError": _CUBLAS}
+_KNOWN = {"CUDARuntimeError": CUDA, "CUDADriverError": CUDA, "CUBLASError": CUBLAS}
 
 
 class UnavailableError(RuntimeError):
@@ -106,12 +106,12 @@ def explain(
     words = first_line(error)
     known = _KNOWN.get(type(error).__name__, {}).get(getattr(error, "status", None) or 0)
     if isinstance(error, MemoryError):
-        known = _CUDA[2]
+        known = CUDA[2]
     if known is not None:
         reason, remedy = known
         upgrade = install.replace("install", "install --upgrade")
         remedy = remedy.format(install=install, upgrade=upgrade, cache=kernel_cache())
-        return UnavailableError(f"{reason} ({words})", remedy + _driver_of_windows(remedy))
+        return UnavailableError(f"{reason} ({words})", for_windows(remedy))
     if missing := re.search(r'Failure finding "(.+?)"', str(error)):
         words = f"CuPy does not find {missing[1]}"
     return UnavailableError(
@@ -126,9 +126,7 @@ def no_driver(how: str = "") -> UnavailableError:
         how: that and what else.
     """
     fix = f"If this machine has an NVIDIA GPU, install its driver: {_DRIVERS}"
-    return UnavailableError(
-        f"there is no NVIDIA driver{how}", fix + _container() + _driver_of_windows(fix)
-    )
+    return UnavailableError(f"there is no NVIDIA driver{how}", for_windows(fix + _container()))
 
 
 def no_device() -> UnavailableError:
@@ -164,7 +162,7 @@ def no_cupy() -> UnavailableError:
             f"Update the driver, to {OLDEST_DRIVER[generation]} or newer. Then install CuPy: "
             + (INSTALL[generation])
         )
-    return UnavailableError("CuPy is not installed", fix)
+    return UnavailableError("CuPy is not installed", for_windows(fix))
 
 
 def import_failed(error: BaseException) -> UnavailableError:
@@ -218,10 +216,11 @@ def _container() -> str:
     return ". In a container, start it with the GPU: docker run --gpus all IMAGE"
 
 
-def _driver_of_windows(fix: str) -> str:
+def for_windows(fix: str) -> str:
+    """`fix`, and where it is about the driver, which driver that is in WSL."""
     if not in_windows_linux() or "driver" not in fix:
-        return ""
-    return ". In WSL the driver is Windows's: install it there, and none in Linux"
+        return fix
+    return f"{fix}. In WSL the driver is Windows's: install it there, and none in Linux"
 
 
 def first_line(error: BaseException) -> str:

@@ -26,8 +26,9 @@ def main(arguments: Sequence[str] = ()) -> int:
             1,
             f"Backend: none. Looking for one failed: {error!a}\nFix: please report it",
         )
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
-        print(findings, flush=True)
+        print(findings.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError:  # a full disk, a pipe that is closed
         return 1
     return code

@@ -108,7 +108,7 @@ def _check_driver(cupy: ModuleType) -> None:
         raise UnavailableError(
             f"the driver speaks CUDA {dotted(driver)} and is too old for this CuPy, "
             f"which was built for CUDA {wants}",
-            f"Update the driver{oldest}{other}",
+            diagnosis.for_windows(f"Update the driver{oldest}{other}"),
         )
 
 
