@@ -33,6 +33,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -162,7 +163,10 @@ def go(part: str, out: pathlib.Path, limit: float, quick: bool, keep: Callable[.
         log.write(f"== {part}\n")
         log.flush()
         before = log.tell()
-        ended = run(command + ["--quick"] * quick, environment(), limit, log, receive)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+            # Theirs too: what is killed does not tidy up.
+            variables = environment() | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), name)
+            ended = run(command + ["--quick"] * quick, variables, limit, log, receive)
         log.seek(before)
         if ended.startswith("failed") and (last := log.read().strip().splitlines()[-1:]):
             ended += f": {last[0][:200]}"

@@ -288,7 +288,7 @@ class PyTorch(Program):
         self.model = nn.Sequential(*stack[:-1]).to(self.device)  # the loss takes the last sums
         with torch.no_grad():
             for parameter, weight in zip(self.model.parameters(), weights, strict=True):
-                parameter.copy_(torch.from_numpy(weight).T)
+                parameter.copy_(torch.from_numpy(weight.T))
         self.loss = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), eps=1e-7, fused=True, capturable=self.capturable
