@@ -41,8 +41,8 @@ ROOT = HERE.parent
 Answer = Callable[..., None]
 Job = Callable[[pathlib.Path, bool, Answer], None]
 
-# What comes to the measure, float64, within these, computes in full float32: TF32, a wrong formula
-# or a forgotten part are a thousand times as far away.
+# What is within these of the measure, float64, computes in full float32, with some room. Products
+# in TF32, on the stand-in, were 1,200 times the first away, 550 times the second, 9 times the last.
 BOUNDS = {"gradients": 2e-6, "weights after 50": 1e-6, "weights after 1875": 1e-5, "loss": 1e-6}
 
 

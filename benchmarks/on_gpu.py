@@ -241,7 +241,8 @@ def outcome(part: str, about: dict[str, Any]) -> str:
             if not one["within"]
         ]
     if part == "epochs":
-        wrong += [one["same"] for one in figures["epochs"].values() if one["same"]]
+        others = [one["same"].split(":")[0] for one in figures["epochs"].values()]
+        wrong += dict.fromkeys(filter(None, others))
     if part == "capture" and figures["difference"]["replayed"] != 0:
         wrong.append("the replay gives other numbers")
     if part == "memory":
