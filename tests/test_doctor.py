@@ -89,7 +89,7 @@ UNSEEN = {
     "an old driver": (
         lambda: (standin.make(driver=11040), WHEEL),
         "the driver speaks CUDA 11.4 and is too old for this CuPy, which was built for CUDA 12",
-        "Update the driver, to 525 or newer",
+        "Update the driver to 525 or newer",
     ),
     "an old driver for the newest wheel": (
         lambda: (standin.make(driver=12040, runtime=13000), ["cupy-cuda13x"]),
@@ -103,8 +103,8 @@ UNSEEN = {
     ),
     "34": (
         lambda: failing(count=runtime(34, "cudaErrorStubLibrary")),
-        "a stub of CUDA's stands where the driver should be (cudaErrorStubLibrary",
-        "Take the folder that ends in 'stubs' out of LD_LIBRARY_PATH",
+        "CUDA's stub library is loaded instead of the driver (cudaErrorStubLibrary",
+        "Remove the directory named 'stubs' from LD_LIBRARY_PATH",
     ),
     "35": (
         lambda: failing(count=runtime(35, "cudaErrorInsufficientDriver")),
@@ -113,28 +113,28 @@ UNSEEN = {
     ),
     "802": (
         lambda: failing(count=runtime(802, "cudaErrorSystemNotReady")),
-        "the GPUs are not ready (cudaErrorSystemNotReady",
+        "the GPUs are not ready yet (cudaErrorSystemNotReady",
         "systemctl start nvidia-fabricmanager",
     ),
     "803": (
         lambda: failing(count=runtime(803, "cudaErrorSystemDriverMismatch")),
-        "the driver was updated while the old one was in use",
-        "Reboot. In a container, see that the image brings no libcuda of its own",
+        "the driver was updated, but the old one is still loaded",
+        "Reboot. In a container, make sure that the image does not bring its own libcuda",
     ),
     "804": (
         lambda: failing(count=runtime(804, "cudaErrorCompatNotSupportedOnDevice")),
-        "CUDA's compatibility package (libcuda of a newer driver) does not work with this GPU",
-        "Remove it, or take its folder, named 'compat', out of LD_LIBRARY_PATH",
+        "CUDA's compatibility package (a newer libcuda) does not support this GPU",
+        "Remove the package, or its directory, named 'compat', from LD_LIBRARY_PATH",
     ),
     "999": (
         lambda: failing(count=runtime(999, "cudaErrorUnknown")),
-        "the driver failed for a reason that it does not tell (cudaErrorUnknown",
+        "the driver failed for an unknown reason (cudaErrorUnknown",
         "sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm",
     ),
     "a number that is not known": (
         lambda: failing(count=runtime(711, "cudaErrorOfTomorrow")),
         "the NVIDIA driver does not answer (cudaErrorOfTomorrow",
-        "Ask the driver yourself, with: nvidia-smi",
+        "See what the driver reports: nvidia-smi",
     ),
 }
 # Where there is a GPU, whatever else is wrong with it.
@@ -161,38 +161,38 @@ SEEN = {
     ),
     "209": (
         lambda: failing(launch=standin.CUDADriverError("CUDA_ERROR_NO_BINARY_FOR_GPU: no", 209)),
-        "this CuPy has nothing that runs on this GPU (CUDA_ERROR_NO_BINARY_FOR_GPU",
-        f"in {os.path.join('~', '.cupy', 'kernel_cache')}: "
+        "this CuPy has no code for this GPU (CUDA_ERROR_NO_BINARY_FOR_GPU",
+        f"delete its kernel cache, {os.path.join('~', '.cupy', 'kernel_cache')}: "
         'python -m pip install --upgrade "cupy-cuda12x[ctk]"',
     ),
     "222": (
         lambda: failing(launch=standin.CUDADriverError("CUDA_ERROR_UNSUPPORTED_PTX: no", 222)),
-        "the driver is older than the compiler that CuPy uses (CUDA_ERROR_UNSUPPORTED_PTX",
+        "the driver is older than CuPy's compiler (CUDA_ERROR_UNSUPPORTED_PTX",
         "Update the driver: https://www.nvidia.com/drivers",
     ),
     "700 at launch": (
         lambda: failing(launch=standin.CUDADriverError("CUDA_ERROR_ILLEGAL_ADDRESS: no", 700)),
-        "(illegal address). The installation is complete (CUDA_ERROR_ILLEGAL_ADDRESS",
-        "Start the program anew. If it happens again, update the driver and test the GPU",
+        "illegal address. This is not an installation problem (CUDA_ERROR_ILLEGAL_ADDRESS",
+        "Restart the program. If it happens again, update the driver and test the GPU",
     ),
     "700 at wait": (
         lambda: failing(wait=runtime(700, "cudaErrorIllegalAddress")),
-        "(illegal address). The installation is complete (cudaErrorIllegalAddress",
-        "Start the program anew. If it happens again, update the driver and test the GPU",
+        "illegal address. This is not an installation problem (cudaErrorIllegalAddress",
+        "Restart the program. If it happens again, update the driver and test the GPU",
     ),
     "cuBLAS does not start": (
         lambda: failing(matmul=standin.CUBLASError("CUBLAS_STATUS_NOT_INITIALIZED", 1)),
-        "cuBLAS does not start (CUBLAS_STATUS_NOT_INITIALIZED)",
-        f"Else install CuPy together with CUDA's libraries: {INSTALL}",
+        "cuBLAS cannot be initialized (CUBLAS_STATUS_NOT_INITIALIZED)",
+        f"Otherwise install CuPy together with CUDA's libraries: {INSTALL}",
     ),
     "cuBLAS lacks memory": (
         lambda: failing(matmul=standin.CUBLASError("CUBLAS_STATUS_ALLOC_FAILED", 3)),
-        "the GPU's memory is full (cuBLAS found none)",
-        "See which program holds it, and end that one: nvidia-smi",
+        "the GPU's memory is full (cuBLAS could not allocate its share)",
+        "Find the process that holds it with nvidia-smi, and stop it",
     ),
     "cuBLAS fails": (
         lambda: failing(matmul=standin.CUBLASError("CUBLAS_STATUS_EXECUTION_FAILED", 13)),
-        "cuBLAS fails on this GPU. The installation is complete",
+        "cuBLAS fails on this GPU. This is not an installation problem",
         "If it happens again, update the driver and test the GPU: nvidia-smi -q",
     ),
     "a GPU too old for the newest wheel": (
@@ -208,17 +208,17 @@ SEEN = {
     "a full GPU": (
         lambda: (standin.make(memory=40), WHEEL),
         "the GPU's memory is full (Out of memory allocating 800 bytes)",
-        "See which program holds it, and end that one: nvidia-smi",
+        "Find the process that holds it with nvidia-smi, and stop it",
     ),
     "a GPU in use": (
         lambda: failing(launch=runtime(46, "cudaErrorDevicesUnavailable")),
-        "another program has the GPU to itself (cudaErrorDevicesUnavailable",
-        "See which program holds it, and end that one: nvidia-smi",
+        "another process has exclusive use of the GPU (cudaErrorDevicesUnavailable",
+        "Find the process that holds it with nvidia-smi, and stop it",
     ),
     "a GPU that is not to be entered": (
         lambda: failing(enter=runtime(1, "cudaErrorInvalidValue")),
         "the GPU does not answer (cudaErrorInvalidValue",
-        "Ask the driver yourself, with: nvidia-smi",
+        "See what the driver reports: nvidia-smi",
     ),
     "a wrong kernel": (
         lambda: wrong("multiply"),
@@ -365,8 +365,8 @@ def test_the_driver_is_asked_without_cupy(monkeypatch, tmp_path):
         ("linux", "aarch64", 12080, "cupy-cuda12x"),
         ("win32", "AMD64", 13000, "cupy-cuda12x"),
         ("win32", "ARM64", 13000, "cupy-cuda13x"),  # CuPy's only wheel for it
-        ("win32", "ARM64", 12080, "Update the driver, to 580 or newer. Then install CuPy: "),
-        ("linux", "x86_64", 11040, "Update the driver, to 525 or newer. Then install CuPy: "),
+        ("win32", "ARM64", 12080, "Update the driver to 580 or newer, then install CuPy: "),
+        ("linux", "x86_64", 11040, "Update the driver to 525 or newer, then install CuPy: "),
         ("linux", "armv7l", 12080, "no wheel for this processor (armv7l)"),
         ("linux", "riscv64", 12080, "no wheel for this processor (riscv64)"),
     ],
@@ -383,7 +383,7 @@ def test_the_wheel_that_is_advised_exists(monkeypatch, capsys, system, processor
 
 
 CONTAINER = "In a container, start it with the GPU: docker run --gpus all IMAGE"
-WINDOWS = "In WSL the driver is Windows's: install it there, and none in Linux"
+WINDOWS = "In WSL the driver is the one of Windows: install it there, not in Linux"
 
 
 @pytest.mark.parametrize(

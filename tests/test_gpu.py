@@ -276,9 +276,8 @@ def test_wherever_memory_runs_out_in_a_second_fit_all_is_as_before(cupy):
         else:
             break
     assert len(said) > 10
-    assert all(
-        re.search(r"in fit: 0\.\d MB more .* Write: .*memory_limit=", words) for words in said
-    )
+    told = re.compile(r"in fit: CuPy could not allocate 0\.\d MB\..* Write: .*memory_limit=")
+    assert all(map(told.search, said))
     pool.set_limit(0)
 
 
@@ -301,21 +300,22 @@ def test_out_of_memory_the_sizes_are_told_and_what_to_write(cupy, name):
     said = str(error.value)
     assert type(error.value) is MemoryError
     assert f"Out of memory on GPU 0 in {name}: " in said
-    free, held = re.search(
-        r"Of its 8,589.9 MB, ([\d,.]+) MB are free, ([\d.]+) MB are CuPy", said
-    ).groups()
+    sizes = r"([\d,.]+) MB of the GPU's 8,589.9 MB are free, and CuPy holds ([\d.]+) MB"
+    free, held = re.search(sizes, said).groups()
     assert float(free.replace(",", "")) + float(held) == pytest.approx(8589.9, abs=0.2)
-    assert f"and memory_limit allows {limit / 1e6:.1f} MB." in said
-    assert f"optimizer take {4 * 4 * model.count_params() / 1e6:.1f} MB" in said  # w, ∂L/∂w, m, v
+    assert f" of the {limit / 1e6:.1f} MB that memory_limit allows." in said
+    assert (
+        f"optimizer state take {4 * 4 * model.count_params() / 1e6:.1f} MB" in said
+    )  # w, ∂L/∂w, m, v
     # A smaller batch is only advised where it makes a difference: without learning, 512 samples
     # go through the layers at once, however small the batch.
     batch, advised = {
-        "fit": (128, "Write: batch_size=64, in place of 128; or "),
-        "train_on_batch": (640, "Write: 320 samples at a time, in place of 640; or "),
-        "test_on_batch": (640, "Write: 320 samples at a time, in place of 640; or "),
+        "fit": (128, "Write: batch_size=64 instead of 128; or "),
+        "train_on_batch": (640, "Write: 320 samples at a time instead of 640; or "),
+        "test_on_batch": (640, "Write: 320 samples at a time instead of 640; or "),
     }.get(name, (512, "Write: tinynet.backend.use("))
     numbers = 784 + 784 + 100 + 144 + 10  # what the layers take and give; Flatten gives as well
-    assert f"a batch of {batch} some {2 * 4 * batch * numbers / 1e6:.1f} MB" in said
+    assert f"a batch of {batch} about {2 * 4 * batch * numbers / 1e6:.1f} MB" in said
     assert advised in said
     # And what is advised helps.
     enough = int(re.search(r"memory_limit=([\d_]+)", said)[1])
@@ -331,11 +331,12 @@ def test_without_a_limit_others_are_named():
             model.fit(x, one_hot(labels), verbose=0)
     said = str(error.value)
     assert "memory_limit" not in said
-    assert "tinynet.backend.release_memory() before it, and look with nvidia-smi who has" in said
+    assert "tinynet.backend.release_memory() first, and see with nvidia-smi what holds" in said
     assert said.endswith('or model.to("numpy"), which computes on the CPU')
 
 
-def test_the_host_s_own_error_stays_as_it_is(cupy, monkeypatch):
+@pytest.mark.parametrize("place", ["numpy", "cupy"])
+def test_the_host_s_own_error_stays_as_it_is(cupy, monkeypatch, place):
     x, labels = images(64)
     failure = MemoryError("Unable to allocate 3.00 GiB for an array")
 
@@ -343,11 +344,24 @@ def test_the_host_s_own_error_stays_as_it_is(cupy, monkeypatch):
         raise failure
 
     monkeypatch.setattr(training, "train_step", fails)
-    with backend.use("numpy"):
+    with backend.use(place):
         model = tutorial()
     with pytest.raises(MemoryError) as error:
         model.fit(x, one_hot(labels), verbose=0)
     assert error.value is failure
+
+
+def test_nor_is_cupy_s_explained_by_a_model_on_the_host(cupy):
+    class Callback(tinynet.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            cupy.get_default_memory_pool().set_limit(1)
+            cupy.empty((1,), "float32")
+
+    x, labels = images(64)
+    with backend.use("numpy"):
+        model = tutorial()
+    with pytest.raises(standin.OutOfMemoryError):
+        model.fit(x, one_hot(labels), verbose=0, callbacks=[Callback()])
 
 
 # Five mistakes made on purpose

@@ -1,9 +1,8 @@
-"""What the errors of CUDA and CuPy mean, and what to do about each, in a sentence.
+"""What the errors of CUDA and CuPy mean, and how to fix each of them.
 
-CUDA counts its errors, cuBLAS counts its own, and CuPy passes both on in the words of their makers.
-The tables here put each of them into a reason and a fix. What depends on the machine around the
-program (a container, Windows' Linux, a processor for which there is no CuPy) is looked at here too,
-without CuPy.
+CUDA numbers its errors, cuBLAS has numbers of its own, and CuPy passes both on in their makers'
+words. The tables here give each a reason and a fix. The surroundings of the program (a container,
+WSL, a processor that CuPy has no wheel for) are examined here too, without CuPy.
 """
 
 import ctypes
@@ -27,60 +26,56 @@ _WHEELS = {"linux": ("x86_64", "aarch64"), "win32": ("amd64", "arm64")}
 
 _DRIVERS = "https://www.nvidia.com/drivers"
 _FULL = "the GPU's memory is full"
-_WHO = "See which program holds it, and end that one: nvidia-smi"
+_WHO = "Find the process that holds it with nvidia-smi, and stop it"
 _TEST = "If it happens again, update the driver and test the GPU: nvidia-smi -q"
 
-# By CUDA's number, which runtime and driver share.
+# By CUDA's number, which the runtime and the driver share.
 # Source: https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html
 CUDA = {
     2: (_FULL, _WHO),
     34: (
-        "a stub of CUDA's stands where the driver should be",
-        "Take the folder that ends in 'stubs' out of LD_LIBRARY_PATH",
+        "CUDA's stub library is loaded instead of the driver",
+        "Remove the directory named 'stubs' from LD_LIBRARY_PATH",
     ),
     35: ("the driver is too old for this CuPy", f"Update the driver: {_DRIVERS}"),
-    46: ("another program has the GPU to itself", _WHO),
+    46: ("another process has exclusive use of the GPU", _WHO),
     209: (
-        "this CuPy has nothing that runs on this GPU",
-        "Install the newest CuPy, and delete the kernels that the old one left, in {cache}: "
-        "{upgrade}",
+        "this CuPy has no code for this GPU",
+        "Upgrade CuPy, and delete its kernel cache, {cache}: {upgrade}",
     ),
-    222: (
-        "the driver is older than the compiler that CuPy uses",
-        f"Update the driver: {_DRIVERS}",
-    ),
+    222: ("the driver is older than CuPy's compiler", f"Update the driver: {_DRIVERS}"),
     700: (
-        "a kernel used memory that is not its own (illegal address). The installation is complete",
-        f"Start the program anew. {_TEST}",
+        "a kernel accessed an illegal address. This is not an installation problem",
+        f"Restart the program. {_TEST}",
     ),
     802: (
-        "the GPUs are not ready",
-        "Where they are joined by NVSwitch, start its service: systemctl start "
-        "nvidia-fabricmanager. Else wait a minute",
+        "the GPUs are not ready yet",
+        "On a machine with NVSwitch, start its service: systemctl start nvidia-fabricmanager. "
+        "Otherwise wait a minute",
     ),
     803: (
-        "the driver was updated while the old one was in use: its two halves do not match",
-        "Reboot. In a container, see that the image brings no libcuda of its own",
+        "the driver was updated, but the old one is still loaded",
+        "Reboot. In a container, make sure that the image does not bring its own libcuda",
     ),
     804: (
-        "CUDA's compatibility package (libcuda of a newer driver) does not work with this GPU",
-        "Remove it, or take its folder, named 'compat', out of LD_LIBRARY_PATH",
+        "CUDA's compatibility package (a newer libcuda) does not support this GPU",
+        "Remove the package, or its directory, named 'compat', from LD_LIBRARY_PATH",
     ),
     999: (
-        "the driver failed for a reason that it does not tell",
-        "Reboot; after a sleep of the computer, reloading the driver can do: "
+        "the driver failed for an unknown reason",
+        "Reboot. After the computer was suspended, reloading the driver can be enough: "
         "sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm",
     ),
 }
-# And by cuBLAS's. Source: https://docs.nvidia.com/cuda/cublas/#cublasstatus-t
+# By cuBLAS's number. Source: https://docs.nvidia.com/cuda/cublas/#cublasstatus-t
 CUBLAS = {
     1: (
-        "cuBLAS does not start",
-        "If nvidia-smi shows memory that is nearly full, end who holds it. Else install CuPy "
-        "together with CUDA's libraries: {install}",
+        "cuBLAS cannot be initialized",
+        "If nvidia-smi shows that the GPU's memory is nearly full, free some of it. Otherwise "
+        "install CuPy together with CUDA's libraries: {install}",
     ),
-    3: (f"{_FULL} (cuBLAS found none)", _WHO),
-    13: ("cuBLAS fails on this GPU. The installation is complete", _TEST),
+    3: (f"{_FULL} (cuBLAS could not allocate its share)", _WHO),
+    13: ("cuBLAS fails on this GPU. This is not an installation problem", _TEST),
 }
 _KNOWN = {"CUDARuntimeError": CUDA, "CUDADriverError": CUDA, "CUBLASError": CUBLAS}
 
@@ -99,8 +94,7 @@ def explain(
     """What `error` means.
 
     Arguments:
-        otherwise: the reason where the error itself is none that is known.
-        fix: and the fix for it.
+        otherwise, fix: the reason and the fix for an error that the tables do not have.
         install: the command that installs this CuPy.
     """
     words = first_line(error)
@@ -115,16 +109,12 @@ def explain(
     if missing := re.search(r'Failure finding "(.+?)"', str(error)):
         words = f"CuPy does not find {missing[1]}"
     return UnavailableError(
-        f"{otherwise} ({words})", fix or "Ask the driver yourself, with: nvidia-smi"
+        f"{otherwise} ({words})", fix or "See what the driver reports: nvidia-smi"
     )
 
 
 def no_driver(how: str = "") -> UnavailableError:
-    """There is no driver of NVIDIA's, so that no CuPy could compute.
-
-    Arguments:
-        how: that and what else.
-    """
+    """There is no NVIDIA driver, and `how` things are besides: no CuPy could compute."""
     fix = f"If this machine has an NVIDIA GPU, install its driver: {_DRIVERS}"
     return UnavailableError(f"there is no NVIDIA driver{how}", for_windows(fix + _container()))
 
@@ -138,12 +128,12 @@ def no_device() -> UnavailableError:
             "Unset CUDA_VISIBLE_DEVICES",
         )
     return UnavailableError(
-        "there is a driver, but no GPU", "See what the driver sees: nvidia-smi" + _container()
+        "there is a driver, but no GPU", "See what the driver reports: nvidia-smi" + _container()
     )
 
 
 def no_cupy() -> UnavailableError:
-    """CuPy is not installed: whether it could be, and would be of use."""
+    """CuPy is not installed: what to install first, or that there is none for this machine."""
     if sys.platform == "darwin":
         return UnavailableError("there is no CuPy for macOS", "Use a machine with an NVIDIA GPU")
     speaks, processor = driver(), platform.machine().lower()
@@ -152,37 +142,34 @@ def no_cupy() -> UnavailableError:
     if processor not in _WHEELS.get(sys.platform, ()):
         return UnavailableError(
             f"CuPy is not installed, and has no wheel for this processor ({processor})",
-            "Use a machine with an x86-64 or a 64-bit ARM processor, or build CuPy: "
+            "Use a machine with an x86-64 or 64-bit ARM processor, or build CuPy yourself: "
             "https://docs.cupy.dev/en/stable/install.html",
         )
     generation = 13 if processor == "arm64" else 12
     fix = f"Install it: {INSTALL[generation]}"
     if speaks // 1000 < generation:
-        fix = (
-            f"Update the driver, to {OLDEST_DRIVER[generation]} or newer. Then install CuPy: "
-            + (INSTALL[generation])
-        )
+        oldest = OLDEST_DRIVER[generation]
+        fix = f"Update the driver to {oldest} or newer, then install CuPy: {INSTALL[generation]}"
     return UnavailableError("CuPy is not installed", for_windows(fix))
 
 
-def import_failed(error: BaseException) -> UnavailableError:
-    """CuPy is there, and its import raises `error`."""
+def import_failed(error: BaseException, install: str) -> UnavailableError:
+    """CuPy is installed, and importing it raises `error`."""
     if not driver():
         return no_driver(", and CuPy cannot be imported")
-    while error.__cause__ is not None:  # CuPy puts a page of advice around it
+    while error.__cause__ is not None:  # CuPy wraps it in general advice
         error = error.__cause__
     words = first_line(error)
     library = re.search(r"lib\w+\.so|DLL load failed", words)
     together = "together with CUDA's libraries" if library else "anew"
     return UnavailableError(
         f"CuPy is installed but cannot be imported ({words})",
-        f"Install it {together}: "
-        + INSTALL[12].replace("install", "install --force-reinstall --no-cache-dir"),
+        f"Install it {together}: {install.replace('install', 'install --force-reinstall')}",
     )
 
 
 def driver() -> int:
-    """The newest CUDA that the driver speaks, 12040 for 12.4, asked without CuPy; 0 without one."""
+    """The newest CUDA that the driver supports, 12040 for 12.4, without CuPy; 0 for no driver."""
     try:
         library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         version = ctypes.c_int(0)
@@ -193,20 +180,20 @@ def driver() -> int:
 
 
 def kernel_cache() -> str:
-    """Where CuPy keeps the kernels that it has compiled."""
+    """The directory in which CuPy keeps compiled kernels."""
     home = pathlib.Path("~") / ".cupy" / "kernel_cache"
     return os.environ.get("CUPY_CACHE_DIR") or str(home)
 
 
 def in_container() -> bool:
-    """Whether this runs in a container, as far as that shows."""
+    """Whether this runs in a container, as far as files and variables show."""
     marks = ("/.dockerenv", "/run/.containerenv")
     named = any(os.environ.get(name) for name in ("container", "KUBERNETES_SERVICE_HOST"))
     return named or any(map(os.path.exists, marks))
 
 
 def in_windows_linux() -> bool:
-    """Whether this runs in WSL, the Linux in Windows."""
+    """Whether this runs in WSL, the Windows Subsystem for Linux."""
     return "microsoft" in platform.release().lower()
 
 
@@ -217,13 +204,13 @@ def _container() -> str:
 
 
 def for_windows(fix: str) -> str:
-    """`fix`, and where it is about the driver, which driver that is in WSL."""
+    """`fix`; if it is about the driver, in WSL, with the place where that driver is."""
     if not in_windows_linux() or "driver" not in fix:
         return fix
-    return f"{fix}. In WSL the driver is Windows's: install it there, and none in Linux"
+    return f"{fix}. In WSL the driver is the one of Windows: install it there, not in Linux"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's words that has any, or its type."""
+    """The first line of an error's message that has words, or the error's type."""
     lines = [line.strip() for line in str(error).splitlines() if re.search(r"\w", line)]
     return (lines or [type(error).__name__])[0][:120]

@@ -89,7 +89,8 @@ def _installed() -> ModuleType:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             raise diagnosis.no_cupy() from None
-        raise diagnosis.import_failed(error) from error
+        install = INSTALL[13] if found == ["cupy-cuda13x"] else INSTALL[12]
+        raise diagnosis.import_failed(error, install) from error
 
 
 def _check_driver(cupy: ModuleType) -> None:
@@ -104,7 +105,7 @@ def _check_driver(cupy: ModuleType) -> None:
             if speaks in INSTALL
             else ""
         )
-        oldest = f", to {OLDEST_DRIVER[wants]} or newer" if wants in OLDEST_DRIVER else ""
+        oldest = f" to {OLDEST_DRIVER[wants]} or newer" if wants in OLDEST_DRIVER else ""
         raise UnavailableError(
             f"the driver speaks CUDA {dotted(driver)} and is too old for this CuPy, "
             f"which was built for CUDA {wants}",

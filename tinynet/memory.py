@@ -1,7 +1,7 @@
-"""Where a GPU's memory runs out: how large everything is, and what to write.
+"""When a GPU's memory runs out: how large everything is, and what to write.
 
-CuPy says how many bytes it did not get. Who trains wants to know who has the others, whether a
-smaller batch would do, and by how much.
+CuPy's error says how many bytes it could not allocate. Whoever trains wants to know what takes the
+rest, and whether a smaller batch would help.
 """
 
 import math
@@ -15,57 +15,57 @@ from tinynet import backend
 
 @contextmanager
 def explained(model: Any, method: str, batch: int, least: int = 1) -> Iterator[None]:
-    """A ``with`` block whose MemoryError teaches, where CuPy would raise its own.
+    """A ``with`` block that raises a MemoryError with sizes and advice in place of CuPy's.
 
-    The host's says which array was too large, and stays as it is.
+    NumPy's says which array was too large, and stays as it is.
 
     Arguments:
         method: the name of the method that computes.
-        batch: the samples of its largest batch.
-        least: how many it takes at a time, however small the batch.
+        batch: the number of samples in its largest batch.
+        least: the number of samples that it computes at once even if batches are smaller.
     """
     try:
         yield
     except MemoryError as error:
+        failed = re.search(r"Out of memory allocating ([\d,]+)", str(error))  # CuPy's words
         with backend.at(model.anchor):
-            if backend.backend() == "numpy":
+            if failed is None or backend.backend() == "numpy":
                 raise
-            raise MemoryError(report(error, model, method, batch, least)) from error
+            wanted = int(failed[1].replace(",", ""))
+            raise MemoryError(report(model, wanted, method, batch, least)) from error
 
 
-def report(error: MemoryError, model: Any, method: str, batch: int, least: int) -> str:
-    """What took the memory of the GPU in use, on which `model` is, and what to write."""
+def report(model: Any, wanted: int, method: str, batch: int, least: int) -> str:
+    """What takes the memory of the GPU in use, on which `model` is, and what to write."""
     pool = backend.xp.get_default_memory_pool()
     held, limit = pool.total_bytes(), pool.get_limit()
     free, total = backend.xp.cuda.runtime.memGetInfo()
-    found = re.search(r"allocating ([\d,]+)", str(error))
-    wanted = int(found[1].replace(",", "")) if found else 0
     batch = max(batch, least)
     weights, activations = sizes(model, batch)
     limited = limit and held + wanted > limit
-    roof = f", and memory_limit allows {megabytes(limit)}" if limited else ""
+    allowed = f" of the {megabytes(limit)} that memory_limit allows" if limited else ""
     enough = math.ceil((held + wanted + weights + activations) / 1e6) * 1_000_000
     half = f"{batch // 2} samples at a time" if "batch" in method else f"batch_size={batch // 2}"
     remedies = {
-        # What is small beside the piece that was wanted would not make room for it.
-        f"{half}, in place of {batch}": batch > least and activations > wanted // 8,
+        # Halving what is small beside the array that was wanted would not make room for it.
+        f"{half} instead of {batch}": batch > least and activations > wanted // 8,
         f'tinynet.backend.use("cupy", memory_limit={enough:_}), or more': limited,
-        "tinynet.backend.release_memory() before it, and look with nvidia-smi who has the rest":
+        "tinynet.backend.release_memory() first, and see with nvidia-smi what holds the rest":
             not limited,
         'model.to("numpy"), which computes on the CPU': True,
     }  # fmt: skip
     return (
-        f"Out of memory on GPU {backend.here().device} in {method}: {megabytes(wanted)} more were "
-        f"wanted. Of its {megabytes(total)}, {megabytes(free)} are free, {megabytes(held)} are "
-        f"CuPy's{roof}. The model's weights, gradients and optimizer take {megabytes(weights)}, a "
-        f"batch of {batch:,} some {megabytes(activations)}. The model is as it was before this "
-        "call. "
+        f"Out of memory on GPU {backend.here().device} in {method}: CuPy could not allocate "
+        f"{megabytes(wanted)}. {megabytes(free)} of the GPU's {megabytes(total)} are free, and "
+        f"CuPy holds {megabytes(held)}{allowed}. The model's weights, gradients and optimizer "
+        f"state take {megabytes(weights)}, the arrays of a batch of {batch:,} about "
+        f"{megabytes(activations)}. The model is as it was before this call. "
         f"Write: {'; or '.join(text for text, helps in remedies.items() if helps)}"
     )
 
 
 def sizes(model: Any, batch: int) -> tuple[int, int]:
-    """The bytes of the model with all that its training keeps, and those of a batch's arrays."""
+    """The bytes of all that training keeps for each weight, and those of a batch's arrays."""
     slots = len(model.optimizer.slots) if model.optimizer else 0
     weights = sum(weight.nbytes for weight in model.weights) * (2 + slots)
     shapes = [model.input_shape or (), *(layer.output_shape or () for layer in model.layers)]
