@@ -1,26 +1,25 @@
-"""The one command where there is a GPU: prove that tinynet computes right there, and measure it.
+"""The one command for a machine with a GPU: check that tinynet computes right there, and measure it.
 
-    python benchmarks/on_gpu.py --out DIR                       # all of it, 18 minutes at most
-    python benchmarks/on_gpu.py --out DIR --half 1              # or in two halves of 9 minutes
-    python benchmarks/on_gpu.py --out DIR --part parity capture
-    python benchmarks/on_gpu.py --out DIR --part summary        # the page anew, of what DIR holds
+    python benchmarks/on_gpu.py --out DIR                        # everything, at most 18 minutes
+    python benchmarks/on_gpu.py --out DIR --half 1               # or in two halves of 9 minutes
+    python benchmarks/on_gpu.py --out DIR --part parity capture  # or these parts alone
 
-It needs this repository and no network: NumPy, pytest, hypothesis, and whatever there is of CuPy,
-PyTorch, JAX and MNIST; what is not there is left out, and said. Without a GPU it runs as well, on
-the CPU, to see that it does.
+It needs this repository, NumPy and pytest with hypothesis; CuPy, PyTorch, JAX and MNIST are used
+where they are installed, and no network. What is missing is left out, and the page says so. It also
+runs on a machine without a GPU, on the CPU, so that the command itself can be tried anywhere.
 
-Each part (`gpu_parts.py`) runs in processes of its own and has a time limit: a part that hangs,
-crashes or fails ends itself alone. Figures are written as they come. DIR then holds
+Each part (see `gpu_parts.py`) runs in a process of its own with a time limit, so that one that hangs,
+crashes or fails does not stop the others. Results are written as they come. DIR then holds
 
-    summary.md                            the page to read
-    on_gpu.json                           every figure; of a half: on_gpu-1.json, on_gpu-2.json
-    tests.txt                             what pytest printed
-    cpu_vs_gpu.json, cpu_vs_gpu.png       as `cpu_vs_gpu.py` writes them
-    log.txt                               what else was printed
+    summary.md                        the page to read
+    on_gpu.json                       all figures; those of a half in on_gpu-1.json, on_gpu-2.json
+    tests.txt                         the output of pytest
+    cpu_vs_gpu.json, cpu_vs_gpu.png   the output of `cpu_vs_gpu.py`
+    log.txt                           everything else that was printed
 
-To join two halves, put the files of both into one folder, and ask for the part `summary`.
+To join two halves, copy the files of both into one directory and run `--part summary` on it.
 
-The exit code is 0 if every part is done, or has nothing to do here, and nothing came out wrong.
+The exit code is 0 if every part is done, or was left out, and found nothing wrong.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ from report import median, ratio, seconds, table
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 
-# The most seconds that each part may take; in order, and in two halves.
+# The time limits of the parts in seconds, in order, in two halves.
 HALVES = (
     {"machine": 30, "tests": 360, "parity": 120},
     {"cpu_vs_gpu": 180, "epochs": 180, "capture": 40, "memory": 60, "first_fit": 50},
 )
 LIMITS: dict[str, float] = {**HALVES[0], **HALVES[1]}
-GRACE = 3  # seconds for a process that was killed to be gone
+GRACE = 3  # seconds to wait for a process that was killed
 
 Results = dict[str, dict[str, Any]]
 
@@ -62,15 +61,15 @@ def run(
     log: TextIO,
     receive: Callable[[str], None],
 ) -> str:
-    """Run a command for at most `limit` seconds, with all processes that it starts.
+    """Run a command for at most `limit` seconds; the processes that it starts end with it.
 
     Arguments:
-        receive: is given each line of its standard output, at once.
+        receive: called with each line of its standard output, as it comes.
 
     Returns:
-        How it ended: ``"done"``, or in words.
+        ``"done"``, or how it ended instead.
     """
-    group: dict[str, Any] = {}  # of its own, so that what it started ends with it
+    group: dict[str, Any] = {}  # its own, so that whatever it starts can be killed with it
     if sys.platform == "win32":
         group["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
     else:
@@ -92,7 +91,7 @@ def run(
     reader.start()
     try:
         code = process.wait(limit)
-        # What it has said is read to the end, unless something that it left behind holds the line.
+        # All of its output is read, unless a process that it left behind keeps the pipe open.
         reader.join(GRACE)
         return "done" if code == 0 else f"failed (exit code {code})"
     except subprocess.TimeoutExpired:
@@ -106,21 +105,21 @@ def run(
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """End a process and all that it started, without waiting for what cannot be ended."""
+    """Kill a process and all that it started; do not wait for one that cannot be killed."""
     if sys.platform == "win32":
         ask = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
         subprocess.run(ask, capture_output=True, check=False)
     else:
         try:
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:  # all are gone
+        except ProcessLookupError:  # none of them is left
             return
-    with contextlib.suppress(subprocess.TimeoutExpired):  # it may be in the driver's hands
+    with contextlib.suppress(subprocess.TimeoutExpired):  # it may hang in the driver
         process.wait(GRACE)
 
 
 def environment() -> dict[str, str]:
-    """Of this process, but for what would change the numbers; and the repository is found."""
+    """The environment of the parts: in float32 precision, and with this repository importable."""
     variables = {
         name: value
         for name, value in os.environ.items()
@@ -132,23 +131,23 @@ def environment() -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         "MPLBACKEND": "Agg",
-        # Full float32 everywhere: on a GPU, JAX would else take TF32, with three digits of seven.
+        # On a GPU, JAX would otherwise use TF32, which keeps three of seven digits.
         "JAX_DEFAULT_MATMUL_PRECISION": "highest",
         "NVIDIA_TF32_OVERRIDE": "0",
-        # JAX would else take three quarters of the GPU's memory at its start.
+        # JAX would otherwise allocate three quarters of the GPU's memory when it starts.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
 
 
 def write(path: pathlib.Path, text: str) -> None:
-    """Put a file in place whole: whoever looks meanwhile sees the old one or the new one."""
+    """Replace a file in one step: a reader sees the old one or the new one, never a part."""
     draft = path.with_name(path.name + ".draft")
     draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)
 
 
 def go(part: str, out: pathlib.Path, limit: float, quick: bool, keep: Callable[..., None]) -> None:
-    """Run a part; `keep` is called with what is known of it, whenever that has changed."""
+    """Run a part; `keep` is called with all that is known about it, at each new figure."""
     about: dict[str, Any] = {"ended": "under way", "figures": {}}
     began = time.perf_counter()
 
@@ -164,7 +163,7 @@ def go(part: str, out: pathlib.Path, limit: float, quick: bool, keep: Callable[.
         log.flush()
         before = log.tell()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-            # Theirs too: what is killed does not tidy up.
+            # For the part's own temporary files: a process that is killed does not remove them.
             variables = environment() | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), name)
             ended = run(command + ["--quick"] * quick, variables, limit, log, receive)
         log.seek(before)
@@ -193,13 +192,13 @@ RACE = {
 
 
 def page(results: Results, out: pathlib.Path) -> str:
-    """What came of it all, on a page."""
+    """The summary: all results on a page."""
     works = results.get("machine", {"figures": {}})["figures"].get("works")
     title = "# tinynet on a GPU"
     if works is False:
         title += (
-            "\n\nThere is no GPU here that works. What follows was computed on the CPU, and says "
-            "nothing about a GPU."
+            "\n\nThere is no working GPU here. What follows was computed on the CPU, and says nothing "
+            "about a GPU."
         )
     rows = [
         [f"{part}: {outcome(part, about)}", seconds(about.get("seconds", 0))]
@@ -215,17 +214,17 @@ def page(results: Results, out: pathlib.Path) -> str:
 
 
 def told(tell: Callable[[dict[str, Any]], str], figures: dict[str, Any]) -> str:
-    """A part's section; the page comes even where figures are missing or strange."""
+    """The text of a section; missing figures must not cost the rest of the page."""
     if not figures or "nothing_to_do" in figures:
         return ""
     try:
         return tell(figures)
     except Exception as error:
-        return f"Its figures are not complete ({type(error).__name__}: {error})."
+        return f"The figures are incomplete ({type(error).__name__}: {error})."
 
 
 def outcome(part: str, about: dict[str, Any]) -> str:
-    """How a part ended, in words: ``"done"``, ``"left out …"``, or what is wrong."""
+    """``"done"``, ``"left out (…)"``, or what is wrong with a part."""
     figures = about["figures"]
     if about["ended"] != "done":
         return about["ended"]
@@ -244,7 +243,7 @@ def outcome(part: str, about: dict[str, Any]) -> str:
         others = [one["same"].split(":")[0] for one in figures["epochs"].values()]
         wrong += dict.fromkeys(filter(None, others))
     if part == "capture" and figures["difference"]["replayed"] != 0:
-        wrong.append("the replay gives other numbers")
+        wrong.append("the replay computes other numbers")
     if part == "memory":
         expected = ("within", "same", "words", "unchanged", "constant")
         wrong += [f"not {name}" for name in expected if not figures[name]]
@@ -285,16 +284,15 @@ def tell_parity(figures: dict[str, Any]) -> str:
         rows.append([*cells, "yes" if one["within"] else "NO"])
     rows.append(["bound", *(f"{figures['bounds'][name]:.0e}" for name in columns), ""])
     return (
-        "Distances from NumPy in float64, from the same weights, on the same batches of 32 of "
-        f"{figures['data']}: of the first batch's gradients, the largest of six, relative; of any "
-        "weight after so many steps; of the loss over all images then.\n\n"
-        + table(["", *columns, "within"], rows)
-        + left_out(figures, PARITY)
+        "Largest differences from NumPy in float64, from the same initial weights, on the same "
+        f"batches of 32 of {figures['data']}: in the first batch's gradients (relative, the largest "
+        "of six), in any weight after so many steps, and in the loss over all images after them."
+        "\n\n" + table(["", *columns, "within"], rows) + left_out(figures, PARITY)
     )
 
 
 def tell_compare(figures: dict[str, Any]) -> str:
-    # The tables are in the picture, and the machine stands above.
+    # The picture shows the tables, and the machine is described above.
     known = ("|", "CPU: ", "GPU", "NumPy ", "CuPy ", "Fix: ")
     lines = [line for line in figures["lines"] if line and not line.startswith(known)]
     return "\n".join(f"- {line}" for line in lines)
@@ -321,7 +319,7 @@ def tell_epochs(figures: dict[str, Any]) -> str:
     said = [one["same"] for one in figures["epochs"].values() if one["same"]]
     return "\n".join(
         [
-            f"An epoch of the example's network on {figures['data']}, in turn; medians.",
+            f"One epoch of the example's network on {figures['data']}; medians, measured in turn.",
             "",
             table(head, rows) + left_out(figures, RACE),
             *said,
@@ -332,16 +330,16 @@ def tell_epochs(figures: dict[str, Any]) -> str:
 def tell_capture(figures: dict[str, Any]) -> str:
     difference = figures["difference"]
     text = (
-        f"A step was captured into a CUDA graph. After {figures['steps']} steps, the weights of "
-        f"the replay differ by {difference['replayed']:.1e} from those of eager steps that call "
-        f"cuBLAS likewise, and those with CuPy's own product by {difference['eager']:.1e}."
+        f"A step was captured as a CUDA graph. After {figures['steps']} steps, the weights of the "
+        f"replay differ by at most {difference['replayed']:.1e} from those of eager steps with the "
+        f"same cuBLAS calls; those of steps with CuPy's own products, by {difference['eager']:.1e}."
     )
     if took := figures.get("seconds"):
         each = "; ".join(
-            f"{name} {seconds(one['told'])} of the host's time, {seconds(one['done'])} until done"
+            f"{name} {seconds(one['told'])} on the host, {seconds(one['done'])} until it is done"
             for name, one in took.items()
         )
-        text += f" A step: {each}."
+        text += f" A step takes: {each}."
     return text
 
 
@@ -352,13 +350,14 @@ def tell_memory(figures: dict[str, Any]) -> str:
     used, total = figures["held"][-1]
     return "\n".join(
         [
-            f"- With `memory_limit` at {megabytes(figures['limit'])}, data of "
-            f"{megabytes(figures['data'])}: CuPy held {megabytes(figures['peak'])} at most, and "
-            f"the weights are {'the same' if figures['same'] else 'OTHERS'} as without a limit.",
-            f"- Out of memory, the model is {'as it was' if figures['unchanged'] else 'CHANGED'}:",
-            f"  {figures['words'] or 'there was no error'}",
-            f"- After 20 fits, {megabytes(used)} are in use of {megabytes(total)} held: "
-            + ("the same since the third." if figures["constant"] else "it GROWS."),
+            f"- With a `memory_limit` of {megabytes(figures['limit'])} and data of "
+            f"{megabytes(figures['data'])}, CuPy held at most {megabytes(figures['peak'])}; the "
+            f"weights are {'the same as' if figures['same'] else 'DIFFERENT FROM those'} without it.",
+            "- After running out of memory, the model is "
+            f"{'as it was' if figures['unchanged'] else 'CHANGED'}. The error:",
+            f"  {figures['words'] or 'none'}",
+            f"- After 20 fits, {megabytes(used)} of the {megabytes(total)} that CuPy holds are in "
+            + ("use, as after the third." if figures["constant"] else "use: it GROWS."),
         ]
     )
 
@@ -369,7 +368,7 @@ def tell_first_fit(figures: dict[str, Any]) -> str:
         [when, *(seconds(one[name]) for name in columns), str(one["kernels"])]
         for when, one in figures["took"].items()
     ]
-    return table(["CuPy's cache of kernels", *columns, "files in it then"], rows)
+    return table(["kernel cache", *columns, "files in it"], rows)
 
 
 SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
@@ -385,7 +384,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
 
 
 def known(out: pathlib.Path) -> Results:
-    """The figures of all files in the folder, in the order of the parts."""
+    """The results in all files of the directory, in the order of the parts."""
     found: Results = {}
     for path in sorted(out.glob("on_gpu*.json"), key=lambda path: path.stat().st_mtime):
         found |= json.loads(path.read_text("utf-8"))
@@ -396,12 +395,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="a folder for the figures")
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, help="the directory for the results"
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--part", nargs="+", choices=[*LIMITS, "summary"], help="these parts only")
-    which.add_argument("--half", type=int, choices=[1, 2], help="the first parts, or the others")
-    parser.add_argument("--quick", action="store_true", help="a little of each part, to try it")
-    parser.add_argument("--patience", type=float, default=1, help="multiplies the time limits (1)")
+    which.add_argument("--part", nargs="+", choices=[*LIMITS, "summary"], help="only these parts")
+    which.add_argument(
+        "--half", type=int, choices=[1, 2], help="the first or the second half of the parts"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a little of each part, to try the command"
+    )
+    parser.add_argument(
+        "--patience", type=float, default=1, help="a factor for the time limits (1)"
+    )
     arguments = parser.parse_args()
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
