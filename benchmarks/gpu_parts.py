@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import ctypes
 import datetime
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -28,7 +29,7 @@ import cpu_vs_gpu
 import numpy as np
 import peers
 from on_gpu import PARITY, RACE
-from programs import SIZES, load
+from programs import SIZES
 from report import cores, machine, median
 
 import tinynet
@@ -41,9 +42,13 @@ ROOT = HERE.parent
 Answer = Callable[..., None]
 Job = Callable[[pathlib.Path, bool, Answer], None]
 
-# What is within these of the measure, float64, computes in full float32, with some room. Products
-# in TF32, on the stand-in, were 1,200 times the first away, 550 times the second, 9 times the last.
-BOUNDS = {"gradients": 2e-6, "weights after 50": 1e-6, "weights after 1875": 1e-5, "loss": 1e-6}
+# What is within these of float64 computes in float32 precision, with some room.
+BOUNDS = {
+    "loss, relative": 1e-6,
+    "gradients": 2e-6,
+    "weights after 50": 1e-6,
+    "weights after 1875": 1e-5,
+}
 
 
 class LeftOut(Exception):  # noqa: N818, it is no error
@@ -56,14 +61,6 @@ def needs_gpu() -> Any:
         return gpu.library(0)
     except gpu.UnavailableError as error:
         raise LeftOut(f"no GPU: {error.reason}") from None
-
-
-def has_gpu() -> bool:
-    try:
-        needs_gpu()
-    except LeftOut:
-        return False
-    return True
 
 
 @contextlib.contextmanager
@@ -82,7 +79,7 @@ def data(quick: bool) -> Iterator[tuple[pathlib.Path, str]]:
         yield folder, what
 
 
-def network(weights: list[np.ndarray] | None = None, seed: int = 1) -> Any:
+def network(seed: int) -> Any:
     """The network of the example, in the backend in use."""
     tinynet.utils.set_random_seed(seed)
     model = tinynet.Sequential([tinynet.Input((SIZES[0],))])
@@ -90,8 +87,6 @@ def network(weights: list[np.ndarray] | None = None, seed: int = 1) -> Any:
         model.add(Dense(units, "sigmoid"))
     model.add(Dense(SIZES[-1], "softmax"))
     model.compile("adam", "categorical_crossentropy")
-    if weights is not None:
-        model.set_weights(weights)
     return model
 
 
@@ -112,35 +107,31 @@ def machine_and_doctor(out: pathlib.Path, quick: bool, answer: Answer) -> None:
         command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
         asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         answer(nvidia_smi=asked.stdout.strip().splitlines())
-    answer(doctor=doctor.about_gpu().splitlines(), works=has_gpu())
+    answer(doctor=doctor.about_gpu().splitlines(), works=not why_not("tinynet-cupy"))
 
 
 def tests(out: pathlib.Path, quick: bool, answer: Answer) -> None:
     """The tests that want a GPU; what pytest prints is in tests.txt at once."""
-    needs_gpu()
+    cupy = needs_gpu()
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--tb=short", "-rfE"]
     command += ["-p", "no:cacheprovider", *(["tests/test_optimizers.py"] if quick else [])]
     if importlib.util.find_spec("xdist") and not quick:
         # Each process takes some hundred megabytes of the GPU for itself.
-        room = (backend_free() or 0) // 2**30
+        room = cupy.cuda.runtime.memGetInfo()[0] // 2**30
         command += ["-n", str(max(1, min(8, cores() // 2, room)))]
     with (out / "tests.txt").open("w", encoding="utf-8") as file:
         run = subprocess.run(command, cwd=ROOT, stdout=file, stderr=file, check=False)
     lines = (out / "tests.txt").read_text("utf-8", errors="replace").splitlines() or [""]
     failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    answer(exit_code=run.returncode, outcome=lines[-1], failed=failed[:12], failures=len(failed))
-
-
-def backend_free() -> int | None:
-    with backend.use("cupy"):
-        return backend.free_memory()
+    answer(exit_code=run.returncode, outcome=lines[-1])
+    answer(failing=failed[:12], failures=len(failed))
 
 
 def parity(out: pathlib.Path, quick: bool, answer: Answer) -> None:
     """How far loss, gradients and weights are from those of NumPy in float64."""
     steps = [50] if quick else [50, 1875]
     found: dict[str, dict[str, Any]] = {}
-    left_out = {}
+    failed, left_out = {}, {}
     with data(quick) as (folder, what):
         answer(data=what, bounds=BOUNDS)
 
@@ -149,37 +140,32 @@ def parity(out: pathlib.Path, quick: bool, answer: Answer) -> None:
                 return [saved[part].astype("float64") for part in saved.files]
 
         for program in ("tinynet-float64", *PARITY):
-            reason = why_not(program)
-            if not reason:
-                command = peers.command(program, folder, 32, "--parity", *map(str, steps))
-                run = subprocess.run(command, capture_output=True, text=True, check=False)
-                reason = last_line(run.stderr) if run.returncode else ""
-            if reason:
+            if reason := why_not(program):
                 left_out[program] = reason
-            elif program != "tinynet-float64":
-                distances: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-                distances["gradients"] = [
+                continue
+            command = peers.command(program, folder, 32, "--parity", *map(str, steps))
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            if run.returncode:
+                failed[program] = last_line(run.stderr)
+            else:
+                found[program] = json.loads(run.stdout.splitlines()[-1])
+            if program in found and "tinynet-float64" in found:
+                one, measure = found[program], found["tinynet-float64"]
+                one["loss, relative"] = abs(one["loss"] / measure["loss"] - 1)
+                one["gradients"] = [
                     float(np.linalg.norm(a - b) / np.linalg.norm(b))
                     for a, b in both(arrays, program, "gradients")
                 ]
-                losses = []
                 for count in steps:
-                    distances[f"weights after {count}"] = max(
+                    one[f"weights after {count}"] = max(
                         float(np.abs(a - b).max()) for a, b in both(arrays, program, str(count))
                     )
-                    ends = [
-                        peers.loss_of(f"{name}-{count}", folder)
-                        for name in (program, "tinynet-float64")
-                    ]
-                    losses.append(abs(ends[0] - ends[1]))
-                distances["loss"] = max(losses)
-                distances["within"] = all(
-                    np.max(distances[name]) <= bound  # NaN is not
+                one["within"] = all(
+                    np.max(one[name]) <= bound  # NaN is not
                     for name, bound in BOUNDS.items()
-                    if name in distances
+                    if name in one
                 )
-                found[program] = distances
-            answer(parity=found, left_out=left_out)
+            answer(parity=found, failed=failed, left_out=left_out)
 
 
 def both(arrays: Any, program: str, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -196,6 +182,11 @@ def why_not(program: str) -> str:
     for prefix, module in (("pytorch", "torch"), ("jax", "jax")):
         if program.startswith(prefix) and importlib.util.find_spec(module) is None:
             return f"{module} is not installed"
+    if program == "pytorch-graph":
+        import torch
+
+        if not torch.cuda.is_available():
+            return "PyTorch sees no GPU"
     return ""
 
 
@@ -214,63 +205,56 @@ def compare(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 
     sys.argv = ["cpu_vs_gpu.py", "--json", str(out / "cpu_vs_gpu.json")]
     sys.argv += ["--plot", str(out / "cpu_vs_gpu.png")]
-    sys.argv += ["--quick", "--rounds", "1"] if quick else []
+    sys.argv += ["--quick", "--rounds", "1"] if quick else ["--rounds", "5"]
     if cpu_vs_gpu.main(printing):
         raise SystemExit(lines[-1])
 
 
 def epochs(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """Seconds for an epoch, beside what one would take instead, in turn."""
+    """Seconds for an epoch, beside what one would use instead, in turn."""
     left_out = {p: reason for p in RACE if (reason := why_not(p))}
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {"epochs": {}, "failed": {}, "left_out": left_out}
     with data(quick) as (folder, what):
         answer(data=what)
         for size in (32,) if quick else (32, 1024, 16_384):
-            race(folder, size, 1 if quick else 5, found, left_out, answer)
+            race(folder, size, 1 if quick else 5, figures, answer)
 
 
 def race(
-    folder: pathlib.Path,
-    size: int,
-    rounds: int,
-    found: dict[str, Any],
-    left_out: dict[str, str],
-    answer: Answer,
+    folder: pathlib.Path, size: int, rounds: int, figures: dict[str, Any], answer: Answer
 ) -> None:
-    """The programs with batches of `size`, in an order drawn anew each round."""
-    variables = dict(os.environ)
+    """Each program with batches of `size`, in an order drawn anew for each round."""
+    out = {**figures["left_out"], **figures["failed"]}
     workers = {
-        p: peers.Worker(p, folder, size, variables=variables) for p in RACE if p not in left_out
+        p: peers.Worker(p, folder, size, variables=dict(os.environ)) for p in RACE if p not in out
     }
-    seconds: dict[str, list[float]] = {p: [] for p in workers}
+    one: dict[str, Any] = {"seconds": {}, "loss": {}, "place": {}, "versions": {}, "same": ""}
+    figures["epochs"][str(size)] = one
 
     def ask(program: str, question: Callable[[peers.Worker], Any]) -> Any:
         try:
             return question(workers[program])
         except SystemExit as error:
-            left_out[program] = last_line(str(error))
-            del workers[program], seconds[program]
+            figures["failed"][program] = last_line(str(error))
+            del workers[program]
             return None
 
     for program in [*workers]:
-        ask(program, lambda worker: worker.ready())
-    figures = found[str(size)] = {
-        "seconds": seconds,
-        "loss": {p: peers.loss_of(p, folder) for p in workers},
-        "place": {p: worker.place for p, worker in workers.items()},
-        "versions": {p: worker.versions for p, worker in workers.items()},
-        "same": "",
-    }
+        if worker := ask(program, lambda worker: worker.ready()):
+            one["seconds"][program] = []
+            one["loss"][program] = peers.loss_of(program, folder)
+            one["place"][program], one["versions"][program] = worker.place, worker.versions
+            answer(**figures)
     try:
-        peers.check_same(figures["loss"])
+        peers.check_same(one["loss"])
     except SystemExit as error:
-        figures["same"] = str(error)
+        one["same"] = str(error)
     for _ in range(rounds):
         for program in random.sample([*workers], len(workers)):
-            reply = ask(program, lambda worker: worker.ask("timed"))
-            if reply is not None:
-                seconds[program].append(reply["seconds"])
-        answer(epochs=found, left_out=left_out)
+            time.sleep(peers.PAUSE)
+            if reply := ask(program, lambda worker: worker.ask("timed")):
+                one["seconds"][program].append(reply["seconds"])
+            answer(**figures)
     for worker in workers.values():
         worker.close()
 
@@ -307,102 +291,112 @@ class Cublas:
 
 
 class Replayed:
-    """A training step, captured once into a CUDA graph.
+    """A training step, captured once as a CUDA graph.
 
-    What changes from step to step is an array: the batch, and the length of Adam's step.
+    What changes from step to step has to be an array: the batch, and the length of Adam's step.
     """
 
     def __init__(self, cupy: Any, model: Any, batch: Batch) -> None:
-        self.model, self.cupy = model, cupy
+        self.cupy, self.optimizer = cupy, model.optimizer
         self.batch = Batch(*(None if part is None else part.copy() for part in batch))
         self.alpha = cupy.zeros((), "float32")
-        self.pool = cupy.cuda.MemoryPool()  # what the graph writes to is nobody else's
+        self.pool = cupy.cuda.MemoryPool()  # of its own: the graph goes on writing to this memory
         self.stream = cupy.cuda.Stream(non_blocking=True)
-        optimizer, prepare = model.optimizer, model.optimizer.prepare
+        self.capturing, self.prepare = False, model.optimizer.prepare
+        model.optimizer.prepare = self.put_length_into_array
+        for _ in range(2):  # compiles the kernels and makes the buffers
+            training.train_step(model, self.batch)
 
-        def length_in_array(iteration: int) -> None:
-            prepare(iteration)
-            self.length, optimizer._alpha = optimizer._alpha, self.alpha
+    def put_length_into_array(self, iteration: int) -> None:
+        self.prepare(iteration)
+        length, self.optimizer._alpha = self.optimizer._alpha, self.alpha
+        if not self.capturing:
+            self.alpha.fill(length)
 
-        self.prepare, optimizer.prepare = length_in_array, length_in_array
-        cupy.cuda.Device().synchronize()
-        with self.stream, cupy.cuda.using_allocator(self.pool.malloc):
+    def capture(self, model: Any) -> None:
+        """Record a step, which is not done."""
+        self.cupy.cuda.Device().synchronize()
+        self.capturing = True
+        with self.stream, self.cupy.cuda.using_allocator(self.pool.malloc):
             self.stream.begin_capture()
             try:
-                self.loss, _ = training.train_step(model, self.batch)
+                training.train_step(model, self.batch)
             finally:
                 self.graph = self.stream.end_capture()
-        optimizer.iterations -= 1  # captured, and not done
+                self.capturing = False
+        self.optimizer.iterations -= 1
 
     def step(self, batch: Batch) -> None:
         with self.stream:
             for own, new in zip(self.batch, batch, strict=True):
                 if own is not None:
                     own[...] = new
-            self.model.optimizer.iterations += 1
-            self.prepare(self.model.optimizer.iterations)
-            self.alpha.fill(self.length)
+            self.optimizer.iterations += 1
+            self.optimizer.prepare(self.optimizer.iterations)
             self.graph.launch()
 
 
 def capture(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """Can a step be captured into a CUDA graph, and does its replay give equal numbers?"""
+    """Can a step be captured as a CUDA graph, and does its replay compute equal numbers?"""
     cupy = needs_gpu()
     if not hasattr(cupy.cuda, "Stream"):
         raise LeftOut("this CuPy captures no streams")
-    size, steps, first = 32, 50, 2  # the first steps make the kernels and the buffers
-    with data(quick) as (folder, _), backend.use("cupy"):
-        x, labels, weights = load(folder)
-        x, y = x[: size * steps], np.eye(SIZES[-1], dtype="float32")[labels[: size * steps]]
+    size, steps = 32, 50
+    rng = np.random.default_rng(0)
+    x = rng.random((size * steps, SIZES[0]), "float32")
+    y = np.eye(SIZES[-1], dtype="float32")[rng.integers(SIZES[-1], size=len(x))]
+    with backend.use("cupy"):
         batches = Batches(x, y, None, size)
         batches.load()
         own = list(batches.run(0, steps))
 
-        def trained(replays: bool) -> Any:
-            model = network(weights)
+        def trained(replays: bool) -> tuple[Any, Callable[[Batch], Any]]:
+            """A model after all steps, and the function that does one more."""
+            model = network(seed=1)
             model.start_training((size, SIZES[0]))
-            for batch in own[:first]:
-                training.train_step(model, batch)
-            one = Replayed(cupy, model, own[0]).step if replays else None
-            for batch in own[first:]:
-                training.train_step(model, batch) if one is None else one(batch)
+            step: Callable[[Batch], Any] = functools.partial(training.train_step, model)
+            if replays:
+                replayed = Replayed(cupy, model, own[0])
+                replayed.capture(model)
+                step = replayed.step
+            else:
+                for _ in range(2):  # as above
+                    step(own[0])
+            for batch in own:
+                step(batch)
             cupy.cuda.Device().synchronize()
-            return model, one
+            return model, step
 
-        eager, _ = trained(replays=False)
-        matmul, cupy.matmul = cupy.matmul, Cublas(cupy).matmul
+        matmul = cupy.matmul
+        plain, eager = trained(replays=False)
+        cupy.matmul = Cublas(cupy).matmul
         try:
             direct, _ = trained(replays=False)
-            replayed, replay = trained(replays=True)
-            pairs = {"eager": eager, "replayed": replayed}
-            difference = {
-                name: max(
-                    float(np.abs(a - b).max())
-                    for a, b in zip(model.get_weights(), direct.get_weights(), strict=True)
-                )
-                for name, model in pairs.items()
-            }
-            answer(captured=True, steps=steps, difference=difference)
-            assert replay is not None
-            took = {
-                "eager": clocked(lambda: [training.train_step(direct, b) for b in own], steps),
-                "replayed": clocked(lambda: [replay(b) for b in own], steps),
-            }
+            model, replay = trained(replays=True)
         finally:
             cupy.matmul = matmul
-        answer(seconds=took)
+        difference = {
+            name: max(
+                float(np.abs(a - b).max())
+                for a, b in zip(one.get_weights(), direct.get_weights(), strict=True)
+            )
+            for name, one in {"eager": plain, "replayed": model}.items()
+        }
+        answer(steps=steps, difference=difference)
+        answer(seconds={"eager": clocked(eager, own), "replayed": clocked(replay, own)})
 
 
-def clocked(function: Callable[[], Any], steps: int) -> dict[str, float]:
-    """Seconds for a step: until the host has told it, and until it is done; medians of ten."""
+def clocked(step: Callable[[Batch], Any], batches: list[Batch]) -> dict[str, float]:
+    """Seconds for a step: until the host has launched it, and until it is done; medians of ten."""
     told, done = [], []
     for _ in range(10):
         cpu_vs_gpu.spin_up("cupy")
         began = time.perf_counter()
-        function()
-        told.append((time.perf_counter() - began) / steps)
+        for batch in batches:
+            step(batch)
+        told.append((time.perf_counter() - began) / len(batches))
         backend.xp.cuda.Device().synchronize()
-        done.append((time.perf_counter() - began) / steps)
+        done.append((time.perf_counter() - began) / len(batches))
     return {"told": median(told), "done": median(done)}
 
 
@@ -484,7 +478,7 @@ def one_fit(out: pathlib.Path, quick: bool, answer: Answer) -> None:
     took = {}
     began = time.perf_counter()
     with backend.use("cupy"):
-        model = network()
+        model = network(seed=1)
         took["to the first array"] = time.perf_counter() - began
         for when in ("first fit", "second fit"):
             began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The one command for a machine with a GPU: check that tinynet computes right there, and measure it.
+"""The one command for a machine with a GPU: check that tinynet computes right, and measure it.
 
     python benchmarks/on_gpu.py --out DIR                        # everything, at most 18 minutes
     python benchmarks/on_gpu.py --out DIR --half 1               # or in two halves of 9 minutes
@@ -8,8 +8,8 @@ It needs this repository, NumPy and pytest with hypothesis; CuPy, PyTorch, JAX a
 where they are installed, and no network. What is missing is left out, and the page says so. It also
 runs on a machine without a GPU, on the CPU, so that the command itself can be tried anywhere.
 
-Each part (see `gpu_parts.py`) runs in a process of its own with a time limit, so that one that hangs,
-crashes or fails does not stop the others. Results are written as they come. DIR then holds
+Each part (see `gpu_parts.py`) runs in a process of its own with a time limit, so that one that
+hangs, crashes or fails does not stop the others. Results are written as they come. DIR then holds
 
     summary.md                        the page to read
     on_gpu.json                       all figures; those of a half in on_gpu-1.json, on_gpu-2.json
@@ -38,6 +38,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from peers import NAMES
 from report import median, ratio, seconds, table
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -46,7 +47,7 @@ ROOT = HERE.parent
 # The time limits of the parts in seconds, in order, in two halves.
 HALVES = (
     {"machine": 30, "tests": 360, "parity": 120},
-    {"cpu_vs_gpu": 180, "epochs": 180, "capture": 40, "memory": 60, "first_fit": 50},
+    {"cpu_vs_gpu": 180, "epochs": 180, "capture": 40, "memory": 60, "first_fit": 40},
 )
 LIMITS: dict[str, float] = {**HALVES[0], **HALVES[1]}
 GRACE = 3  # seconds to wait for a process that was killed
@@ -143,7 +144,8 @@ def write(path: pathlib.Path, text: str) -> None:
     """Replace a file in one step: a reader sees the old one or the new one, never a part."""
     draft = path.with_name(path.name + ".draft")
     draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    with contextlib.suppress(PermissionError):  # on Windows, while somebody reads the old one
+        os.replace(draft, path)
 
 
 def go(part: str, out: pathlib.Path, limit: float, quick: bool, keep: Callable[..., None]) -> None:
@@ -176,35 +178,24 @@ def go(part: str, out: pathlib.Path, limit: float, quick: bool, keep: Callable[.
 # The page
 
 
-PARITY = {
-    "tinynet": "tinynet, NumPy",
-    "tinynet-cupy": "tinynet, CuPy",
-    "pytorch-as-keras": "PyTorch",
-    "jax": "JAX, highest precision",
-}
-RACE = {
-    "tinynet": "tinynet, NumPy",
-    "tinynet-cupy": "tinynet, CuPy",
-    "pytorch": "PyTorch, eager",
-    "pytorch-graph": "PyTorch, CUDA graph",
-    "jax": "JAX, compiled epoch",
-}
+PARITY = ("tinynet", "tinynet-cupy", "pytorch-as-keras", "jax")
+RACE = ("tinynet", "tinynet-cupy", "pytorch", "pytorch-graph", "jax")
 
 
 def page(results: Results, out: pathlib.Path) -> str:
     """The summary: all results on a page."""
-    works = results.get("machine", {"figures": {}})["figures"].get("works")
     title = "# tinynet on a GPU"
-    if works is False:
+    if results.get("machine", {"figures": {}})["figures"].get("works") is False:
         title += (
-            "\n\nThere is no working GPU here. What follows was computed on the CPU, and says nothing "
-            "about a GPU."
+            "\n\nThere is no working GPU here. What follows was computed on the CPU, and says "
+            "nothing about a GPU."
         )
-    rows = [
-        [f"{part}: {outcome(part, about)}", seconds(about.get("seconds", 0))]
-        for part, about in results.items()
-    ]
-    sections = [title, table(["part", "took"], rows)]
+    rows, notes = [], []
+    for part, about in results.items():
+        state, note = outcome(part, about)
+        rows.append([part, state, seconds(about.get("seconds", 0))])
+        notes += [f"- {part}: {note}"] if note else []
+    sections = [title, table(["part", "", "took"], rows), *(["\n".join(notes)] if notes else [])]
     for part, (heading, tell) in SECTIONS.items():
         if part in results and (text := told(tell, results[part]["figures"])):
             sections.append(f"## {heading}\n\n{text}")
@@ -223,31 +214,31 @@ def told(tell: Callable[[dict[str, Any]], str], figures: dict[str, Any]) -> str:
         return f"The figures are incomplete ({type(error).__name__}: {error})."
 
 
-def outcome(part: str, about: dict[str, Any]) -> str:
-    """``"done"``, ``"left out (…)"``, or what is wrong with a part."""
+def outcome(part: str, about: dict[str, Any]) -> tuple[str, str]:
+    """The state of a part (done, left out, wrong, or not finished), and a note on it."""
     figures = about["figures"]
     if about["ended"] != "done":
-        return about["ended"]
+        return "not finished", about["ended"]
     if "nothing_to_do" in figures:
-        return f"left out ({figures['nothing_to_do']})"
-    wrong: list[str] = []
+        return "left out", figures["nothing_to_do"]
+    wrong = [f"{NAMES.get(p, p)} failed: {why}" for p, why in figures.get("failed", {}).items()]
     if part == "tests" and figures["exit_code"]:
         wrong.append("tests fail")
     if part == "parity":
-        wrong += [
-            f"{PARITY[program]} is too far from float64"
-            for program, one in figures["parity"].items()
-            if not one["within"]
-        ]
+        found = figures["parity"]
+        wrong += [f"{NAMES[p]} is too far from float64" for p in PARITY if not within(found, p)]
     if part == "epochs":
-        others = [one["same"].split(":")[0] for one in figures["epochs"].values()]
-        wrong += dict.fromkeys(filter(None, others))
+        wrong += [one["same"] for one in figures["epochs"].values() if one["same"]]
     if part == "capture" and figures["difference"]["replayed"] != 0:
         wrong.append("the replay computes other numbers")
     if part == "memory":
         expected = ("within", "same", "words", "unchanged", "constant")
         wrong += [f"not {name}" for name in expected if not figures[name]]
-    return f"**{'; '.join(wrong)}**" if wrong else "done"
+    return ("wrong", "; ".join(wrong)) if wrong else ("done", "")
+
+
+def within(found: dict[str, dict[str, Any]], program: str) -> bool:
+    return program not in found or found[program]["within"]
 
 
 def tell_machine(figures: dict[str, Any]) -> str:
@@ -261,23 +252,23 @@ def tell_machine(figures: dict[str, Any]) -> str:
 
 
 def tell_tests(figures: dict[str, Any]) -> str:
-    lines = [f"    {line}" for line in figures["failed"]]
+    lines = [f"    {line}" for line in figures["failing"]]
     more = figures["failures"] - len(lines)
     lines += [f"    and {more} more"] if more > 0 else []
     return "\n".join([f"`pytest -m gpu`: {figures['outcome'].strip('= ')}", "", *lines]).strip()
 
 
-def left_out(figures: dict[str, Any], names: Mapping[str, str]) -> str:
-    reasons = [f"{names.get(p, p)} ({why})" for p, why in figures.get("left_out", {}).items()]
+def left_out(figures: dict[str, Any]) -> str:
+    reasons = [f"{NAMES[program]} ({why})" for program, why in figures["left_out"].items()]
     return f"\n\nLeft out: {'; '.join(reasons)}." if reasons else ""
 
 
 def tell_parity(figures: dict[str, Any]) -> str:
-    found = figures["parity"]
+    found = {p: one for p, one in figures["parity"].items() if p in PARITY}
     columns = [name for name in figures["bounds"] if any(name in one for one in found.values())]
     rows = []
     for program, one in found.items():
-        cells = [f"{PARITY[program]} ({one['place']})"]
+        cells = [f"{NAMES[program]} ({one['place']})"]
         for name in columns:
             value = max(one[name]) if isinstance(one[name], list) else one[name]
             cells.append(f"{value:.1e}")
@@ -285,9 +276,9 @@ def tell_parity(figures: dict[str, Any]) -> str:
     rows.append(["bound", *(f"{figures['bounds'][name]:.0e}" for name in columns), ""])
     return (
         "Largest differences from NumPy in float64, from the same initial weights, on the same "
-        f"batches of 32 of {figures['data']}: in the first batch's gradients (relative, the largest "
-        "of six), in any weight after so many steps, and in the loss over all images after them."
-        "\n\n" + table(["", *columns, "within"], rows) + left_out(figures, PARITY)
+        f"batches of 32 of {figures['data']}: in the first batch's loss and gradients (relative, "
+        "of six arrays the largest), and in any weight after so many steps. JAX computes with its "
+        "highest precision.\n\n" + table(["", *columns, "within"], rows) + left_out(figures)
     )
 
 
@@ -307,23 +298,19 @@ def tell_epochs(figures: dict[str, Any]) -> str:
             if values:
                 rows.append(
                     [
-                        f"{int(size):,}, {RACE[program]} ({one['place'][program]})",
+                        f"{int(size):,}: {NAMES[program]} ({one['place'][program]})",
                         seconds(median(values)),
                         f"{seconds(min(values))} – {seconds(max(values))}",
                         f"{ratio(ours, values):.2f}" if ours and len(ours) == len(values) else "",
                         f"{one['loss'][program]:.4f}",
                     ]
                 )
-    whose = "tinynet, CuPy" if any("CuPy" in row[0] for row in rows) else "tinynet"
+    whose = "tinynet" if "tinynet-cupy" in figures["left_out"] else "tinynet on CuPy"
     head = ["batch", "an epoch", "spread", f"{whose} ÷ it", "loss after the first"]
-    said = [one["same"] for one in figures["epochs"].values() if one["same"]]
-    return "\n".join(
-        [
-            f"One epoch of the example's network on {figures['data']}; medians, measured in turn.",
-            "",
-            table(head, rows) + left_out(figures, RACE),
-            *said,
-        ]
+    return (
+        f"One epoch of the example's network on {figures['data']}; medians, measured in turn.\n\n"
+        + table(head, rows)
+        + left_out(figures)
     )
 
 
@@ -352,7 +339,7 @@ def tell_memory(figures: dict[str, Any]) -> str:
         [
             f"- With a `memory_limit` of {megabytes(figures['limit'])} and data of "
             f"{megabytes(figures['data'])}, CuPy held at most {megabytes(figures['peak'])}; the "
-            f"weights are {'the same as' if figures['same'] else 'DIFFERENT FROM those'} without it.",
+            f"weights are {'the same' if figures['same'] else 'NOT the same'} as without it.",
             "- After running out of memory, the model is "
             f"{'as it was' if figures['unchanged'] else 'CHANGED'}. The error:",
             f"  {figures['words'] or 'none'}",
@@ -410,27 +397,33 @@ def main() -> int:
         "--patience", type=float, default=1, help="a factor for the time limits (1)"
     )
     arguments = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # A command that is cut off must not leave its part behind on the GPU.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     half = arguments.half
     chosen = arguments.part or [*(HALVES[half - 1] if half else LIMITS)]
     file = out / (f"on_gpu-{half}.json" if half else "on_gpu.json")
-    own: Results = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    # Only chosen parts are added to what is there; a whole run begins anew.
+    own = json.loads(file.read_text("utf-8")) if arguments.part and file.exists() else {}
 
     def keep(part: str, about: dict[str, Any]) -> None:
         own[part] = about
         write(file, json.dumps(own, indent=1) + "\n")
-        write(out / "summary.md", page(known(out), out))
+        write(out / "summary.md", page(own, out))
 
     for part in filter(LIMITS.__contains__, chosen):
-        print(f"{part}: at most {LIMITS[part] * arguments.patience:g} s … ", end="", flush=True)
-        go(part, out, LIMITS[part] * arguments.patience, arguments.quick, keep)
-        print(f"{outcome(part, own[part])}, {seconds(own[part]['seconds'])}", flush=True)
-    text = page(known(out), out)
+        limit = LIMITS[part] * arguments.patience
+        print(f"{part}: at most {limit:g} s … ", end="", flush=True)
+        go(part, out, limit, arguments.quick, keep)
+        print(f"{outcome(part, own[part])[0]}, {seconds(own[part]['seconds'])}", flush=True)
+    results = known(out) if "summary" in chosen else own
+    text = page(results, out)
     write(out / "summary.md", text)
     print("\n" + text)
-    outcomes = [outcome(part, own[part]) for part in chosen if part in own]
-    return 0 if all(how == "done" or how.startswith("left out") for how in outcomes) else 1
+    states = [outcome(part, about)[0] for part, about in results.items()]
+    return 0 if all(state in ("done", "left out") for state in states) else 1
 
 
 if __name__ == "__main__":

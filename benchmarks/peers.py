@@ -45,6 +45,7 @@ NAMES = {
     "keras-torch": "Keras on PyTorch",
     "pytorch": "PyTorch, eager",
     "pytorch-graph": "PyTorch, CUDA graph",
+    "pytorch-as-keras": "PyTorch, Adam as in Keras",
     "jax": "JAX, whole epoch compiled",
     "scikit-learn": "scikit-learn",
 }
@@ -56,8 +57,9 @@ NEEDS = {
     "jax": ("jax",),
     "scikit-learn": ("sklearn",),
 }
-# Compared here; the others want a GPU, and `on_gpu.py` compares them.
-CPU = [program for program in NAMES if program not in ("tinynet-cupy", "pytorch-graph")]
+# Those that are compared here; `on_gpu.py` compares the others.
+_ON_GPU = ("tinynet-cupy", "pytorch-graph", "pytorch-as-keras")
+CPU = [program for program in NAMES if program not in _ON_GPU]
 PAUSE = 0.3  # seconds before each epoch: the threads of the one before go on waiting for a while
 TUNED = ("products", "pytorch")  # get the number of threads that suits them best
 

@@ -28,6 +28,7 @@ from typing import Any
 from report import cores
 
 SIZES = (784, 100, 144, 10)
+LEAST = 0.25  # seconds that a timing takes at least
 
 
 class Program:
@@ -45,15 +46,15 @@ class Program:
         """Train for one epoch, to the end: whatever is still under way counts."""
         raise NotImplementedError
 
-    def timed_epoch(self, least: float = 0.25) -> float:
+    def timed_epoch(self) -> float:
         """Seconds for an epoch, between two moments at which nothing is under way.
 
-        Whole epochs for `least` seconds come first, not timed: an idle GPU is slow to wake up. As
-        many are timed.
+        Whole epochs for `LEAST` seconds come first and are not timed: the clock rate of an idle
+        GPU is low. Then as many are timed.
         """
-        for _ in ("to wake up", "to be timed"):
+        for _ in ("not timed", "timed"):
             epochs, began = 0, time.perf_counter()
-            while not epochs or time.perf_counter() - began < least:
+            while not epochs or time.perf_counter() - began < LEAST:
                 self.epoch()
                 epochs += 1
         return (time.perf_counter() - began) / epochs
@@ -62,8 +63,8 @@ class Program:
         """The weights as they are now, as NumPy arrays in Keras's order."""
         raise NotImplementedError
 
-    def first_gradients(self) -> list[Any]:
-        """The gradients of the first batch's loss, likewise, before anything is learned."""
+    def first_batch(self) -> tuple[float, list[Any]]:
+        """The loss of the first batch, and its gradients likewise; nothing is learned."""
         raise NotImplementedError
 
     def versions(self) -> str:
@@ -125,8 +126,8 @@ class Tinynet(KerasInterface):
         with tinynet.backend.use(self.backend):
             super().__init__(*arguments)
 
-    def timed_epoch(self, least: float = 0.25) -> float:
-        """The epochs of one `fit`, which sends its data once, between waits for the GPU."""
+    def timed_epoch(self) -> float:
+        """Likewise; all are epochs of one `fit`, which sends its data once."""
         backend, began, took = self.library.backend, time.perf_counter(), []
 
         class Clock(self.library.callbacks.Callback):  # type: ignore[name-defined]
@@ -137,16 +138,16 @@ class Tinynet(KerasInterface):
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 backend.synchronize()
                 now = time.perf_counter()
-                if self.began - began >= least:
+                if self.began - began >= LEAST:
                     took.append(now - self.began)
-                self.model.stop_training = sum(took) >= least
+                self.model.stop_training = sum(took) >= LEAST
 
         self.model.fit(
             self.x, self.y, self.batch_size, epochs=100_000, verbose=0, callbacks=[Clock()]
         )
         return sum(took) / len(took)
 
-    def first_gradients(self) -> list[Any]:
+    def first_batch(self) -> tuple[float, list[Any]]:
         from tinynet.data import Batches
 
         backend, model = self.library.backend, self.model
@@ -154,9 +155,9 @@ class Tinynet(KerasInterface):
             batches = Batches(self.x, self.y, None, self.batch_size, model.dtype)
             (batch,) = batches.run(0, 1)
             model.start_training(batch.x.shape)
-            model.objective.forward(batch.y, model.forward(batch.x, training=True))
+            loss = model.objective.forward(batch.y, model.forward(batch.x, training=True))
             model.backward(model.objective.backward())
-            return [
+            return float(loss), [
                 backend.to_numpy(gradient)
                 for layer in model.layers
                 for gradient in (layer.kernel_gradient, layer.bias_gradient)
@@ -318,11 +319,11 @@ class PyTorch(Program):
     def weights(self) -> list[Any]:
         return [p.detach().cpu().numpy().T for p in self.model.parameters()]
 
-    def first_gradients(self) -> list[Any]:
+    def first_batch(self) -> tuple[float, list[Any]]:
         x, y = self.x[: self.batch_size], self.y[: self.batch_size]
         loss = self.loss(self.model(x), y)
         found = self.torch.autograd.grad(loss, list(self.model.parameters()))
-        return [gradient.cpu().numpy().T for gradient in found]
+        return loss.item(), [gradient.cpu().numpy().T for gradient in found]
 
     def versions(self) -> str:
         return f"PyTorch {self.torch.__version__}"
@@ -367,8 +368,6 @@ class PyTorchGraph(PyTorch):
     def __init__(self, x: Any, labels: Any, weights: list[Any], batch_size: int) -> None:
         super().__init__(x, labels, weights, batch_size)
         torch = self.torch
-        if self.device.type != "cuda":
-            raise SystemExit("a CUDA graph needs a GPU, and PyTorch sees none")
         self.full = min(batch_size, len(x))
         self.own_x, self.own_y = self.x[: self.full].clone(), self.y[: self.full].clone()
         before = [p.detach().clone() for p in self.model.parameters()]
@@ -464,12 +463,12 @@ class Jax(Program):
 
         return [numpy.asarray(p) for p in self.parameters]
 
-    def first_gradients(self) -> list[Any]:
+    def first_batch(self) -> tuple[float, list[Any]]:
         import numpy
 
         x, y = self.x[: self.batch_size], self.y[: self.batch_size]
-        _, found = self._gradient(self.parameters, x, y)
-        return [numpy.asarray(gradient) for gradient in found]
+        (loss, _), found = self._gradient(self.parameters, x, y)
+        return float(loss), [numpy.asarray(gradient) for gradient in found]
 
     def versions(self) -> str:
         return f"JAX {self.jax.__version__}"
@@ -560,7 +559,7 @@ def serve(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
 
 
 def parity(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
-    """Write the first batch's gradients, and the weights after each of some numbers of steps."""
+    """Answer the first batch's loss; write its gradients, and the weights after so many steps."""
     import numpy as np
 
     kind, size = PROGRAMS[arguments.program], arguments.batch_size
@@ -570,12 +569,13 @@ def parity(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
         np.savez(arguments.data / f"{arguments.program}-{name}.npz", *arrays)
 
     program = kind(x[:size], labels[:size], weights, size)
-    write("gradients", program.first_gradients())
+    loss, gradients = program.first_batch()
+    write("gradients", gradients)
     for steps in arguments.parity:
         program = kind(x[: steps * size], labels[: steps * size], weights, size)
         program.epoch(shuffle=False)
         write(str(steps), program.weights())
-    answer(versions=program.versions(), place=program.place())
+    answer(loss=loss, versions=program.versions(), place=program.place())
 
 
 def once(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:

@@ -28,7 +28,10 @@ def save(
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if arguments.plot and plot:
-        plot(results, arguments.plot)
+        try:
+            plot(results, arguments.plot)
+        except ModuleNotFoundError as error:
+            print(f"No picture: {error}. Write: python -m pip install matplotlib")
 
 
 def machine() -> str:

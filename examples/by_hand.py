@@ -69,7 +69,7 @@ def first_weights(seed: int) -> list[np.ndarray]:
 def compare_with_keras(model: Sequential, start: list[np.ndarray], steps: int) -> None:
     """Train the same network from the same weights in Keras, and print both sets of weights."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # on a GPU, JAX takes TF32: three digits
+    os.environ["JAX_PLATFORMS"] = "cpu"  # on a GPU, JAX uses TF32, with three digits
     try:
         import keras
     except ImportError:

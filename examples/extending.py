@@ -161,7 +161,7 @@ def main() -> None:
 
 def compare_with_keras(x: np.ndarray, y: np.ndarray) -> None:
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # on a GPU, JAX takes TF32: three digits
+    os.environ["JAX_PLATFORMS"] = "cpu"  # on a GPU, JAX uses TF32, with three digits
     try:
         import keras
     except ImportError:

@@ -77,7 +77,7 @@ def train_and_save(x: np.ndarray, y: np.ndarray, size: int, folder: pathlib.Path
 def with_devices(number: int) -> Any:
     """Keras on JAX; on a CPU, JAX plays so many devices. That has to be said before it starts."""
     os.environ["KERAS_BACKEND"] = "jax"
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ["JAX_PLATFORMS"] = "cpu"
     flag = f"--xla_force_host_platform_device_count={number}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     try:

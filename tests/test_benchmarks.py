@@ -272,9 +272,7 @@ def test_the_gpu_is_spun_up_before_each_measurement(monkeypatch):
 
     monkeypatch.setattr(script, "SPIN", 64)
     with standin.installed(standin.make()) as cupy:
-        trainers = [
-            script.Trainer(name, {"batch": 4, "hidden": [5, 5]}) for name in ("cupy", "numpy")
-        ]
+        trainer = script.Trainer("cupy", {"batch": 4, "hidden": [5, 5]})
         cupy.counts.reset()
         script.spin_up("numpy")
         assert cupy.counts.launched == 0
@@ -289,10 +287,10 @@ def test_the_gpu_is_spun_up_before_each_measurement(monkeypatch):
                 lambda *given, name=name, whole=whole: order.append(name) or whole(*given),
             )
         monkeypatch.setattr(script, "spin_up", order.append)
-        for trainer in trainers:
-            trainer.count = 2
-            trainer.measure()
-    assert order[:6] == ["cupy", "steps", "cupy", "steps", "cupy", "send"]
+        trainer.warm()
+        trainer.measure()
+    assert order[:3] == ["cupy", "steps", "steps"]
+    assert order[3:] == ["cupy", "steps", "cupy", "steps", "cupy", "send"]
 
 
 def test_a_measurement_that_is_cut_short_leaves_what_it_has(monkeypatch, tmp_path):
