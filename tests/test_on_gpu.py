@@ -96,7 +96,7 @@ def test_it_runs_through_on_the_stand_in(tmp_path):
 
 def test_without_a_gpu_it_says_what_it_left_out(tmp_path):
     parts = ["machine", "tests", "capture", "memory", "first_fit"]
-    run, results = start(tmp_path / "out", "--part", *parts)
+    run, results = start(tmp_path / "out", "--part", *parts, PYTHONIOENCODING="ascii")
     assert run.returncode == 0, run.stdout + run.stderr
     assert list(results) == parts
     for part in parts[1:]:
@@ -285,7 +285,7 @@ def test_two_halves_are_joined_to_a_page(tmp_path):
     second = {"first_fit": {"ended": "ended by its limit of 50 s", "seconds": 50.0, "figures": {}}}
     for number, half in ((1, first), (2, second)):
         (tmp_path / f"on_gpu-{number}.json").write_text(json.dumps(half), encoding="utf-8")
-    run, _ = start(tmp_path, "--part", "summary", PYTHONIOENCODING="ascii")
+    run, _ = start(tmp_path, "--part", "summary")
     assert run.returncode == 1  # a half was not finished
     page = (tmp_path / "summary.md").read_text("utf-8")
     assert "| machine   |         done | 1.00 s |" in page
@@ -293,29 +293,31 @@ def test_two_halves_are_joined_to_a_page(tmp_path):
     assert "The figures are incomplete (KeyError" in page  # and the page is there all the same
 
 
-def test_a_whole_run_begins_anew_and_a_part_is_added(tmp_path):
-    old = {"first_fit": {"ended": "done", "seconds": 1.0, "figures": {"nothing_to_do": "old"}}}
-    (tmp_path / "on_gpu.json").write_text(json.dumps(old), encoding="utf-8")
+OLD = {"first_fit": {"ended": "done", "seconds": 1.0, "figures": {"nothing_to_do": "old"}}}
+
+
+def test_a_part_is_added_to_what_is_there(tmp_path):
+    (tmp_path / "on_gpu.json").write_text(json.dumps(OLD), encoding="utf-8")
     _, results = start(tmp_path, "--part", "capture")
     assert set(results) == {"first_fit", "capture"}
-    run, results = start(tmp_path, "--patience", "0")
-    assert run.returncode == 1
-    assert results["first_fit"]["ended"] == "ended by its limit of 0 s"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_a_run_that_is_cut_off_leaves_no_part_behind(tmp_path):
-    file = tmp_path / "beats"
+def test_a_run_that_is_cut_off_leaves_no_part_behind_and_nothing_old(tmp_path):
+    file, out = tmp_path / "beats", tmp_path / "out"
+    out.mkdir()
+    (out / "on_gpu.json").write_text(json.dumps(OLD), encoding="utf-8")
     beats = CHILD.replace("FILE", repr(str(file)))
     (tmp_path / "shim").mkdir()
     (tmp_path / "shim" / "cupy.py").write_text(beats, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "shim")}
-    command = [sys.executable, str(BENCHMARKS / "on_gpu.py"), "--out", str(tmp_path / "out")]
+    command = [sys.executable, str(BENCHMARKS / "on_gpu.py"), "--out", str(out)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as run:
         while not file.exists():
             time.sleep(0.05)
         run.terminate()
     assert run.returncode == 143
+    assert set(json.loads((out / "on_gpu.json").read_text("utf-8"))) == {"machine"}
     size = file.stat().st_size
     time.sleep(0.3)
     assert file.stat().st_size == size
