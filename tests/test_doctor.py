@@ -88,12 +88,12 @@ UNSEEN = {
     ),
     "an old driver": (
         lambda: (standin.make(driver=11040), WHEEL),
-        "the driver speaks CUDA 11.4 and is too old for this CuPy, which was built for CUDA 12",
+        "the driver supports CUDA 11.4 and is too old for this CuPy, which was built for CUDA 12",
         "Update the driver to 525 or newer",
     ),
     "an old driver for the newest wheel": (
         lambda: (standin.make(driver=12040, runtime=13000), ["cupy-cuda13x"]),
-        "the driver speaks CUDA 12.4 and is too old for this CuPy, which was built for CUDA 13",
+        "the driver supports CUDA 12.4 and is too old for this CuPy, which was built for CUDA 13",
         'to 580 or newer, or install the CuPy for CUDA 12: python -m pip install "cupy-cuda12x',
     ),
     "no device": (
@@ -153,6 +153,11 @@ SEEN = {
         lambda: failing(matmul=RuntimeError('Failure finding "libcublas.so.12": No such file')),
         "a small matrix product fails (CuPy does not find libcublas.so.12)",
         f"Install CuPy together with its libraries: {INSTALL}",
+    ),
+    "a fault told at length": (
+        lambda: failing(launch=RuntimeError("no headers, " + 20 * "and again ")),
+        "a small kernel fails (no headers, " + 10 * "and again " + "and a...)",
+        f"Install CuPy together with its compiler and headers: {INSTALL}",
     ),
     "headers of another CUDA": (
         lambda: failing(sum=RuntimeError(MIXED)),

@@ -136,8 +136,8 @@ def no_cupy() -> UnavailableError:
     """CuPy is not installed: what to install first, or that there is none for this machine."""
     if sys.platform == "darwin":
         return UnavailableError("there is no CuPy for macOS", "Use a machine with an NVIDIA GPU")
-    speaks, processor = driver(), platform.machine().lower()
-    if not speaks:
+    supports, processor = driver(), platform.machine().lower()
+    if not supports:
         return no_driver(", and no CuPy")
     if processor not in _WHEELS.get(sys.platform, ()):
         return UnavailableError(
@@ -147,7 +147,7 @@ def no_cupy() -> UnavailableError:
         )
     generation = 13 if processor == "arm64" else 12
     fix = f"Install it: {INSTALL[generation]}"
-    if speaks // 1000 < generation:
+    if supports // 1000 < generation:
         oldest = OLDEST_DRIVER[generation]
         fix = f"Update the driver to {oldest} or newer, then install CuPy: {INSTALL[generation]}"
     return UnavailableError("CuPy is not installed", for_windows(fix))
@@ -213,4 +213,5 @@ def for_windows(fix: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message that has words, or the error's type."""
     lines = [line.strip() for line in str(error).splitlines() if re.search(r"\w", line)]
-    return (lines or [type(error).__name__])[0][:120]
+    first = (lines or [type(error).__name__])[0]
+    return first if len(first) <= 120 else f"{first[:117]}..."

@@ -62,7 +62,7 @@ def devices() -> list[Device]:
 
 
 def driver_version(cupy: ModuleType) -> str:
-    """The newest CUDA that the driver speaks, ``"12.4"``."""
+    """The newest CUDA that the driver supports, ``"12.4"``."""
     return dotted(cupy.cuda.runtime.driverGetVersion())
 
 
@@ -98,16 +98,16 @@ def _check_driver(cupy: ModuleType) -> None:
     if not driver:
         raise diagnosis.no_driver()
     # Within a generation, any driver runs any runtime.
-    speaks, wants = driver // 1000, runtime // 1000
-    if speaks < wants:
+    supports, wants = driver // 1000, runtime // 1000
+    if supports < wants:
         other = (
-            f", or install the CuPy for CUDA {speaks}: {INSTALL[speaks]}"
-            if speaks in INSTALL
+            f", or install the CuPy for CUDA {supports}: {INSTALL[supports]}"
+            if supports in INSTALL
             else ""
         )
         oldest = f" to {OLDEST_DRIVER[wants]} or newer" if wants in OLDEST_DRIVER else ""
         raise UnavailableError(
-            f"the driver speaks CUDA {dotted(driver)} and is too old for this CuPy, "
+            f"the driver supports CUDA {dotted(driver)} and is too old for this CuPy, "
             f"which was built for CUDA {wants}",
             diagnosis.for_windows(f"Update the driver{oldest}{other}"),
         )
