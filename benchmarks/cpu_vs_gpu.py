@@ -325,6 +325,7 @@ def plot(results: Figures, path: pathlib.Path) -> None:
     panels.flat[0].legend(frameon=False, fontsize=9)
     figure.suptitle("\n".join(results["about"]), fontsize=8)
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def about(names: list[str]) -> list[str]:

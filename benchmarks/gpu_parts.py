@@ -113,7 +113,8 @@ def machine_and_doctor(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 def tests(out: pathlib.Path, quick: bool, answer: Answer) -> None:
     """The tests that want a GPU; what pytest prints is in tests.txt at once."""
     cupy = needs_gpu()
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--tb=short", "-rfE"]
+    which = "gpu" if importlib.util.find_spec("keras") else "gpu and not keras"
+    command = [sys.executable, "-m", "pytest", "-m", which, "-q", "--tb=short", "-rfE"]
     command += ["-p", "no:cacheprovider", *(["tests/test_optimizers.py"] if quick else [])]
     if importlib.util.find_spec("xdist") and not quick:
         # Each process takes some hundred megabytes of the GPU for itself.
@@ -123,7 +124,7 @@ def tests(out: pathlib.Path, quick: bool, answer: Answer) -> None:
         run = subprocess.run(command, cwd=ROOT, stdout=file, stderr=file, check=False)
     lines = (out / "tests.txt").read_text("utf-8", errors="replace").splitlines() or [""]
     failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    answer(exit_code=run.returncode, outcome=lines[-1])
+    answer(which=which, exit_code=run.returncode, outcome=lines[-1])
     answer(failing=failed[:12], failures=len(failed))
 
 

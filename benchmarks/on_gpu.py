@@ -255,7 +255,10 @@ def tell_tests(figures: dict[str, Any]) -> str:
     lines = [f"    {line}" for line in figures["failing"]]
     more = figures["failures"] - len(lines)
     lines += [f"    and {more} more"] if more > 0 else []
-    return "\n".join([f"`pytest -m gpu`: {figures['outcome'].strip('= ')}", "", *lines]).strip()
+    first = f'`pytest -m "{figures["which"]}"`: {figures["outcome"].strip("= ")}'
+    if figures["which"] != "gpu":
+        first += ". Those that compare with Keras are left out: it is not installed."
+    return "\n".join([first, "", *lines]).strip()
 
 
 def left_out(figures: dict[str, Any]) -> str:

@@ -368,6 +368,7 @@ def plot(results: dict[str, Any], path: pathlib.Path) -> None:
         axes.set_xlabel("seconds for one epoch, median")
     figure.suptitle(f"784-100-144-10 on {results['data']}\n{results['machine']}", fontsize=10)
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def main() -> None:

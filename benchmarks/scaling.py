@@ -211,6 +211,7 @@ def plot(results: dict[str, Any], path: pathlib.Path) -> None:
         spare.set_visible(False)
     figure.suptitle(results["machine"], fontsize=10)
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def main() -> None:

@@ -181,6 +181,7 @@ def draw(found: dict[str, list[dict[str, Any]]], path: pathlib.Path) -> None:
     figure.supylabel("right on, % of validation")
     figure.suptitle(f"Line: mean of the seeds; band: all of them; broken: {first}", fontsize=10)
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import standin
@@ -17,7 +18,11 @@ BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent / "benchmarks"
 
 @pytest.fixture(autouse=True)
 def beside_the_benchmarks(monkeypatch):
+    """And no picture stays open: a later one would be drawn into it."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = plt.get_fignums()
+    yield
+    assert plt.get_fignums() == before
 
 
 def run(script, *arguments, **environment):
