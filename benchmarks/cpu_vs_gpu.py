@@ -319,6 +319,7 @@ def plot(results: Figures, path: pathlib.Path) -> None:
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(ticker.NullLocator())
         axes.set_title(titles[kind], loc="left", fontsize=10)
+        axes.set_xlabel("samples in a batch" if kind == "batch" else "width w")
         axes.set_ylabel("milliseconds a step")
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -365,7 +366,7 @@ def main(printing: Callable[[str], None] = print) -> int:
     printing("\n".join(results["about"]))
     if len(names) == 1:
         printing(doctor.about_gpu())
-        printing("So this is the CPU alone, and says nothing about a GPU.")
+        printing("Only the CPU is measured, which says nothing about a GPU.")
     else:
         _, first = Trainer("cupy", cases(True)["batch"][0]).steps(1)
         results["first"] = first

@@ -113,6 +113,8 @@ def machine_and_doctor(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 def tests(out: pathlib.Path, quick: bool, answer: Answer) -> None:
     """The tests that want a GPU; what pytest prints is in tests.txt at once."""
     cupy = needs_gpu()
+    if importlib.util.find_spec("pytest") is None:
+        raise LeftOut("pytest is not installed")
     which = "gpu" if importlib.util.find_spec("keras") else "gpu and not keras"
     command = [sys.executable, "-m", "pytest", "-m", which, "-q", "--tb=short", "-rfE"]
     command += ["-p", "no:cacheprovider", *(["tests/test_optimizers.py"] if quick else [])]
@@ -187,13 +189,13 @@ def why_not(program: str) -> str:
         import torch
 
         if not torch.cuda.is_available():
-            return "PyTorch sees no GPU"
+            return "PyTorch finds no GPU"
     return ""
 
 
 def last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines or ["it failed without a word"])[-1][:300]
+    return (lines or ["it failed without a message"])[-1][:300]
 
 
 def compare(out: pathlib.Path, quick: bool, answer: Answer) -> None:

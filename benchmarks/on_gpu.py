@@ -1,12 +1,12 @@
-"""The one command for a machine with a GPU: check that tinynet computes right, and measure it.
+"""The one command for a machine with a GPU: check that tinynet is right, and measure it.
 
     python benchmarks/on_gpu.py --out DIR                        # everything, at most 18 minutes
     python benchmarks/on_gpu.py --out DIR --half 1               # or in two halves of 9 minutes
     python benchmarks/on_gpu.py --out DIR --part parity capture  # or these parts alone
 
-It needs this repository, NumPy and pytest with hypothesis; CuPy, PyTorch, JAX and MNIST are used
-where they are installed, and no network. What is missing is left out, and the page says so. It also
-runs on a machine without a GPU, on the CPU, so that the command itself can be tried anywhere.
+It needs this repository and no network; for the tests also the extra `test`, though Keras, nbclient
+and Playwright may be missing. CuPy, PyTorch, JAX and MNIST are used if present. What is missing is
+left out, and the page says so. Without a GPU it runs on the CPU, so that it can be tried anywhere.
 
 Each part (see `gpu_parts.py`) runs in a process of its own with a time limit, so that one that
 hangs, crashes or fails does not stop the others. Results are written as they come. DIR then holds
@@ -17,9 +17,11 @@ hangs, crashes or fails does not stop the others. Results are written as they co
     cpu_vs_gpu.json, cpu_vs_gpu.png   the output of `cpu_vs_gpu.py`
     log.txt                           everything else that was printed
 
-To join two halves, copy the files of both into one directory and run `--part summary` on it.
+The page of a half, or of some parts, shows what else is in DIR. To join halves from different
+directories, copy the files of both into one, and run `--part summary` on it.
 
-The exit code is 0 if every part is done, or was left out, and found nothing wrong.
+The exit code is 0 if no part on the page failed or found anything wrong; one that was left out does
+not count.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ def run(
         reader.join(GRACE)
         return "done" if code == 0 else f"failed (exit code {code})"
     except subprocess.TimeoutExpired:
-        return f"ended by its limit of {limit:g} s"
+        return f"stopped at its limit of {limit:g} s"
     finally:
         kill(process)
         ended.set()
@@ -150,7 +152,7 @@ def write(path: pathlib.Path, text: str) -> None:
 
 def go(part: str, out: pathlib.Path, limit: float, quick: bool, keep: Callable[..., None]) -> None:
     """Run a part; `keep` is called with all that is known about it, at each new figure."""
-    about: dict[str, Any] = {"ended": "under way", "figures": {}}
+    about: dict[str, Any] = {"ended": "under way", "quick": quick, "figures": {}}
     began = time.perf_counter()
 
     def receive(line: str) -> None:
@@ -182,6 +184,16 @@ PARITY = ("tinynet", "tinynet-cupy", "pytorch-as-keras", "jax")
 RACE = ("tinynet", "tinynet-cupy", "pytorch", "pytorch-graph", "jax")
 
 
+# What is wrong if one of these figures of the part `memory` is not true.
+MEMORY = {
+    "within": "CuPy held more than memory_limit allows",
+    "same": "the weights differ from those without memory_limit",
+    "words": "a training that does not fit raised no error",
+    "unchanged": "an error left the model changed",
+    "constant": "memory grows from fit to fit",
+}
+
+
 def page(results: Results, out: pathlib.Path) -> str:
     """The summary: all results on a page."""
     title = "# tinynet on a GPU"
@@ -190,12 +202,21 @@ def page(results: Results, out: pathlib.Path) -> str:
             "\n\nThere is no working GPU here. What follows was computed on the CPU, and says "
             "nothing about a GPU."
         )
+    if any(about.get("quick") for about in results.values()):
+        title += (
+            "\n\nThis was a trial run (`--quick`), on little data and in one round: its figures "
+            "are no measurements."
+        )
     rows, notes = [], []
     for part, about in results.items():
         state, note = outcome(part, about)
         rows.append([part, state, seconds(about.get("seconds", 0))])
         notes += [f"- {part}: {note}"] if note else []
-    sections = [title, table(["part", "", "took"], rows), *(["\n".join(notes)] if notes else [])]
+    sections = [
+        title,
+        table(["part", "result", "took"], rows),
+        *(["\n".join(notes)] if notes else []),
+    ]
     for part, (heading, tell) in SECTIONS.items():
         if part in results and (text := told(tell, results[part]["figures"])):
             sections.append(f"## {heading}\n\n{text}")
@@ -230,10 +251,9 @@ def outcome(part: str, about: dict[str, Any]) -> tuple[str, str]:
     if part == "epochs":
         wrong += [one["same"] for one in figures["epochs"].values() if one["same"]]
     if part == "capture" and figures["difference"]["replayed"] != 0:
-        wrong.append("the replay computes other numbers")
+        wrong.append("the replay computes different numbers")
     if part == "memory":
-        expected = ("within", "same", "words", "unchanged", "constant")
-        wrong += [f"not {name}" for name in expected if not figures[name]]
+        wrong += [fault for name, fault in MEMORY.items() if not figures[name]]
     return ("wrong", "; ".join(wrong)) if wrong else ("done", "")
 
 
@@ -278,10 +298,12 @@ def tell_parity(figures: dict[str, Any]) -> str:
         rows.append([*cells, "yes" if one["within"] else "NO"])
     rows.append(["bound", *(f"{figures['bounds'][name]:.0e}" for name in columns), ""])
     return (
-        "Largest differences from NumPy in float64, from the same initial weights, on the same "
-        f"batches of 32 of {figures['data']}: in the first batch's loss and gradients (relative, "
-        "of six arrays the largest), and in any weight after so many steps. JAX computes with its "
-        "highest precision.\n\n" + table(["", *columns, "within"], rows) + left_out(figures)
+        "Differences from NumPy in float64, from the same initial weights, on the same batches of "
+        f"32 of {figures['data']}: of the first batch's loss, and of its gradients (relative, the "
+        "largest of the six arrays); and the largest of any weight after so many steps. JAX "
+        "computes in its highest precision.\n\n"
+        + table(["", *columns, "within"], rows)
+        + left_out(figures)
     )
 
 
@@ -309,7 +331,7 @@ def tell_epochs(figures: dict[str, Any]) -> str:
                     ]
                 )
     whose = "tinynet" if "tinynet-cupy" in figures["left_out"] else "tinynet on CuPy"
-    head = ["batch", "an epoch", "spread", f"{whose} ÷ it", "loss after the first"]
+    head = ["batch size: program", "an epoch", "spread", f"{whose} ÷ it", "loss after the first"]
     return (
         f"One epoch of the example's network on {figures['data']}; medians, measured in turn.\n\n"
         + table(head, rows)
@@ -358,7 +380,7 @@ def tell_first_fit(figures: dict[str, Any]) -> str:
         [when, *(seconds(one[name]) for name in columns), str(one["kernels"])]
         for when, one in figures["took"].items()
     ]
-    return table(["kernel cache", *columns, "files in it"], rows)
+    return table(["kernel cache", *columns, "files in the cache"], rows)
 
 
 SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
@@ -385,43 +407,50 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--out", type=pathlib.Path, required=True, help="the directory for the results"
-    )
+    add = parser.add_argument
+    add("--out", type=pathlib.Path, required=True, metavar="DIR", help="where the results go")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--part", nargs="+", choices=[*LIMITS, "summary"], help="only these parts")
     which.add_argument(
-        "--half", type=int, choices=[1, 2], help="the first or the second half of the parts"
+        "--part",
+        nargs="+",
+        choices=[*LIMITS, "summary"],
+        metavar="PART",
+        help=f"some of: {', '.join(LIMITS)}, summary",
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="a little of each part, to try the command"
-    )
-    parser.add_argument(
-        "--patience", type=float, default=1, help="a factor for the time limits (1)"
-    )
+    which.add_argument("--half", type=int, choices=[1, 2], help="the first parts, or the others")
+    add("--quick", action="store_true", help="a little of each part, to try the command")
+    add("--patience", type=float, default=1, metavar="N", help="limits N times as long (1)")
     arguments = parser.parse_args()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     # A command that is cut off must not leave its part behind on the GPU.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     out = arguments.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    if out.exists() and not out.is_dir():
+        parser.error(f"{out} is not a directory")
     half = arguments.half
     chosen = arguments.part or [*(HALVES[half - 1] if half else LIMITS)]
+    if chosen != ["summary"]:
+        out.mkdir(parents=True, exist_ok=True)
     file = out / (f"on_gpu-{half}.json" if half else "on_gpu.json")
     # Only chosen parts are added to what is there; a whole run begins anew.
     own = json.loads(file.read_text("utf-8")) if arguments.part and file.exists() else {}
 
+    def shown() -> Results:
+        return known(out) if arguments.part or half else own
+
     def keep(part: str, about: dict[str, Any]) -> None:
         own[part] = about
         write(file, json.dumps(own, indent=1) + "\n")
-        write(out / "summary.md", page(own, out))
+        write(out / "summary.md", page(shown(), out))
 
     for part in filter(LIMITS.__contains__, chosen):
         limit = LIMITS[part] * arguments.patience
         print(f"{part}: at most {limit:g} s … ", end="", flush=True)
         go(part, out, limit, arguments.quick, keep)
         print(f"{outcome(part, own[part])[0]}, {seconds(own[part]['seconds'])}", flush=True)
-    results = known(out) if "summary" in chosen else own
+    results = shown()
+    if not results:
+        parser.error(f"there are no results in {out}")
     text = page(results, out)
     write(out / "summary.md", text)
     print("\n" + text)

@@ -238,7 +238,7 @@ def test_without_a_gpu_the_cpu_is_measured_and_what_is_missing_is_said(tmp_path)
     text = run("cpu_vs_gpu.py", "--quick", "--rounds", 1, CUDA_VISIBLE_DEVICES="-1")
     assert "GPU: none that works: " in text
     assert "Fix: " in text
-    assert "this is the CPU alone" in text
+    assert "Only the CPU is measured" in text
     assert "| 4,096 " in text
     assert "| 1,024 " in text
     assert "GPU: a step" not in text

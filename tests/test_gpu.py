@@ -331,8 +331,10 @@ def test_without_a_limit_others_are_named():
             model.fit(x, one_hot(labels), verbose=0)
     said = str(error.value)
     assert "memory_limit" not in said
-    assert "tinynet.backend.release_memory() first, and see with nvidia-smi what holds" in said
-    assert said.endswith('or model.to("numpy"), which computes on the CPU')
+    assert (
+        "before it, tinynet.backend.release_memory() (nvidia-smi shows what holds the rest)" in said
+    )
+    assert said.endswith('or model.to("numpy"), to compute on the CPU')
 
 
 @pytest.mark.parametrize("place", ["numpy", "cupy"])

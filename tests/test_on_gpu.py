@@ -77,7 +77,7 @@ def test_it_runs_through_on_the_stand_in(tmp_path):
 
     page = (tmp_path / "out" / "summary.md").read_text("utf-8")
     assert page in run.stdout
-    assert page.startswith("# tinynet on a GPU\n")
+    assert page.startswith("# tinynet on a GPU\n\nThis was a trial run (`--quick`)")
     for said in (
         "| parity     |     done | ",
         "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6",
@@ -122,12 +122,12 @@ def test_what_hangs_is_ended_and_what_it_said_is_kept(tmp_path):
     meanwhile.join(5)
     assert seen["ended"] == "under way"
     assert run.returncode == 1
-    assert results["machine"]["ended"] == "ended by its limit of 4.5 s"
+    assert results["machine"]["ended"] == "stopped at its limit of 4.5 s"
     assert "cores" in results["machine"]["figures"]["machine"]
     assert "doctor" not in results["machine"]["figures"]
     page = (out / "summary.md").read_text("utf-8")
     assert "| machine | not finished | 4.5" in page
-    assert "- machine: ended by its limit of 4.5 s" in page
+    assert "- machine: stopped at its limit of 4.5 s" in page
 
 
 def test_what_fails_says_why_and_the_next_part_goes_on(tmp_path):
@@ -204,7 +204,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize(("sleep", "ended"), [(600, "ended by its limit of 2 s"), (0.5, "done")])
+@pytest.mark.parametrize(("sleep", "ended"), [(600, "stopped at its limit of 2 s"), (0.5, "done")])
 def test_what_a_part_started_ends_with_it(tmp_path, sleep, ended):
     import on_gpu
 
@@ -264,12 +264,16 @@ FINE = ("done", "")
         (
             "capture",
             {"difference": {"replayed": 1e-9}},
-            ("wrong", "the replay computes other numbers"),
+            ("wrong", "the replay computes different numbers"),
         ),
         (
             "memory",
             {"within": True, "same": False, "words": "", "unchanged": True, "constant": False},
-            ("wrong", "not same; not words; not constant"),
+            (
+                "wrong",
+                "the weights differ from those without memory_limit; "
+                "a training that does not fit raised no error; memory grows from fit to fit",
+            ),
         ),
         ("first_fit", {"nothing_to_do": "no GPU"}, ("left out", "no GPU")),
     ],
@@ -282,7 +286,9 @@ def test_a_part_s_outcome_is_in_words(part, figures, expected):
 
 def test_two_halves_are_joined_to_a_page(tmp_path):
     first = {"machine": {"ended": "done", "seconds": 1.0, "figures": {"works": True}}}
-    second = {"first_fit": {"ended": "ended by its limit of 50 s", "seconds": 50.0, "figures": {}}}
+    second = {
+        "first_fit": {"ended": "stopped at its limit of 50 s", "seconds": 50.0, "figures": {}}
+    }
     for number, half in ((1, first), (2, second)):
         (tmp_path / f"on_gpu-{number}.json").write_text(json.dumps(half), encoding="utf-8")
     run, _ = start(tmp_path, "--part", "summary")
@@ -293,13 +299,23 @@ def test_two_halves_are_joined_to_a_page(tmp_path):
     assert "The figures are incomplete (KeyError" in page  # and the page is there all the same
 
 
+def test_a_directory_without_results_is_no_page(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for out, said in (("none", "there are no results in"), ("file", "is not a directory")):
+        run, _ = start(tmp_path / out, "--part", "summary")
+        assert run.returncode == 2
+        assert said in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 OLD = {"first_fit": {"ended": "done", "seconds": 1.0, "figures": {"nothing_to_do": "old"}}}
 
 
 def test_a_part_is_added_to_what_is_there(tmp_path):
     (tmp_path / "on_gpu.json").write_text(json.dumps(OLD), encoding="utf-8")
-    _, results = start(tmp_path, "--part", "capture")
+    run, results = start(tmp_path, "--part", "capture")
     assert set(results) == {"first_fit", "capture"}
+    assert "trial" not in run.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")

@@ -27,6 +27,7 @@ _WHEELS = {"linux": ("x86_64", "aarch64"), "win32": ("amd64", "arm64")}
 _DRIVERS = "https://www.nvidia.com/drivers"
 _FULL = "the GPU's memory is full"
 _WHO = "Find the process that holds it with nvidia-smi, and stop it"
+_RUN = "docker run --gpus all IMAGE"
 _TEST = "If it happens again, update the driver and test the GPU: nvidia-smi -q"
 
 # By CUDA's number, which the runtime and the driver share.
@@ -37,16 +38,16 @@ CUDA = {
         "CUDA's stub library is loaded instead of the driver",
         "Remove the directory named 'stubs' from LD_LIBRARY_PATH",
     ),
-    35: ("the driver is too old for this CuPy", f"Update the driver: {_DRIVERS}"),
+    35: ("the driver is too old for this CuPy", f"Update the driver ({_DRIVERS})"),
     46: ("another process has exclusive use of the GPU", _WHO),
     209: (
         "this CuPy has no code for this GPU",
-        "Upgrade CuPy, and delete its kernel cache, {cache}: {upgrade}",
+        "Delete CuPy's kernel cache ({cache}), then upgrade CuPy: {upgrade}",
     ),
-    222: ("the driver is older than CuPy's compiler", f"Update the driver: {_DRIVERS}"),
+    222: ("the driver is older than CuPy's compiler", f"Update the driver ({_DRIVERS})"),
     700: (
-        "a kernel accessed an illegal address. This is not an installation problem",
-        f"Restart the program. {_TEST}",
+        "a kernel accessed an illegal address",
+        f"This is not an installation problem. Restart the program. {_TEST}",
     ),
     802: (
         "the GPUs are not ready yet",
@@ -59,7 +60,7 @@ CUDA = {
     ),
     804: (
         "CUDA's compatibility package (a newer libcuda) does not support this GPU",
-        "Remove the package, or its directory, named 'compat', from LD_LIBRARY_PATH",
+        "Uninstall that package, or remove its directory ('compat') from LD_LIBRARY_PATH",
     ),
     999: (
         "the driver failed for an unknown reason",
@@ -74,8 +75,8 @@ CUBLAS = {
         "If nvidia-smi shows that the GPU's memory is nearly full, free some of it. Otherwise "
         "install CuPy together with CUDA's libraries: {install}",
     ),
-    3: (f"{_FULL} (cuBLAS could not allocate its share)", _WHO),
-    13: ("cuBLAS fails on this GPU. This is not an installation problem", _TEST),
+    3: (f"{_FULL}: cuBLAS could not allocate any", _WHO),
+    13: ("cuBLAS fails on this GPU", f"This is not an installation problem. {_TEST}"),
 }
 _KNOWN = {"CUDARuntimeError": CUDA, "CUDADriverError": CUDA, "CUBLASError": CUBLAS}
 
@@ -115,8 +116,13 @@ def explain(
 
 def no_driver(how: str = "") -> UnavailableError:
     """There is no NVIDIA driver, and `how` things are besides: no CuPy could compute."""
-    fix = f"If this machine has an NVIDIA GPU, install its driver: {_DRIVERS}"
-    return UnavailableError(f"there is no NVIDIA driver{how}", for_windows(fix + _container()))
+    fix = f"If this machine has an NVIDIA GPU, install its driver ({_DRIVERS})"
+    if in_container():
+        fix = (
+            "This is a container: install the driver on the host, not in here, and start the "
+            f"container with the GPU: {_RUN}"
+        )
+    return UnavailableError(f"there is no NVIDIA driver{how}", for_windows(fix))
 
 
 def no_device() -> UnavailableError:
@@ -127,9 +133,10 @@ def no_device() -> UnavailableError:
             f"there is a driver, but no GPU (CUDA_VISIBLE_DEVICES={visible!r} may hide it)",
             "Unset CUDA_VISIBLE_DEVICES",
         )
-    return UnavailableError(
-        "there is a driver, but no GPU", "See what the driver reports: nvidia-smi" + _container()
-    )
+    fix = "See what the driver reports: nvidia-smi"
+    if in_container():
+        fix = f"This is a container, which has to be started with the GPU: {_RUN}"
+    return UnavailableError("there is a driver, but no GPU", fix)
 
 
 def no_cupy() -> UnavailableError:
@@ -161,10 +168,10 @@ def import_failed(error: BaseException, install: str) -> UnavailableError:
         error = error.__cause__
     words = first_line(error)
     library = re.search(r"lib\w+\.so|DLL load failed", words)
-    together = "together with CUDA's libraries" if library else "anew"
+    together = " together with CUDA's libraries" if library else ""
     return UnavailableError(
         f"CuPy is installed but cannot be imported ({words})",
-        f"Install it {together}: {install.replace('install', 'install --force-reinstall')}",
+        f"Reinstall it{together}: {install.replace('install', 'install --force-reinstall')}",
     )
 
 
@@ -197,17 +204,11 @@ def in_windows_linux() -> bool:
     return "microsoft" in platform.release().lower()
 
 
-def _container() -> str:
-    if not in_container():
-        return ""
-    return ". In a container, start it with the GPU: docker run --gpus all IMAGE"
-
-
 def for_windows(fix: str) -> str:
     """`fix`; if it is about the driver, in WSL, with the place where that driver is."""
     if not in_windows_linux() or "driver" not in fix:
         return fix
-    return f"{fix}. In WSL the driver is the one of Windows: install it there, not in Linux"
+    return f"{fix}. WSL uses the Windows driver: install it in Windows, not in Linux"
 
 
 def first_line(error: BaseException) -> str:

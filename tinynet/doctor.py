@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     argparse.ArgumentParser(
         prog="python -m tinynet.doctor",
         description="Say which backend tinynet would compute with here, and why; whether there is "
-        "a GPU that works; and if not, what is missing and how to mend it. The exit code is 0 if "
+        "a GPU that works; and if not, what is missing and how to fix it. The exit code is 0 if "
         "the backend that is asked for works, else 1.",
         epilog="The environment variable TINYNET_BACKEND asks for numpy (the default), cupy, or "
         "auto.",
@@ -53,11 +53,11 @@ def examine() -> tuple[int, str]:
     except ValueError:
         names = ", ".join([*backend.NAMES, "auto"])
         return 1, (
-            f"Backend: none. {asked}, which is none.\n"
+            f"Backend: none. {asked}, which is not a backend.\n"
             f"Fix: set TINYNET_BACKEND to one of {names}, or unset it"
         )
     except RuntimeError:
-        return 1, f"Backend: none. {asked}, and that cannot run.\n{about_gpu()}"
+        return 1, f"Backend: none. {asked}, which cannot run here.\n{about_gpu()}"
     lines = [
         f"Backend: {chosen}. {asked}{f': {why}' if wish == 'auto' else ''}.",
         f"CPU: NumPy {backend.host.__version__}",
@@ -86,7 +86,8 @@ def about_gpu() -> str:
     lines.append(f"CuPy {cupy.__version__} for CUDA {runtime}, driver for CUDA {driver}")
     if os.environ.get("CUPY_TF32", "0") != "0":
         lines.append(
-            "CUPY_TF32 is set: products keep three digits of seven. For Keras's numbers, unset it."
+            "CUPY_TF32 is set: matrix products are accurate to three digits instead of seven. "
+            "Unset it to get Keras's numbers."
         )
     lines.append("All well: a small kernel, a small product and a small sum came out right.")
     return "\n".join(lines)

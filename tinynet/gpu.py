@@ -81,7 +81,7 @@ def _installed() -> ModuleType:
         if not diagnosis.driver():
             raise diagnosis.no_driver()
         raise UnavailableError(
-            f"there are {len(found)} CuPy packages, {' and '.join(found)}, in one another's place",
+            f"{len(found)} CuPy packages are installed, {' and '.join(found)}, and they conflict",
             f"Keep one: python -m pip uninstall -y {' '.join(found)} && {INSTALL[12]}",
         )
     try:
@@ -180,7 +180,7 @@ def _check_arithmetic(cupy: ModuleType, device: int) -> None:
         if not (results[what] == compute(numpy, numbers)).all():
             raise UnavailableError(
                 f"{what} comes out wrong",
-                "Update driver and CuPy; if it stays, test the GPU: nvidia-smi -q",
+                "Update driver and CuPy; if the problem persists, test the GPU: nvidia-smi -q",
             )
 
 

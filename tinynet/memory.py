@@ -50,9 +50,9 @@ def report(model: Any, wanted: int, method: str, batch: int, least: int) -> str:
         # Halving what is small beside the array that was wanted would not make room for it.
         f"{half} instead of {batch}": batch > least and activations > wanted // 8,
         f'tinynet.backend.use("cupy", memory_limit={enough:_}), or more': limited,
-        "tinynet.backend.release_memory() first, and see with nvidia-smi what holds the rest":
+        "before it, tinynet.backend.release_memory() (nvidia-smi shows what holds the rest)":
             not limited,
-        'model.to("numpy"), which computes on the CPU': True,
+        'model.to("numpy"), to compute on the CPU': True,
     }  # fmt: skip
     return (
         f"Out of memory on GPU {backend.here().device} in {method}: CuPy could not allocate "
