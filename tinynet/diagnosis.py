@@ -119,8 +119,8 @@ def no_driver(how: str = "") -> UnavailableError:
     fix = f"If this machine has an NVIDIA GPU, install its driver ({_DRIVERS})"
     if in_container():
         fix = (
-            "This is a container: install the driver on the host, not in here, and start the "
-            f"container with the GPU: {_RUN}"
+            "This is a container. If its host has an NVIDIA GPU, install the driver there, not in "
+            f"here, and start the container with the GPU: {_RUN}"
         )
     return UnavailableError(f"there is no NVIDIA driver{how}", for_windows(fix))
 
