@@ -540,7 +540,7 @@ def test_a_chosen_gpu_holds_model_and_data():
             model.fit(x, one_hot(labels), verbose=0, validation_split=0.5)
             model.evaluate(x, one_hot(labels), verbose=0)
             model(x), model.predict(x, verbose=0), model.layers[1](np.ones((2, 784)))
-            assert cupy.pools[0].total_bytes() < 4000  # what trying the GPU out took
+            assert cupy.pools[0].total_bytes() < 1000  # what trying the GPU out took
             assert cupy.machine.device == 0
             for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
                 assert len({weight.device.id for weight in other.weights}) == 1
