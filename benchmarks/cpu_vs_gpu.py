@@ -30,8 +30,9 @@ from programs import blas_threads
 from report import counted, machine, median, parse, ratio, save, seconds, table
 
 import tinynet
-from tinynet import backend, doctor, threads, training
-from tinynet.data import Batch, Batches
+from tinynet import backend, doctor, training
+from tinynet.backend import threads
+from tinynet.engine.data import Batch, Batches
 from tinynet.layers import Dense
 
 INPUTS, CLASSES = 784, 10

@@ -33,8 +33,9 @@ from programs import SIZES
 from report import cores, machine, median
 
 import tinynet
-from tinynet import backend, doctor, gpu, training
-from tinynet.data import Batch, Batches
+from tinynet import backend, doctor, training
+from tinynet.backend import gpu
+from tinynet.engine.data import Batch, Batches
 from tinynet.layers import Dense
 
 HERE = pathlib.Path(__file__).resolve().parent

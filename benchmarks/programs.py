@@ -148,7 +148,7 @@ class Tinynet(KerasInterface):
         return sum(took) / len(took)
 
     def first_batch(self) -> tuple[float, list[Any]]:
-        from tinynet.data import Batches
+        from tinynet.engine.data import Batches
 
         backend, model = self.library.backend, self.model
         with backend.use(self.backend):
@@ -174,7 +174,8 @@ class Tinynet(KerasInterface):
         return versions
 
     def threads(self) -> int:
-        threads = self.library.threads
+        from tinynet.backend import threads
+
         with threads.suited_to(threads.multiplications(self.model.layers, self.batch_size)):
             return blas_threads()
 

@@ -11,7 +11,8 @@ import pytest
 import standin
 
 import tinynet
-from tinynet import backend, gpu
+from tinynet import backend
+from tinynet.backend import gpu
 
 # The oracle computes in full float32 on the CPU, whatever it finds: on a GPU, JAX would take TF32,
 # with three digits of seven, and so would CuPy.

@@ -170,7 +170,7 @@ def test_get_takes_both_names_a_class_a_configuration_and_an_instance(name):
     initializers = bare.initializers
     cls = getattr(initializers, name)
     instance = cls()
-    snake = tinynet.naming.snake_case(name)
+    snake = tinynet.compat.naming.snake_case(name)
     serialized = initializers.serialize(instance)
     for identifier in (name, snake, cls, serialized, {"class_name": name, "config": {}}):
         found = initializers.get(identifier)

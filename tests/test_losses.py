@@ -19,7 +19,7 @@ activations, losses = tinynet.activations, tinynet.losses
 Dense, Flatten, Objective = (
     tinynet.layers.Dense,
     tinynet.layers.Flatten,
-    tinynet.objective.Objective,
+    tinynet.engine.objective.Objective,
 )
 CategoricalCrossentropy = losses.CategoricalCrossentropy
 SparseCategoricalCrossentropy = losses.SparseCategoricalCrossentropy

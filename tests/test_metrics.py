@@ -97,7 +97,7 @@ def test_an_output_on_the_threshold_means_no(keras, threshold):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_functions_give_keras_s_value_for_each_sample(keras, rng, kind):
     name, y, p = cases(rng)[kind]
-    function = tinynet.naming.snake_case(name)
+    function = tinynet.compat.naming.snake_case(name)
     expected = np.asarray(getattr(keras.metrics, function)(y, p))
     values = getattr(metrics, function)(y, p)
     assert values.dtype == expected.dtype
@@ -204,7 +204,7 @@ def test_cross_entropy_may_be_a_metric(keras, rng):
 def test_a_metric_can_be_given_in_keras_s_ways(keras, name):
     cls = getattr(metrics, name)
     theirs = getattr(keras.metrics, name)()
-    snake = tinynet.naming.snake_case(name)
+    snake = tinynet.compat.naming.snake_case(name)
     assert cls().name == theirs.name == snake
     assert cls().get_config() == theirs.get_config()
     assert metrics.serialize(cls()) == keras.metrics.serialize(theirs)

@@ -8,6 +8,8 @@ Start reading at `models.Sequential.fit`, follow a batch through `training.train
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tinynet.config import __version__ as __version__
+
 if TYPE_CHECKING:
     from tinynet import (
         activations,
@@ -26,18 +28,15 @@ if TYPE_CHECKING:
         utils,
     )
     from tinynet.callbacks import Callback
-    from tinynet.checking import check_gradients
-    from tinynet.dead import find_dead_units
     from tinynet.initializers import Initializer
-    from tinynet.layer import Layer
-    from tinynet.layers import Input
-    from tinynet.loss import Loss
+    from tinynet.inspection.dead_units import find_dead_units
+    from tinynet.inspection.gradient_check import check_gradients
+    from tinynet.layers import Input, Layer
+    from tinynet.losses import Loss
     from tinynet.metrics import Metric
     from tinynet.models import Sequential
-    from tinynet.optimizer import Optimizer
+    from tinynet.optimizers import Optimizer
     from tinynet.web import export_html
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Callback",
@@ -72,14 +71,14 @@ _HOME = {
     "Callback": "callbacks",
     "Initializer": "initializers",
     "Input": "layers",
-    "Layer": "layer",
-    "Loss": "loss",
+    "Layer": "layers",
+    "Loss": "losses",
     "Metric": "metrics",
-    "Optimizer": "optimizer",
+    "Optimizer": "optimizers",
     "Sequential": "models",
-    "check_gradients": "checking",
+    "check_gradients": "inspection.gradient_check",
     "export_html": "web",
-    "find_dead_units": "dead",
+    "find_dead_units": "inspection.dead_units",
 }
 
 

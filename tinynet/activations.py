@@ -11,10 +11,11 @@ backward wants an array apart from the two that it reads. Without `out` a new on
 """
 
 from collections.abc import Callable
-from typing import Any
 
-from tinynet import backend, naming
+from tinynet import backend
 from tinynet.backend import Array
+from tinynet.compat import checks, naming
+from tinynet.compat.configuration import as_config as serialize  # noqa: F401
 
 Activation = Callable[..., Array]
 
@@ -174,18 +175,7 @@ def _copy(array: Array, out: Array) -> Array:
 
 _KNOWN = {f.__name__: f for f in (linear, sigmoid, tanh, relu, softmax)}
 
-
-def get(identifier: Any) -> Activation:
-    """The function that a name stands for; None is `linear`, a function is itself.
-
-    >>> get("sigmoid")([0.0])
-    array([0.5], dtype=float32)
-    """
-    if identifier is None:
-        return linear
-    if callable(identifier):
-        return identifier
-    return naming.lookup("activation function", naming.function_name(identifier), _KNOWN)
+get = naming.getter("activation function", _KNOWN, none=linear, functions=True)
 
 
 def is_known(activation: Activation) -> bool:
@@ -205,20 +195,9 @@ def backward(activation: Activation) -> Activation:
         ValueError: if none was registered.
     """
     if activation not in _backward:
-        name = name_of(activation)
-        name = name if name.isidentifier() else "f"
-        raise ValueError(
-            f"Expected an activation with a backward, received: {name}. Write:\n"
-            f"    @tinynet.activations.backward_of({name})\n"
-            f"    def {name}_backward(gradient, a): ..."
-        )
+        raise checks.no_backward(name_of(activation))
     return _backward[activation]
 
 
 def name_of(activation: Activation) -> str:
     return getattr(activation, "__name__", type(activation).__name__)
-
-
-def serialize(activation: Activation) -> str | dict[str, Any]:
-    """What a configuration holds for `activation`: its name; more if it is a reader's own."""
-    return name_of(activation) if is_known(activation) else naming.serialize_function(activation)

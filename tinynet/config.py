@@ -5,7 +5,7 @@ you say otherwise. float32 is what Keras uses and what a CPU or GPU is fast at; 
 for checking gradients, where rounding would hide the mistake one is looking for.
 """
 
-from typing import Any
+__version__ = "0.1.0"
 
 _FLOAT_TYPES = ("float32", "float64")
 _floatx = "float32"
@@ -37,15 +37,3 @@ def set_floatx(value: str) -> None:
             'Write: tinynet.config.set_floatx("float32")'
         )
     _floatx = value
-
-
-def float_type(dtype: Any) -> str | None:
-    """The float type in Keras's spellings of it: a name, or a policy's configuration."""
-    if isinstance(dtype, dict):
-        dtype = dtype.get("config", {}).get("name")
-    if dtype not in (None, *_FLOAT_TYPES):
-        raise ValueError(
-            f"Expected dtype to be 'float32' or 'float64', received: {dtype!r}. "
-            "Leave it out to get tinynet.config.floatx()."
-        )
-    return dtype

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from tinynet import backend, config, naming
+from tinynet import backend, config
+from tinynet.compat import arguments, checks, naming, validation
+from tinynet.compat.configuration import Configurable, serialize as serialize
 
 Shape = Sequence[int]
 
-_KERAS_SCALING = {"input_axes": None, "output_axes": None}
 
-
-class Initializer:
+class Initializer(Configurable):
     """A recipe for initial weights: ``initializer(shape)`` gives the array."""
+
+    keras_module = "keras.initializers"
 
     def __call__(self, shape: Shape, dtype: str | None = None) -> backend.Array:
         """The initial weights, an array of `shape` in `dtype` (`floatx` unless given)."""
@@ -32,13 +34,6 @@ class Initializer:
     def draw(self, shape: tuple[int, ...]) -> np.ndarray:
         """The values on the host, before they are rounded: what a subclass writes."""
         raise NotImplementedError(f"{type(self).__name__} has to define draw(shape)")
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Initializer":
-        return cls(**config)
 
 
 class Constant(Initializer):
@@ -49,9 +44,6 @@ class Constant(Initializer):
 
     def draw(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.full(shape, float(self.value))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"value": self.value}
 
 
 class Zeros(Initializer):
@@ -78,9 +70,6 @@ class RandomInitializer(Initializer):
     def generator(self) -> "np.random.Generator":
         return np.random.default_rng(self._drawn)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"seed": self.seed}
-
 
 class RandomUniform(RandomInitializer):
     """Uniform between `minval` and `maxval`."""
@@ -92,9 +81,6 @@ class RandomUniform(RandomInitializer):
     def draw(self, shape: tuple[int, ...]) -> np.ndarray:
         return self.generator().uniform(self.minval, self.maxval, shape)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"seed": self.seed, "minval": self.minval, "maxval": self.maxval}
-
 
 class RandomNormal(RandomInitializer):
     """Normal, with `mean` and standard deviation `stddev`."""
@@ -105,9 +91,6 @@ class RandomNormal(RandomInitializer):
 
     def draw(self, shape: tuple[int, ...]) -> np.ndarray:
         return self.generator().normal(self.mean, self.stddev, shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"seed": self.seed, "mean": self.mean, "stddev": self.stddev}
 
 
 class TruncatedNormal(RandomNormal):
@@ -138,21 +121,12 @@ class VarianceScaling(RandomInitializer):
         seed: int | None = None,
         **unsupported: Any,
     ) -> None:
-        naming.refuse(type(self).__name__, unsupported, _KERAS_SCALING)
-        if scale <= 0:
-            raise ValueError(f"Argument `scale` must be positive. Received: scale={scale}")
-        if mode not in ("fan_in", "fan_out", "fan_avg"):
-            raise ValueError(
-                "Expected mode to be 'fan_in', 'fan_out' or 'fan_avg', "
-                f"received: {mode!r}. Write: mode='fan_avg'"
-            )
-        if distribution not in ("uniform", "truncated_normal"):
-            raise ValueError(
-                "Expected distribution to be 'uniform' or 'truncated_normal', "
-                f"received: {distribution!r}. Write: distribution='uniform'"
-            )
+        arguments.refuse_of(self, unsupported)
         super().__init__(seed)
-        self.scale, self.mode, self.distribution = scale, mode, distribution
+        self.scale = checks.scale(scale)
+        self.mode = validation.choice(mode, "mode", "fan_avg", "fan_in", "fan_out")
+        shapes = ("uniform", "truncated_normal")
+        self.distribution = validation.choice(distribution, "distribution", *shapes)
 
     def draw(self, shape: tuple[int, ...]) -> np.ndarray:
         variance = self.scale / max(1.0, fan(shape, self.mode))
@@ -162,12 +136,6 @@ class VarianceScaling(RandomInitializer):
         # Cutting the tails off at ±2 leaves a standard deviation of 0.8796…, made up for here.
         spread = math.sqrt(variance) / 0.87962566103423978
         return spread * truncated_normal(self.generator(), shape)
-
-    def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), **_KERAS_SCALING}
-        if type(self) is VarianceScaling:  # Glorot and He are known by their class
-            config.update(scale=self.scale, mode=self.mode, distribution=self.distribution)
-        return config
 
 
 class GlorotUniform(VarianceScaling):
@@ -221,18 +189,4 @@ _KNOWN = naming.by_both_names(
     VarianceScaling, GlorotUniform, GlorotNormal, HeUniform, HeNormal,
 )  # fmt: skip
 
-
-def get(identifier: Any) -> Any:
-    """The initializer that a name, class, configuration or instance stands for; None is None.
-
-    >>> get("zeros")((2,))
-    array([0., 0.], dtype=float32)
-    """
-    if identifier is None:
-        return None
-    return naming.instance_from("initializer", identifier, _KNOWN, Initializer)
-
-
-def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
-    """The configuration of `initializer`, in Keras's form."""
-    return None if initializer is None else naming.serialize(initializer, "keras.initializers")
+get = naming.getter("initializer", _KNOWN, Initializer, none=None)

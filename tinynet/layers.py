@@ -1,37 +1,57 @@
-"""The layers: `Flatten` makes a row of an image, `Dense` connects every input with every unit, and
-`Activation` bends what comes. (`Dropout` has a file of its own.)
+"""Layers: the contract, `Layer`, and those that fulfil it.
 
-Each shows its `forward` and, directly under it, its `backward` with the derivation. The shapes
-are in the comments: "batch" rows, each of "in" numbers going in and "units" coming out.
+`forward` keeps what `backward` needs. `backward`, directly under it, takes ∂L/∂output, leaves the
+gradients of the weights beside them, and returns ∂L/∂input to the layer below: backpropagation.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from tinynet import activations, backend, initializers, naming, regularizers, validation
-from tinynet.backend import Array, Shape
-from tinynet.dropout import Dropout as Dropout
-from tinynet.inputs import Input as Input
-from tinynet.inputs import InputLayer as InputLayer
-from tinynet.layer import KERAS_LAYER, Layer
+from tinynet import activations, backend, initializers, regularizers
+from tinynet.backend import Array, Shape, random
+from tinynet.compat import checks, naming, validation
+from tinynet.compat.configuration import serialize_layer as serialize  # noqa: F401
+from tinynet.compat.layer import LayerBase
 
-_KERAS_DENSE = {
-    **KERAS_LAYER,
-    "bias_regularizer": None,
-    "kernel_constraint": None,
-    "bias_constraint": None,
-    "lora_rank": None,
-    "lora_alpha": None,
-    "quantization_config": None,
-}
+
+class Layer(LayerBase):
+    """The base of every layer, tinynet's and your own.
+
+    A subclass writes `build` (its weights, by `add_weight`), `forward` and `backward`, and
+    `compute_output_shape` if its output is not of its input's shape.
+
+    Arguments:
+        name, trainable: numbered by class if not given; whether training changes the weights.
+        dtype: the float type; only `floatx` or None.
+        input_shape: the shape of one sample, for the first layer of a model.
+
+    Source: https://keras.io/api/layers/base_layer/
+    """
+
+    get_initializer = staticmethod(initializers.get)
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the weights for inputs of `input_shape`, (batch or None, …)."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of the output for inputs of `input_shape`."""
+        return tuple(input_shape)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """The output for a batch `x`, (batch, …)."""
+        raise NotImplementedError(f"{type(self).__name__} has to define forward(x, training)")
+
+    def backward(self, gradient: Array) -> Array | None:
+        """From ∂L/∂output to ∂L/∂input; the gradients of the weights are left beside them."""
+        raise NotImplementedError(f"{type(self).__name__} has to define backward(gradient)")
 
 
 class Flatten(Layer):
     """Turn each sample, such as a 28×28 image, into one row of numbers.
 
     Arguments:
-        data_format: ``"channels_last"`` keeps the order of the numbers; ``"channels_first"``
-            moves the second axis to the end before flattening.
+        data_format: ``"channels_first"`` moves the second axis to the end before flattening.
 
     Source: https://keras.io/api/layers/reshaping_layers/flatten/
     """
@@ -41,14 +61,11 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
-        options = ("channels_last", "channels_first", None)
-        self.data_format = validation.choice(data_format, "data_format", *options) or options[0]
+        self.data_format = checks.data_format(data_format)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        batch, *rest = input_shape
-        if any(size is None for size in rest):
-            return (batch, None)
-        return (batch, math.prod(size for size in rest if size is not None))
+        sizes = [size for size in input_shape[1:] if size is not None]
+        return (input_shape[0], math.prod(sizes) if None not in input_shape[1:] else None)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if self.data_format == "channels_first" and x.ndim > 2:
@@ -63,14 +80,13 @@ class Flatten(Layer):
             gradient = backend.xp.moveaxis(gradient, -1, 1)
         return gradient
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "data_format": self.data_format}
-
 
 class Activated(Layer):
     """What `Dense` and `Activation` have in common: an activation f, and the way back."""
 
     activation: activations.Activation
+    caches: tuple[str, ...] = ("_a", "_z", "_log_a")
+    _shape: tuple[int, ...]
 
     @property
     def by_sample(self) -> bool:  # type: ignore[override]
@@ -78,16 +94,13 @@ class Activated(Layer):
 
     def activate(self, z: Array, out: Array) -> Array:
         """a = f(z), where possible in the array `out`, which may be z."""
-        f, self._log_a = self.activation, out
-        if f is activations.linear:
-            self._a = z
-        elif f is activations.softmax:  # cross-entropy wants the logarithm beside it
+        f, self._z, self._log_a = self.activation, z, out
+        if f is activations.softmax:  # cross-entropy takes the logarithm beside it
             self._a = activations.softmax(z, out=self.buffer("a", z.shape, z.dtype), log=out)
         elif activations.is_known(f):
             self._a = f(z, out=out)
         else:  # a reader's own, which need not know about `out`
             self._a = backend.as_array(f(z))
-        self._z = z
         return self._a
 
     def through_activation(self, gradient: Array) -> Array:
@@ -101,46 +114,10 @@ class Activated(Layer):
             return activations.backward(f)(gradient, self._a, out=delta)
         return activations.backward(f)(gradient, self._z if activations.wants_z(f) else self._a)
 
-    def forget(self) -> None:
-        super().forget()
-        self._a = self._z = self._log_a = None
-
-
-class Activation(Activated):
-    """a = f(x), number by number (softmax: row by row), as a layer of its own.
-
-    ``Dense(10), Activation("softmax")`` computes what ``Dense(10, "softmax")`` does.
-
-    Arguments:
-        activation: f, a name or a function.
-
-    Source: https://keras.io/api/layers/core_layers/activation/
-    """
-
-    def __init__(self, activation: Any, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.activation = activations.get(activation)
-
-    by_sample = Activated.by_sample
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        return self.activate(x, self.buffer("out", x.shape, x.dtype))
-
-    def backward(self, gradient: Array) -> Array:
-        """∂L/∂x = ∂L/∂a · f′(x)."""
-        return self.backward_from_z(self.through_activation(gradient))
-
-    def backward_from_z(self, delta: Array) -> Array:
-        """What arrives below f is passed on as it is: there are no weights."""
-        return delta
-
     @property
     def log_probabilities(self) -> Array:
-        """ln a of the last forward pass, if f is softmax."""
-        return self._log_a
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "activation": activations.serialize(self.activation)}
+        """ln a of the last forward pass, if f is softmax, in the shape of the output."""
+        return self._log_a.reshape(self._shape)
 
 
 class Dense(Activated):
@@ -153,11 +130,17 @@ class Dense(Activated):
         kernel_initializer, bias_initializer: where W and b start.
         kernel_regularizer: what W costs, R(W), which is added to the loss: ``"l2"``, ``L2(0.001)``.
 
-    Shapes: x (batch, in), W = ``kernel`` (in, units), b = ``bias`` (units,), a (batch, units).
-    Axes between the first and the last are treated as further rows.
+    Shapes: x (batch, …, in), ``kernel`` W (in, units), ``bias`` b (units,), a (batch, …, units).
 
     Source: https://keras.io/api/layers/core_layers/dense/
     """
+
+    by_sample = Activated.by_sample
+    caches = (*Activated.caches, "_x")
+    kernel: Array = None
+    bias: Array = None
+    kernel_gradient: Array = None
+    bias_gradient: Array = None
 
     def __init__(
         self,
@@ -169,56 +152,25 @@ class Dense(Activated):
         kernel_regularizer: Any = None,
         **arguments: Any,
     ) -> None:
-        for name in set(arguments) & set(_KERAS_DENSE):
-            naming.refuse("Dense", {name: arguments.pop(name)}, _KERAS_DENSE)
         super().__init__(**arguments)
-        if not backend.is_integer(units) or units <= 0:
-            raise ValueError(
-                "Received an invalid value for `units`, expected a positive integer. "
-                f"Received: units={units}"
-            )
-        self.units = int(units)
+        self.units = checks.units(units)
         self.activation = activations.get(activation)
         self.use_bias = validation.flag(use_bias, "use_bias")
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.kernel: Array = None
-        self.bias: Array = None
-        self.kernel_gradient: Array = None
-        self.bias_gradient: Array = None
 
     def build(self, input_shape: Shape) -> None:
         self.add_weight((input_shape[-1] or 0, self.units), self.kernel_initializer, name="kernel")
         if self.use_bias:
             self.add_weight((self.units,), self.bias_initializer, name="bias")
 
-    by_sample = Activated.by_sample
-
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) < 2:
-            raise ValueError(
-                f"Input 0 with name 'None' of layer '{self.name}' is incompatible with the layer: "
-                f"expected min_ndim=2, found ndim={len(input_shape)}. "
-                f"Full shape received: {input_shape}. "
-                "A single sample needs a batch axis. Write: x[None]"
-            )
-        if input_shape[-1] is None:
-            raise ValueError(
-                f"Layer '{self.name}' has to know the length of its input's last axis, "
-                f"received the shape {input_shape}. Write: Input(shape=(784,))"
-            )
+        checks.rows(self.name, input_shape)
         return (*input_shape[:-1], self.units)
 
     def check_input(self, shape: Shape) -> None:
-        self.compute_output_shape(shape)
-        inputs = len(self.kernel)
-        if shape[-1] != inputs:
-            raise ValueError(
-                f"Input 0 with name 'None' of layer '{self.name}' is incompatible with the layer: "
-                f"expected axis -1 of input shape to have value {inputs}, "
-                f"but received input with shape {shape}"
-            )
+        checks.rows(self.name, shape, len(self.kernel))
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """a = f(z), z = x W + b."""
@@ -239,13 +191,11 @@ class Dense(Activated):
 
         z_nj = Σᵢ x_ni W_ij + b_j for sample n and unit j. The loss depends on W_ij through z_nj
         of every sample, ∂z_nj/∂W_ij = x_ni; on b_j likewise, with 1; and on x_ni through z_nj of
-        every unit, ∂z_nj/∂x_ni = W_ij. Summing:
+        every unit, ∂z_nj/∂x_ni = W_ij. Summing, with ∂R/∂W added where W itself costs R(W):
 
             ∂L/∂W_ij = Σₙ x_ni δ_nj      ∂L/∂W = xᵀ δ
             ∂L/∂b_j  = Σₙ δ_nj
             ∂L/∂x_ni = Σⱼ δ_nj W_ij      ∂L/∂x = δ Wᵀ
-
-        Where W itself costs R(W), its gradient is ∂R/∂W more.
         """
         xp = backend.xp
         delta = delta.reshape(-1, self.units)
@@ -267,46 +217,130 @@ class Dense(Activated):
 
     def penalty(self) -> Array | None:
         """R(W), if there is a regulariser and W trains."""
-        if self.kernel_regularizer is None or not self.trainable:
-            return None
-        return self.kernel_regularizer(self.kernel)
+        cost = self.kernel_regularizer if self.trainable else None
+        return None if cost is None else cost(self.kernel)
 
-    def forget(self) -> None:
-        super().forget()
-        self._x = None
 
-    @property
-    def log_probabilities(self) -> Array:
-        """ln a of the last forward pass, if f is softmax."""
-        return self._log_a.reshape(self._shape)
+class Activation(Activated):
+    """a = f(x), for a name or function f, as a layer: ``Dense(10), Activation("softmax")``.
+
+    Source: https://keras.io/api/layers/core_layers/activation/
+    """
+
+    by_sample = Activated.by_sample
+
+    def __init__(self, activation: Any, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.activation = activations.get(activation)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self._shape = x.shape
+        return self.activate(x, self.buffer("out", x.shape, x.dtype))
+
+    def backward(self, gradient: Array) -> Array:
+        """∂L/∂x = ∂L/∂a · f′(x)."""
+        return self.backward_from_z(self.through_activation(gradient))
+
+    def backward_from_z(self, delta: Array) -> Array:
+        """What arrives below f is passed on as it is: there are no weights."""
+        return delta
+
+
+class Dropout(Layer):
+    """y = x m / (1 − r): in training, m is 0 with probability r and else 1, for each number anew.
+
+    The division keeps the mean, E[y] = x (1 − r) / (1 − r) = x; when the network is used, y = x.
+
+    Arguments:
+        rate: r, the share that is dropped, from 0 to 1.
+        seed: a whole number, for masks of the layer's own; else they come from tinynet's generator.
+
+    Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html;
+    https://keras.io/api/layers/regularization_layers/dropout/
+    """
+
+    by_sample = True  # in use, where it does nothing
+    counters = ("drawn",)
+    caches = ("_mask",)
+
+    def __init__(
+        self, rate: float, noise_shape: Any = None, seed: int | None = None, **arguments: Any
+    ) -> None:
+        super().__init__(noise_shape=noise_shape, **arguments)
+        self.rate, self.seed = checks.rate(rate), checks.seed(seed)
+        self.drawn = 0  # masks so far
+        self._mask: Array = None
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """y = x m / (1 − r) in training, else x."""
+        self._mask = self.mask(x) if training and self.rate else None
+        if self._mask is None:
+            return x
+        return backend.xp.multiply(x, self._mask, out=self.buffer("y", x.shape, x.dtype))
+
+    def backward(self, gradient: Array) -> Array:
+        """∂y/∂x = m / (1 − r): what was dropped had no say, so it is not corrected."""
+        if self._mask is None:
+            return gradient
+        dx = self.buffer("dx", gradient.shape, gradient.dtype)
+        return backend.xp.multiply(gradient, self._mask, out=dx)
+
+    def mask(self, x: Array) -> Array:
+        """m / (1 − r) in the shape of `x`, new at every call."""
+        mask = self.buffer("mask", x.shape, x.dtype)
+        if self.rate == 1:
+            mask[...] = 0
+            return mask
+        self.drawn += 1
+        key = random.key(self.seed, self.drawn)
+        # Bits, taken as a number from 0 to 2³², are below r 2³² with probability r.
+        limit = min(round(self.rate * random.ALL), random.ALL - 1)
+        backend.xp.greater_equal(self.random_bits(x.shape, key), limit, out=mask)
+        mask *= 1 / (1 - self.rate)
+        return mask
+
+
+class InputLayer(Layer):
+    """What `Input` makes: the shape that a model expects. It holds and computes nothing."""
+
+    any_dtype = True
+
+    def __init__(
+        self, batch_shape: Any = None, dtype: Any = None, name: Any = None, **unsupported: Any
+    ):
+        super().__init__(name=name, **unsupported)
+        self.input_dtype, self.batch_shape = dtype, checks.batch_shape(batch_shape)
+        self.ensure_built(self.batch_shape)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        return x
+
+    def backward(self, gradient: Array) -> Array:
+        return gradient
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            units=self.units,
-            activation=activations.serialize(self.activation),
-            use_bias=self.use_bias,
-            kernel_initializer=initializers.serialize(self.kernel_initializer),
-            bias_initializer=initializers.serialize(self.bias_initializer),
-            kernel_regularizer=regularizers.serialize(self.kernel_regularizer),
-            bias_regularizer=None,
-            kernel_constraint=None,
-            bias_constraint=None,
-            quantization_config=None,
-        )
-        return config
+        return {**super().get_config(), "dtype": self.input_dtype or "float32"}
+
+
+def Input(  # noqa: N802, a function with the name of a class, as in Keras
+    shape: Sequence[int | None] | None = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    *,
+    batch_shape: Sequence[int | None] | None = None,
+    name: str | None = None,
+    **unsupported: Any,
+) -> InputLayer:
+    """The shape of one sample (or, as `batch_shape`, of a batch), first in a `Sequential`.
+
+    >>> Input(shape=(28, 28)).batch_shape
+    (None, 28, 28)
+
+    Source: https://keras.io/api/layers/core_layers/input/
+    """
+    batch_shape = checks.one_shape(shape, batch_size, batch_shape)
+    return InputLayer(batch_shape=batch_shape, dtype=dtype, name=name, **unsupported)
 
 
 KNOWN = {layer.__name__: layer for layer in (Activation, Dense, Dropout, Flatten, InputLayer)}
-
-
-def get(identifier: Any) -> Layer:
-    """The layer that a configuration (as in `Sequential.get_config`) or a layer stands for."""
-    return naming.instance_from("layer", identifier, KNOWN, Layer)
-
-
-def serialize(layer: Layer) -> dict[str, Any]:
-    """The configuration of `layer`, with the shape it was built for, in Keras's form."""
-    built = layer.built and not isinstance(layer, InputLayer)
-    extra = {"build_config": {"input_shape": layer.input_shape}} if built else {}
-    return {**naming.serialize(layer, "keras.layers"), **extra}
+get = naming.getter("layer", KNOWN, Layer)

@@ -1,6 +1,8 @@
-"""The losses: cross-entropy for classes, the mean squared error for numbers.
+"""Losses: how wrong outputs are, and the gradient with respect to them, where learning starts.
 
-Each shows its value for a sample and, directly under it, the gradient of that value.
+A loss is `call`, a value for each sample, and directly under it `backward`, the gradient of that.
+What happens between the values of the samples and the one number of the batch, weighting and
+averaging, is the same for all, and stands in the contract, `Loss`.
 
 Cross-entropy has two ways back. The general one goes through the probabilities: loss gradient, then
 softmax's backward. The fused one goes to softmax's inputs in one step, (p − y), which is exact,
@@ -10,11 +12,90 @@ shorter, and still right where a probability has become 0.
 from collections.abc import Callable
 from typing import Any
 
-from tinynet import activations, backend, naming, validation
+from tinynet import activations, backend
 from tinynet.backend import Array, Shape
-from tinynet.loss import Loss
+from tinynet.compat import arguments, checks, naming, validation
+from tinynet.compat.configuration import Configurable, serialize as serialize
 
 EPSILON = 1e-7  # Keras keeps probabilities this far from 0 and 1 before it takes logarithms
+
+
+class Loss(Configurable):
+    """The base of every loss, tinynet's and your own: write `call` and `backward`.
+
+    Arguments:
+        name: how it is called.
+        reduction: ``"sum_over_batch_size"`` (also ``"mean"``) divides the weighted sum by the
+            number of values, ``"mean_with_sample_weight"`` by the sum of the weights,
+            ``"sum"`` by nothing; ``"none"`` or None returns the values.
+
+    Source: https://keras.io/api/losses/
+    """
+
+    keras_module = "keras.losses"
+
+    by_sample = False  # whether a sample's loss does not depend on the others in its batch
+
+    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size"):
+        self.name = name or naming.snake_case(type(self).__name__)
+        self.reduction = checks.reduction(reduction)
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        """The loss ℓ of each sample, (batch,)."""
+        raise NotImplementedError(f"{type(self).__name__} has to define call(y_true, y_pred)")
+
+    def backward(self, y_true: Array, y_pred: Array) -> Array:
+        """∂ℓ/∂y_pred of each sample, in the shape of `y_pred`."""
+        raise NotImplementedError(f"{type(self).__name__} has to define backward(y_true, y_pred)")
+
+    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
+        """Raise a ValueError if targets and outputs of these shapes do not belong together."""
+
+    def factor(self, values: Array, sample_weight: Any = None) -> float | Array:
+        """What each of `values` counts in the loss of the batch: wᵢ/n, or 1/n without weights."""
+        n = values.size if self.reduction in checks.MEANS else 1
+        if sample_weight is None:
+            return 1 / n
+        weights = as_weights(sample_weight, values)
+        if self.reduction == "mean_with_sample_weight":
+            total = weights.sum()
+            return weights * (total != 0) / (total + (total == 0))  # 0 for a sum of 0, as in Keras
+        return weights / n
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The loss of a batch: L = (1/n) Σᵢ wᵢ ℓᵢ.
+
+        Arguments:
+            y_true: targets.
+            y_pred: outputs, (batch, …).
+            sample_weight: w, (batch,); 1 for each sample if not given.
+        """
+        y_pred = backend.as_float(y_pred)
+        y_true = backend.of(y_pred).asarray(y_true)
+        self.check_shapes(y_true.shape, y_pred.shape)
+        values = self.call(match_rank(y_true, y_pred), y_pred)
+        values = values * self.factor(values, sample_weight)
+        return values if self.reduction in ("none", None) else values.sum()
+
+
+def match_rank(y_true: Array, y_pred: Array) -> Array:
+    """Targets (n,) for outputs (n, 1), or the reverse, in the outputs' shape.
+
+    Left alone, NumPy would compare each of n with each of n.
+    """
+    if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+        return y_true.reshape(*y_true.shape, 1)
+    if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
+        return y_true.reshape(y_true.shape[:-1])
+    return y_true
+
+
+def as_weights(sample_weight: Any, values: Array) -> Array:
+    """Weights (n,), (n, 1) or a single number, as floats that multiply `values`, (n, …)."""
+    weights = backend.of(values).asarray(sample_weight).astype(values.dtype, copy=False)
+    if weights.ndim and weights.size == len(weights):
+        return weights.reshape(len(weights), *(1,) * (values.ndim - 1))
+    return weights
 
 
 class CategoricalCrossentropy(Loss):
@@ -42,7 +123,7 @@ class CategoricalCrossentropy(Loss):
         name: str = "categorical_crossentropy",
         **unsupported: Any,
     ) -> None:
-        naming.refuse(type(self).__name__, {"axis": axis, **unsupported}, _KERAS_LOSS)
+        arguments.refuse_of(self, {"axis": axis, **unsupported})
         super().__init__(name, reduction)
         self.from_logits = validation.flag(from_logits, "from_logits")
         self.label_smoothing = validation.number(label_smoothing, "label_smoothing", 0, 1, 0.1)
@@ -75,28 +156,7 @@ class CategoricalCrossentropy(Loss):
         dq = inside * -target / q.clip(EPSILON, 1)
         return (dq - (dq * q).sum(axis=-1, keepdims=True)) / total
 
-    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
-        if y_true != y_pred:
-            integers = y_true in (y_pred[:-1], (*y_pred[:-1], 1))
-            raise ValueError(
-                "Arguments `target` and `output` must have the same shape. "
-                f"Received: target.shape={y_true}, output.shape={y_pred}. "
-                + (
-                    "The targets look like class numbers, and this loss wants one-hot rows. Write: "
-                    f"y = tinynet.utils.to_categorical(y, {y_pred[-1]}), "
-                    'or loss="sparse_categorical_crossentropy"'
-                    if integers
-                    else f"This loss wants one row of {y_pred[-1]} probabilities for each sample."
-                )
-            )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "from_logits": self.from_logits,
-            "label_smoothing": self.label_smoothing,
-            "axis": -1,
-        }
+    check_shapes = staticmethod(checks.one_hot)
 
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):
@@ -141,26 +201,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
             labels = xp.trunc(labels)
         return xp.equal(labels, xp.arange(y_pred.shape[-1]), out=xp.empty_like(y_pred))
 
-    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
-        if y_true not in (y_pred[:-1], (*y_pred[:-1], 1)):
-            raise ValueError(
-                "Arguments `target` and `output` must have the same shape up until the last "
-                f"dimension: target.shape={y_true}, output.shape={y_pred}. "
-                + (
-                    "The targets look one-hot, and this loss wants class numbers. Write: "
-                    'loss="categorical_crossentropy", or y = y.argmax(axis=-1)'
-                    if y_true == y_pred
-                    else "This loss wants one class number for each sample."
-                )
-            )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "reduction": self.reduction,
-            "from_logits": self.from_logits,
-            "ignore_class": None,
-        }
+    check_shapes = staticmethod(checks.class_numbers)
 
 
 class MeanSquaredError(Loss):
@@ -177,7 +218,7 @@ class MeanSquaredError(Loss):
         name: str = "mean_squared_error",
         **unsupported: Any,
     ) -> None:
-        naming.refuse(type(self).__name__, unsupported, {"dtype": None})
+        arguments.refuse_of(self, unsupported)
         super().__init__(name, reduction)
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
@@ -189,14 +230,7 @@ class MeanSquaredError(Loss):
         error = y_pred - y_true.astype(y_pred.dtype, copy=False)
         return error * (2 / y_pred.shape[-1])
 
-    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
-        if y_true not in (y_pred, (*y_pred, 1)) and (*y_true, 1) != y_pred:
-            raise ValueError(
-                "Arguments `target` and `output` must have the same shape. "
-                f"Received: target.shape={y_true}, output.shape={y_pred}. "
-                "This loss wants one number for each output. "
-                f"Write: y = y.reshape(-1, {y_pred[-1]})"
-            )
+    check_shapes = staticmethod(checks.same_numbers)
 
 
 def crossentropy(target: Array, log_p: Array) -> Array:
@@ -254,7 +288,6 @@ def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
     return MeanSquaredError(reduction=None)(y_true, y_pred)
 
 
-_KERAS_LOSS = {"axis": -1, "ignore_class": None, "dtype": None}
 _CLASS_OF: dict[Callable[..., Array], type[Loss]] = {
     categorical_crossentropy: CategoricalCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
@@ -264,22 +297,7 @@ _KNOWN: dict[str, Any] = {f.__name__: f for f in _CLASS_OF}
 _KNOWN |= {c.__name__: c for c in _CLASS_OF.values()}
 _KNOWN |= dict.fromkeys(("mse", "MSE"), mean_squared_error)
 
-
-def get(identifier: Any) -> Any:
-    """What a name stands for: a function (``"categorical_crossentropy"``) or a `Loss`.
-
-    >>> get("categorical_crossentropy").__name__
-    'categorical_crossentropy'
-    """
-    identifier = naming.function_name(identifier)
-    if identifier is None or isinstance(identifier, Loss):
-        return identifier
-    if isinstance(identifier, str):
-        found = naming.lookup("loss", identifier, _KNOWN)
-        return found() if isinstance(found, type) else found
-    if callable(identifier) and not isinstance(identifier, type):
-        return identifier
-    return naming.instance_from("loss", identifier, _KNOWN, Loss)
+get = naming.getter("loss", _KNOWN, Loss, none=None, functions=True)
 
 
 def as_loss(identifier: Any) -> Loss:
@@ -294,8 +312,3 @@ def as_loss(identifier: Any) -> Loss:
             "tinynet.losses.Loss with call(y_true, y_pred) and backward(y_true, y_pred)."
         )
     return _CLASS_OF[found]()
-
-
-def serialize(loss: Loss) -> dict[str, Any]:
-    """The configuration of `loss`, in Keras's form."""
-    return naming.serialize(loss, "keras.losses")

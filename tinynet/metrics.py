@@ -8,12 +8,14 @@ for.
 from collections.abc import Callable
 from typing import Any
 
-from tinynet import backend, config, losses, naming
+from tinynet import backend, losses
 from tinynet.backend import Array, Shape
-from tinynet.loss import as_weights, match_rank
+from tinynet.compat import checks, naming, validation
+from tinynet.compat.configuration import Configurable, serialize as serialize
+from tinynet.losses import as_weights, match_rank
 
 
-class Metric:
+class Metric(Configurable):
     """The mean of a value over samples; the base of every metric, tinynet's and your own.
 
     A subclass writes `call`, the value of each sample; or, if it is no mean, `update_state`,
@@ -22,10 +24,13 @@ class Metric:
     Source: https://keras.io/api/metrics/base_metric/
     """
 
+    keras_module = "keras.metrics"
+    dtype = "float32"  # as Keras writes it; sums are float64 or integers whatever it says
+
     by_sample = False  # whether a sample's value does not depend on the others in its batch
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
-        config.float_type(dtype)  # sums are float64 or integers whatever it says
+        validation.float_type(dtype)
         self.name = name or naming.snake_case(type(self).__name__)
         self.reset_state()
 
@@ -68,13 +73,6 @@ class Metric:
         self.update_state(y_true, y_pred, sample_weight)
         return self.result()
 
-    def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": "float32"}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Metric":
-        return cls(**config)
-
 
 class CategoricalAccuracy(Metric):
     """How often the most probable class is the true one, for one-hot targets.
@@ -85,11 +83,7 @@ class CategoricalAccuracy(Metric):
     by_sample = True
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        if y_true.shape != y_pred.shape:
-            raise ValueError(
-                f"{self.name} expects one-hot targets in the shape of the outputs {y_pred.shape}, "
-                f"received shape {y_true.shape}. Write: metrics=['acc'], which takes either kind"
-            )
+        checks.one_hot_labels(self.name, y_true.shape, y_pred.shape)
         return y_true.argmax(axis=-1) == y_pred.argmax(axis=-1)
 
 
@@ -103,11 +97,7 @@ class SparseCategoricalAccuracy(Metric):
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         best = y_pred.argmax(axis=-1)
-        if y_true.shape not in (best.shape, (*best.shape, 1)):
-            raise ValueError(
-                f"{self.name} expects class numbers of shape {best.shape}, received shape "
-                f"{y_true.shape}. Write: metrics=['acc'], which takes either kind"
-            )
+        checks.class_labels(self.name, y_true.shape, best.shape)
         return y_true.reshape(best.shape) == best
 
 
@@ -127,9 +117,6 @@ class BinaryAccuracy(Metric):
         if y_true.ndim > y_pred.ndim:
             y_pred = match_rank(y_pred, y_true)
         return match_rank(y_true, y_pred) == (y_pred > self.threshold)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "threshold": self.threshold}
 
 
 class FunctionMetric(Metric):
@@ -182,20 +169,7 @@ _KNOWN |= {
 }
 _ACCURACY = ("acc", "accuracy")
 
-
-def get(identifier: Any) -> Any:
-    """The metric that a name, class, configuration, function or instance stands for.
-
-    >>> get("categorical_accuracy").name
-    'categorical_accuracy'
-    """
-    identifier = naming.function_name(identifier)
-    if callable(identifier) and not isinstance(identifier, type):
-        return identifier
-    if isinstance(identifier, str):
-        found = naming.lookup("metric", identifier, _KNOWN)
-        return found() if isinstance(found, type) else found
-    return naming.instance_from("metric", identifier, _KNOWN, Metric)
+get = naming.getter("metric", _KNOWN, Metric, functions=True)
 
 
 def is_loss(name: str) -> bool:
@@ -230,8 +204,3 @@ def resolve(identifier: Any, y_true: Shape, y_pred: Shape) -> Metric:
     if isinstance(identifier, str):
         found.name = identifier
     return found
-
-
-def serialize(metric: Metric) -> dict[str, Any]:
-    """The configuration of `metric`, in Keras's form."""
-    return naming.serialize(metric, "keras.metrics")

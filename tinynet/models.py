@@ -5,44 +5,22 @@ The stack itself is a `Network`. Here it gets an optimizer, a loss and metrics, 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tinynet import (
-    backend,
-    evaluation,
-    layers,
-    losses,
-    metrics,
-    moving,
-    naming,
-    optimizers,
-    saving,
-    tracing,
-    training,
-    validation,
-    weightfile,
-)
+from tinynet import backend, layers, losses, metrics, optimizers, saving, training
 from tinynet.backend import Array, HostArray, Shape
 from tinynet.callbacks import History
-from tinynet.layer import Layer, dtype_policy
-from tinynet.network import Network
-from tinynet.objective import Objective
-from tinynet.optimizer import Optimizer
-from tinynet.saving import save_model as save_model
-from tinynet.summary import summary
-
-if TYPE_CHECKING:
-    from tinynet.loading import load_model as load_model
-    from tinynet.loading import model_from_json as model_from_json
-
-_KERAS_COMPILE = {
-    "loss_weights": None,
-    "weighted_metrics": None,
-    "run_eagerly": False,
-    "steps_per_execution": 1,
-    "jit_compile": "auto",
-    "auto_scale_loss": True,
-}
+from tinynet.compat import arguments, naming, validation
+from tinynet.compat.configuration import dtype_policy
+from tinynet.engine import device, evaluation
+from tinynet.engine.network import Network
+from tinynet.engine.objective import Objective
+from tinynet.inspection import trace
+from tinynet.inspection.summary import summary
+from tinynet.layers import Layer
+from tinynet.optimizers import Optimizer
+from tinynet.saving import hdf5, load, save_model as save_model
+from tinynet.utils import files
 
 
 class Sequential(Network):
@@ -61,6 +39,8 @@ class Sequential(Network):
 
     Source: https://keras.io/api/models/sequential/
     """
+
+    keras_module = "keras"
 
     def __init__(
         self,
@@ -104,7 +84,7 @@ class Sequential(Network):
 
         Source: https://keras.io/api/models/model_training_apis/#compile-method
         """
-        naming.refuse("compile", {"loss_weights": loss_weights, **unsupported}, _KERAS_COMPILE)
+        arguments.refuse("compile", {"loss_weights": loss_weights, **unsupported})
         if optimizer is None:
             raise validation.no_optimizer()
         if loss is None:
@@ -226,10 +206,10 @@ class Sequential(Network):
     evaluate = evaluation.evaluate
     test_on_batch = evaluation.test_on_batch
     predict = evaluation.predict
-    trace = tracing.trace
-    to = moving.to
-    save_weights = weightfile.save_weights
-    load_weights = weightfile.load_weights
+    trace = trace.trace
+    to = device.to
+    save_weights = hdf5.save_weights
+    load_weights = hdf5.load_weights
     save = saving.save_model
     to_json = saving.to_json
 
@@ -251,7 +231,7 @@ class Sequential(Network):
             positions, expand_nested, layer_range: Keras's; leave them as they are.
         """
         given = {"positions": positions, "layer_range": layer_range, "expand_nested": expand_nested}
-        naming.refuse("summary", given, {**dict.fromkeys(given), "expand_nested": False})
+        arguments.refuse("summary", given)
         summary(self, line_length, print_fn, show_trainable)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -310,12 +290,38 @@ def metrics_from(given: Any) -> list[Any]:
     return list(given or ())
 
 
-if not TYPE_CHECKING:
+def load_model(
+    filepath: files.PathLike,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Sequential:
+    """The model in a ``.keras`` file of tinynet's or Keras's, ready to train on where it was.
 
-    def __getattr__(name: str) -> Any:
-        # What reads a file makes a `Sequential`, and so is above this file.
-        if name not in ("load_model", "model_from_json"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from tinynet import loading
+    Arguments:
+        filepath: the file.
+        custom_objects: classes and functions of your own that it names, by name.
+        compile: whether to take compile settings and the optimizer's state over, too.
+        safe_mode: True; nothing in a file is ever evaluated.
 
-        return getattr(loading, name)
+    Raises:
+        ValueError: for a file that is not there, or damaged; for layers, or other parts, that
+            tinynet does not have, by name; for weights that do not belong to those layers.
+        ImportError: without h5py.
+
+    Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
+    """
+    return load.load_model(Sequential, filepath, custom_objects, compile, safe_mode)
+
+
+def model_from_json(
+    json_string: str, custom_objects: Mapping[str, Any] | None = None
+) -> Sequential:
+    """A new model of the architecture that `Sequential.to_json` of tinynet's or Keras's wrote.
+
+    Raises:
+        ValueError: if it is no such text, or names what tinynet does not have.
+
+    Source: https://keras.io/api/models/model_saving_apis/model_config_serialization/
+    """
+    return load.model_from_json(Sequential, json_string, custom_objects)

@@ -1,16 +1,98 @@
 """Optimizers: how a gradient becomes a step. SGD as the contrast, Adam for work.
 
+An optimizer sees weights and gradients as arrays and knows nothing of layers. A model hands it
+one long vector (all its weights, end to end), so that a step is a handful of operations on
+whole vectors; alone, it takes a list of arrays of any shapes, as Keras's do.
+
 The step's scalars are computed in float32, as Keras computes them. That is not pedantry:
-1 − 0.999 in float32 is 6e-5 off, Adam divides by its square root, and every backend of Keras
+1 − 0.999 in float32 is 1.3e-5 off, Adam divides by its square root, and every backend of Keras
 shares the error. Computed in float64 the weights would be "more right", and not Keras's.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
-from tinynet import backend, config, naming, validation
+from tinynet import backend, config
 from tinynet.backend import Array, HostArray
-from tinynet.optimizer import Optimizer, is_number, scalars
+from tinynet.compat import arguments, checks, naming, validation
+from tinynet.compat.configuration import serialize as serialize
+from tinynet.compat.optimizer import OptimizerBase, scalars
+
+
+class Optimizer(OptimizerBase):
+    """The base of every optimizer, tinynet's and your own: write `update`, and name its `slots`.
+
+    >>> import numpy as np, tinynet
+    >>> weights = np.array([1, 2], "float32")
+    >>> optimizer = tinynet.optimizers.SGD(learning_rate=0.1)
+    >>> optimizer.build([weights])
+    >>> optimizer.apply_gradients([(np.array([10, 0], "float32"), weights)])
+    >>> weights
+    array([0., 2.], dtype=float32)
+
+    Arguments:
+        learning_rate: the length of a step, in units of the update; may be set at any time.
+        name: the optimizer's name; numbered by class if not given.
+        weight_decay: λ; if given, every weight first shrinks by the share η λ in each step,
+            w ← w − η λ w, whatever its gradient is (Loshchilov and Hutter 2019,
+            https://arxiv.org/abs/1711.05101).
+
+    Source: https://keras.io/api/optimizers/
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        name: str | None = None,
+        weight_decay: float | None = None,
+        **unsupported: Any,
+    ) -> None:
+        arguments.refuse_of(self, unsupported, "Argument(s) not recognized")
+        super().__init__()
+        self.name = naming.unique(self) if name is None else naming.check(name)
+        self.learning_rate = learning_rate
+        self.weight_decay = checks.weight_decay(weight_decay)
+
+    def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
+        """Change `weights` in place by one step, and the arrays of `slots` with them.
+
+        Arguments:
+            weights, gradient: arrays of one shape.
+            state: the arrays of `slots`, in that order.
+            scratch: an array of that shape to write intermediate results to.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define update(…)")
+
+    def prepare(self, iteration: int) -> None:
+        """Compute what is the same for all weights in step `iteration`, counted from 1."""
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Array, Array]]) -> None:
+        """One step: change every array, in place, by its gradient.
+
+        Arguments:
+            grads_and_vars: pairs (gradient, array), the arrays in the order of `build`.
+
+        Raises:
+            ValueError: for other arrays than before, or a gradient of another shape; then
+                nothing is changed.
+        """
+        pairs = list(grads_and_vars)
+        arrays = [weights for _, weights in pairs]
+        self._check(pairs, arrays)
+        if self._arrays is None:
+            self.build(arrays)
+        if not pairs:  # all is frozen: as in Keras, that is no step
+            return
+        self.prepare(self.iterations + 1)
+        decay = self.learning_rate * (self.weight_decay or 0)
+        for (gradient, weights), state, scratch in zip(
+            pairs, self._state, self._scratch, strict=True
+        ):
+            if decay:  # not `weights *= 1 - decay`: in float32, 1 - 1e-5 is some 0.3 % of that off
+                weights -= backend.of(weights).multiply(weights, decay, out=scratch)
+            self.update(weights, gradient, *state, scratch=scratch)
+        self.iterations += 1
 
 
 class SGD(Optimizer):
@@ -40,12 +122,7 @@ class SGD(Optimizer):
         **unsupported: Any,
     ) -> None:
         super().__init__(learning_rate, name, weight_decay, **unsupported)
-        if not is_number(momentum) or not 0 <= momentum <= 1:
-            raise ValueError(
-                "`momentum` must be a float between [0, 1]. "
-                f"Received: momentum={naming.short(momentum)}. Write: momentum=0.9"
-            )
-        self.momentum = float(momentum)
+        self.momentum = checks.momentum(momentum)
         self.nesterov = validation.flag(nesterov, "nesterov")
         if self.momentum:
             self.slots = ("velocity",)
@@ -64,9 +141,6 @@ class SGD(Optimizer):
             weights += xp.multiply(velocity, self.momentum, out=scratch)
         else:
             weights += velocity
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
 
 
 class Adam(Optimizer):
@@ -116,13 +190,7 @@ class Adam(Optimizer):
         **unsupported: Any,
     ) -> None:
         super().__init__(learning_rate, name, weight_decay, **unsupported)
-        for label, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
-            if not is_number(beta) or not 0 <= beta < 1:
-                raise ValueError(
-                    f"Expected {label} to be at least 0 and below 1, received: "
-                    f"{naming.short(beta)}. Write: {label}={0.9 if label == 'beta_1' else 0.999}"
-                )
-        self.beta_1, self.beta_2 = float(beta_1), float(beta_2)
+        self.beta_1, self.beta_2 = checks.beta("beta_1", beta_1), checks.beta("beta_2", beta_2)
         self.epsilon = validation.number(epsilon, "epsilon", 0, math.inf, 1e-7)
         self.amsgrad = validation.flag(amsgrad, "amsgrad")
         if self.amsgrad:
@@ -160,28 +228,5 @@ class Adam(Optimizer):
         m, *squares = slots
         return [m / (1 - self.beta_1), *(v / (1 - self.beta_2) for v in squares)]
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-            "amsgrad": self.amsgrad,
-        }
 
-
-_KNOWN = naming.by_both_names(SGD, Adam)
-
-
-def get(identifier: Any) -> Optimizer:
-    """The optimizer that a name, class, configuration or instance stands for.
-
-    >>> get("adam").learning_rate
-    0.0010000000474974513
-    """
-    return naming.instance_from("optimizer", identifier, _KNOWN, Optimizer)
-
-
-def serialize(optimizer: Optimizer) -> dict[str, Any]:
-    """The configuration of `optimizer`, in Keras's form."""
-    return naming.serialize(optimizer, "keras.optimizers")
+get = naming.getter("optimizer", naming.by_both_names(SGD, Adam), Optimizer)

@@ -5,15 +5,16 @@ that cancel on just those images. Where each weight costs something, it keeps to
 many images have in common.
 """
 
-import math
-from typing import Any
-
-from tinynet import backend, naming, validation
+from tinynet import backend
 from tinynet.backend import Array
+from tinynet.compat import checks, naming
+from tinynet.compat.configuration import Configurable, serialize as serialize
 
 
-class Regularizer:
+class Regularizer(Configurable):
     """The base of every regulariser, tinynet's and your own: write `__call__` and `gradient`."""
+
+    keras_module = "keras.regularizers"
 
     def __call__(self, x: Array) -> Array:
         """What the weights `x` cost, one number."""
@@ -22,13 +23,6 @@ class Regularizer:
     def gradient(self, x: Array, out: Array | None = None) -> Array:
         """The derivative of that by each weight, in the shape of `x`, written to `out` if given."""
         raise NotImplementedError(f"{type(self).__name__} has to define gradient(x, out)")
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Regularizer":
-        return cls(**config)
 
 
 class L2(Regularizer):
@@ -51,13 +45,7 @@ class L2(Regularizer):
     """
 
     def __init__(self, l2: float = 0.01) -> None:
-        l2 = 0.01 if l2 is None else l2
-        if not validation.is_real(l2) or not 0 <= l2 < math.inf:
-            raise ValueError(
-                "Invalid value for argument l2: expected a non-negative float. "
-                f"Received: l2={naming.short(l2)}. Write: L2(0.01)"
-            )
-        self.l2 = float(l2)
+        self.l2 = checks.l2(l2)
 
     def __call__(self, x: Array) -> Array:
         x = backend.as_float(x)
@@ -68,26 +56,8 @@ class L2(Regularizer):
         x = backend.as_float(x)
         return backend.of(x).multiply(x, 2 * self.l2, out=out)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"l2": self.l2}
-
 
 l2 = L2  # Keras has it under both names
 
 _KNOWN = {"L2": L2, "l2": L2}
-
-
-def get(identifier: Any) -> Regularizer | None:
-    """The regulariser that a name, class, configuration or instance stands for; None is none.
-
-    >>> get("l2").l2
-    0.01
-    """
-    if identifier is None:
-        return None
-    return naming.instance_from("regularizer", identifier, _KNOWN, Regularizer)
-
-
-def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
-    """The configuration of `regularizer`, in Keras's form."""
-    return None if regularizer is None else naming.serialize(regularizer, "keras.regularizers")
+get = naming.getter("regularizer", _KNOWN, Regularizer, none=None)

@@ -5,30 +5,23 @@ is about doing that for every batch of every epoch: checking what came, telling 
 progress bar, and putting everything back if something fails.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from math import isfinite
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tinynet import backend, memory, threads, validation
-from tinynet.advice import advise
-from tinynet.backend import Array, HostArray
-from tinynet.callback import CallbackList
+from tinynet import backend
+from tinynet.backend import Array, HostArray, threads
 from tinynet.callbacks import History
-from tinynet.course import Course
-from tinynet.data import Batch, Batches, Passes, Samples, split_tail, weights_of_classes
-from tinynet.evaluation import (
-    BATCH_SIZE,
-    check_finite,
-    computing,
-    not_finite,
-    on_batch,
-    prepare,
-    test_epoch,
-)
-from tinynet.interrupt import Interrupt
-from tinynet.progress import ProgressBar, epoch_header, resolve_verbose
-from tinynet.tracker import Logs, Tracker
+from tinynet.callbacks.base import CallbackList
+from tinynet.compat import validation
+from tinynet.engine import memory
+from tinynet.engine.advice import advise
+from tinynet.engine.data import Batch, Batches, Passes, split_tail, weigh_classes
+from tinynet.engine.evaluation import BATCH_SIZE, on_batch, prepare, test_epoch
+from tinynet.engine.rollback import check_finite, check_weights, sum_of_weights, unchanged_on_error
+from tinynet.engine.tracker import Logs, Tracker
+from tinynet.engine.training_state import Course
+from tinynet.utils.interrupt import Interrupt
+from tinynet.utils.progress import ProgressBar, epoch_header, resolve_verbose
 
 
 def train_step(model: Any, batch: Batch) -> tuple[Array, Array]:
@@ -238,66 +231,3 @@ def train_on_batch(
         total = float(sum_of_weights(model))
         check_weights(total, model, Batches(*samples), "in train_on_batch")
     return results
-
-
-def weigh_classes(
-    model: Any, samples: Samples, class_weight: Mapping[int, float] | None
-) -> Samples:
-    """`samples`, each weighted by its class.
-
-    Raises:
-        ValueError: if they are weighted already, or a sample has several labels.
-    """
-    x, y, sample_weight = samples
-    if class_weight is None:
-        return samples
-    if sample_weight is not None:
-        raise ValueError(
-            "You cannot `class_weight` and `sample_weight` at the same time. "
-            "Write: sample_weight = sample_weight * weight_of_each_samples_class"
-        )
-    if len(model.compute_output_shape(x.shape)) > 2:
-        raise ValueError(
-            "Expected one label for each sample to weigh classes, received targets of shape "
-            f"{y.shape}, several for each. Write: sample_weight=… in place of class_weight"
-        )
-    return x, y, weights_of_classes(y, validation.class_weight(class_weight))
-
-
-@contextmanager
-def unchanged_on_error(model: Any) -> Iterator[None]:
-    """Put weights, optimizer and random generator back to what they were if the block raises.
-
-    The copy that this takes is about as large as the weights and the optimizer's state. Ctrl-C is
-    no error: what was trained until then is kept.
-    """
-    with backend.at(model.anchor):
-        weights = [weight.copy() for weight in model.weights]
-        optimizer, history = model.optimizer.get_state(), model.history
-    generator, drawn = backend.generator(), backend.generator().bit_generator.state
-    counters = [(x, name, getattr(x, name)) for x in model.layers for name in x.counters]
-    try:
-        with computing(model):
-            yield
-    except Exception:
-        model.history = history
-        generator.bit_generator.state = drawn
-        for layer, name, value in counters:
-            setattr(layer, name, value)
-        for weight, saved in zip(model.weights, weights, strict=True):
-            backend.fill(weight, saved)
-        with backend.at(model.anchor):
-            model.optimizer.set_state(optimizer)
-        raise
-
-
-def sum_of_weights(model: Any) -> Array:
-    """One number that is NaN or infinite if any weight is."""
-    return model.flat.sum(dtype="float64")
-
-
-def check_weights(total: float, model: Any, batches: Batches, where: str) -> None:
-    """Raise a ValueError if the last step made a weight NaN or infinite, by the weights' sum."""
-    if not isfinite(total):
-        expected = "a finite loss and finite weights, received weights that are not"
-        raise not_finite(expected, model, batches, where)

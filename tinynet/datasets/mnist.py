@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.datasets.prepare import Prepared as Prepared
-from tinynet.datasets.prepare import prepare_digit as prepare_digit
+from tinynet.datasets.prepare import Prepared as Prepared, prepare_digit as prepare_digit
 
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynet import validation
+from tinynet.compat import validation
 
 LUMINANCE = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
 MOST_PIXELS = 250_000  # of a picture that is worked on

@@ -11,16 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.plotting.pictures import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    expected,
-    pyplot,
-)
+from tinynet.plotting.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, expected, pyplot
 
 
 def plot_history(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.callback import Callback, Logs
+from tinynet.callbacks.base import Callback, Logs
 from tinynet.plotting.curves import draw_curves, panels_of
 from tinynet.plotting.pictures import expected, pyplot
 

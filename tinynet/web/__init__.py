@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from tinynet import activations, backend, files, naming, validation
+from tinynet import activations, backend
+from tinynet.compat import naming, validation
 from tinynet.datasets import prepare
-from tinynet.dropout import Dropout
-from tinynet.layers import Activation, Dense, Flatten
+from tinynet.layers import Activation, Dense, Dropout, Flatten
 from tinynet.models import Sequential
+from tinynet.utils import files
 from tinynet.web.samples import check_answers, check_samples, samples_of
 
 TYPES = ("float32", "float16")

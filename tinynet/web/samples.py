@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet import naming, validation
+from tinynet.compat import naming, validation
 
 SAMPLES, WRONG = 20, 6  # how many are shown, and how many of them at least that it gets wrong
 

@@ -1,0 +1,419 @@
+"""Callbacks: every hook at Keras's moment with Keras's arguments, and no cost where nobody listens.
+
+The same recorder sits in Keras's training and in tinynet's, from the same weights; what both wrote
+down must be equal, call for call.
+"""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from arrays import array_equal, assert_allclose
+
+import tinynet
+from tinynet.callbacks import Callback, History, base
+from tinynet.engine.tracker import Tracker
+
+pytestmark = pytest.mark.computes
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(10, 4)).astype("float32")
+Y = np.eye(3)[RNG.integers(0, 3, 10)]
+START = [RNG.normal(size=shape).astype("float32") for shape in ((4, 5), (5,), (5, 3), (3,))]
+HELD_OUT = (X[:6], Y[:6])
+QUIET = {"batch_size": 4, "shuffle": False, "verbose": 0}
+
+HOOKS = [
+    f"on_{what}_{moment}"
+    for what in ("train", "epoch", "train_batch", "test", "test_batch", "predict", "predict_batch")
+    for moment in ("begin", "end")
+]
+
+
+def compiled(lib):
+    """4-5-3, sigmoid and softmax, in tinynet or Keras, starting from the same weights."""
+    dense = lib.layers.Dense
+    model = lib.Sequential([lib.Input((4,)), dense(5, "sigmoid"), dense(3, "softmax")])
+    model.set_weights(START)
+    model.compile("adam", "categorical_crossentropy", metrics=["acc"])
+    return model
+
+
+@pytest.fixture(scope="module")
+def keras_model(keras):
+    """One model for the whole file: Keras compiles for seconds what it then runs in no time."""
+    return compiled(keras)
+
+
+@pytest.fixture
+def pairs(keras, keras_model):
+    """(library, model) of tinynet and of Keras, with equal weights and fresh optimizers."""
+    keras_model.set_weights(START)
+    for variable in keras_model.optimizer.variables:
+        if variable.name != "learning_rate":
+            variable.assign(np.zeros(variable.shape))
+    return [(tinynet, compiled(tinynet)), (keras, keras_model)]
+
+
+def recorder(lib, hooks=tuple(HOOKS)):
+    """A callback of `lib` that writes down each call of its hooks, with the logs of that moment."""
+    calls = []
+
+    def record(name):
+        def hook(self, *place, logs=None):  # Keras hands logs over in either way
+            if logs is None:
+                *place, logs = place
+            calls.append((name, tuple(place), dict(logs)))
+
+        return hook
+
+    return type("Recorder", (lib.callbacks.Callback,), {h: record(h) for h in hooks})(), calls
+
+
+def assert_same_calls(ours, theirs):
+    """The same hooks in the same order, with the same places and logs."""
+    assert [call[:2] for call in ours] == [call[:2] for call in theirs]
+    for (name, _, mine), (_, _, other) in zip(ours, theirs, strict=True):
+        assert list(mine) == list(other), name
+        for key, value in mine.items():
+            assert type(value) is float or key == "outputs"
+            assert_allclose(value, other[key], rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+USES = {
+    "fit": lambda model, watch: model.fit(X, Y, epochs=2, callbacks=[watch], **QUIET),
+    "fit with validation": lambda model, watch: model.fit(
+        X, Y, epochs=2, validation_data=HELD_OUT, callbacks=[watch], **QUIET
+    ),
+    "fit with validation now and then": lambda model, watch: model.fit(
+        X, Y, epochs=3, initial_epoch=1, validation_split=0.4, validation_freq=2,
+        callbacks=[watch], **QUIET,
+    ),
+    "fit with smaller validation batches": lambda model, watch: model.fit(
+        X, Y, validation_data=HELD_OUT, validation_batch_size=2, callbacks=[watch], **QUIET
+    ),
+    "fit of no epoch": lambda model, watch: model.fit(
+        X, Y, epochs=0, validation_data=HELD_OUT, callbacks=[watch], **QUIET
+    ),
+    "evaluate": lambda model, watch: model.evaluate(
+        X, Y, batch_size=4, verbose=0, callbacks=[watch]
+    ),
+    "predict": lambda model, watch: model.predict(X, batch_size=4, verbose=0, callbacks=[watch]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("use", USES)
+def test_hooks_come_in_keras_s_order_with_keras_s_arguments(pairs, use):
+    both = []
+    for lib, model in pairs:
+        watch, calls = recorder(lib)
+        USES[use](model, watch)
+        both.append(calls)
+    assert_same_calls(*both)
+    assert both[0]
+
+
+def test_the_order_within_an_epoch_is_written_down_here():
+    model = compiled(tinynet)
+    watch, calls = recorder(tinynet)
+    model.fit(X, Y, validation_data=HELD_OUT, callbacks=[watch], **QUIET)
+    batch = ["on_train_batch_begin", "on_train_batch_end"]
+    test_batch = ["on_test_batch_begin", "on_test_batch_end"]
+    assert [name for name, _, _ in calls] == [
+        "on_train_begin", "on_epoch_begin", *batch * 3,
+        "on_test_begin", *test_batch * 2, "on_test_end", "on_epoch_end", "on_train_end",
+    ]  # fmt: skip
+    assert all(logs == {} for name, _, logs in calls if name.endswith("begin"))
+    assert list(calls[-2][2]) == ["acc", "loss", "val_acc", "val_loss"]
+    assert calls[-1][2] == calls[-2][2]
+
+
+def test_logs_of_batches_are_those_of_the_epoch_so_far():
+    model = compiled(tinynet)
+    watch, calls = recorder(tinynet)
+    model.fit(X, Y, callbacks=[watch], **QUIET)
+    twin, losses, right = compiled(tinynet), [], []
+    for start in (0, 4, 8):
+        rows = slice(start, start + 4)
+        loss, accuracy = twin.train_on_batch(X[rows], Y[rows])
+        losses += [loss] * len(X[rows])
+        right += [accuracy] * len(X[rows])
+        place = (start // 4,)
+        (logs,) = (logs for name, at, logs in calls if (name, at) == ("on_train_batch_end", place))
+        assert_allclose(logs["loss"], np.mean(losses), rtol=1e-6)
+        assert_allclose(logs["acc"], np.mean(right), rtol=1e-6)
+
+
+def test_outputs_of_a_predicted_batch_are_handed_out_and_kept_apart():
+    model = compiled(tinynet)
+    watch, calls = recorder(tinynet)
+    outputs = model.predict(X, batch_size=4, verbose=0, callbacks=[watch])
+    batches = [logs["outputs"] for name, _, logs in calls if name == "on_predict_batch_end"]
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert array_equal(np.concatenate(batches), outputs)
+    batches[0][:] = 0
+    assert outputs[:4].all()
+
+
+@pytest.mark.parametrize("hook", ["on_batch_begin", "on_batch_end"])
+def test_the_short_names_of_batch_hooks_work_as_in_keras(pairs, hook):
+    both = []
+    for lib, model in pairs:
+        watch, calls = recorder(lib, [hook])
+        model.fit(X, Y, callbacks=[watch], **QUIET)
+        both.append(calls)
+    assert_same_calls(*both)
+    assert len(both[0]) == 3
+
+
+def test_changes_to_the_logs_at_the_end_of_an_epoch_reach_the_history(pairs):
+    histories = []
+    for lib, model in pairs:
+
+        class Change(lib.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                logs["twice"] = 2 * epoch
+                logs["loss"] = 0.5
+                del logs["acc"]
+
+        histories.append(model.fit(X, Y, epochs=2, callbacks=[Change()], **QUIET).history)
+    assert histories[0] == histories[1] == {"loss": [0.5, 0.5], "twice": [0, 2]}
+
+
+def test_callbacks_are_called_in_their_order_and_see_each_other_s_changes(pairs):
+    seen = []
+    for lib, model in pairs:
+
+        class Number(lib.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                logs["count"] = logs.get("count", 0) * 10 + self.number
+
+        first, second = Number(), Number()
+        first.number, second.number = 1, 2
+        seen.append(model.fit(X, Y, callbacks=[first, second], **QUIET).history["count"])
+    assert seen == [[12], [12]]
+
+
+def test_each_call_of_a_begin_hook_gets_logs_of_its_own():
+    given = []
+
+    class Keep(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            given.append(logs)
+            logs["mine"] = epoch
+
+    history = compiled(tinynet).fit(X, Y, epochs=2, callbacks=[Keep()], **QUIET).history
+    assert given[0] is not given[1]
+    assert "mine" not in history
+
+
+# What a callback can see
+
+
+@pytest.mark.parametrize("use", ["fit", "evaluate", "predict"])
+def test_a_callback_knows_its_model_and_keras_s_params(pairs, use):
+    params = []
+    for lib, model in pairs:
+        watch, _ = recorder(lib)
+        USES[use](model, watch)
+        assert watch.model is model
+        params.append(dict(watch.params))
+    assert params[0] == params[1]
+
+
+def test_the_model_s_history_grows_during_fit_as_in_keras(pairs):
+    seen = []
+    for lib, model in pairs:
+        model.history, lengths = None, []
+
+        class Look(lib.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None, lengths=lengths):
+                lengths.append(len(self.model.history.epoch))
+
+        model.fit(X, Y, epochs=3, callbacks=[Look()], **QUIET)
+        seen.append(lengths)
+    assert seen[0] == seen[1] == [0, 1, 2]
+
+
+def test_a_callback_may_evaluate_predict_and_set_the_learning_rate(pairs):
+    both = []
+    for lib, model in pairs:
+        seen = []
+
+        class Nested(lib.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None, seen=seen):
+                seen.extend(self.model.evaluate(X, Y, batch_size=4, verbose=0))
+                seen.extend(self.model.predict(X, batch_size=4, verbose=0).ravel())
+                self.model.optimizer.learning_rate = 0.1 / (epoch + 1)
+
+        history = model.fit(X, Y, epochs=3, callbacks=[Nested()], **QUIET).history
+        both.append([*seen, *history["loss"], *history["acc"]])
+        model.optimizer.learning_rate = 0.001
+    assert_allclose(*both, rtol=2e-6, atol=2e-6)
+
+
+def test_weights_that_a_callback_sets_are_those_that_go_on():
+    model = compiled(tinynet)
+
+    class Reset(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.set_weights(START)
+
+    history = model.fit(
+        X, Y, batch_size=10, epochs=3, verbose=0, shuffle=False, callbacks=[Reset()]
+    )
+    assert len(set(history.history["loss"])) == 1
+    assert all(map(np.array_equal, model.get_weights(), START))
+
+
+# What may be given
+
+
+def test_a_single_callback_need_not_stand_in_a_list():
+    watch, calls = recorder(tinynet)
+    compiled(tinynet).fit(X, Y, callbacks=watch, **QUIET)
+    listed, expected = recorder(tinynet)
+    compiled(tinynet).fit(X, Y, callbacks=(listed,), **QUIET)
+    assert calls == expected != []
+
+
+@pytest.mark.parametrize("wrong", [3, "early", print, Callback, [3], [Callback], [None], {"a": 1}])
+@pytest.mark.parametrize("use", ["fit", "evaluate", "predict"])
+def test_what_is_no_callback_is_refused_before_anything_happens(wrong, use):
+    model = compiled(tinynet)
+    watch, calls = recorder(tinynet)
+    given = [watch, *wrong] if isinstance(wrong, list) else wrong
+    call = {
+        "fit": lambda: model.fit(X, Y, callbacks=given, **QUIET),
+        "evaluate": lambda: model.evaluate(X, Y, callbacks=given, verbose=0),
+        "predict": lambda: model.predict(X, callbacks=given, verbose=0),
+    }[use]
+    with pytest.raises(
+        ValueError, match=r"instances of tinynet\.callbacks\.Callback, received: .*\["
+    ):
+        call()
+    assert calls == []
+    assert all(map(np.array_equal, model.get_weights(), START))
+    assert model.optimizer.iterations == 0
+
+
+def test_a_callback_without_super_init_works_as_in_keras(pairs):
+    for lib, model in pairs:
+
+        class Bare(lib.callbacks.Callback):
+            def __init__(self):
+                self.epochs = 0
+
+            def on_epoch_end(self, epoch, logs=None):
+                self.epochs += 1
+
+        bare = Bare()
+        model.fit(X, Y, epochs=2, callbacks=[bare], **QUIET)
+        assert bare.epochs == 2
+
+
+def test_history_can_be_used_as_a_callback_too():
+    mine = History()
+    model = compiled(tinynet)
+    returned = model.fit(X, Y, epochs=2, callbacks=[mine], **QUIET)
+    assert mine.history == returned.history
+    assert mine.epoch == returned.epoch == [0, 1]
+    model.fit(X, Y, epochs=3, initial_epoch=2, callbacks=[mine], **QUIET)
+    assert [len(values) for values in mine.history.values()] == [3, 3]  # goes on, as Keras's does
+    assert mine.epoch == [2]
+
+
+def test_history_is_sorted_by_name_over_everything(keras, pairs):
+    keys = []
+    for _, model in pairs:
+        history = model.fit(X, Y, epochs=2, validation_data=HELD_OUT, validation_freq=2, **QUIET)
+        keys.append((list(history.history), [len(v) for v in history.history.values()]))
+    assert keys[0] == keys[1] == (["acc", "loss", "val_acc", "val_loss"], [2, 2, 1, 1])
+
+
+def test_history_is_sorted_beyond_val_too():
+    model = compiled(tinynet)
+    hits = [tinynet.metrics.CategoricalAccuracy(name=name) for name in ("zeal", "hit")]
+    model.compile("adam", "categorical_crossentropy", metrics=hits)
+    history = model.fit(X, Y, validation_data=HELD_OUT, **QUIET).history
+    assert list(history) == ["hit", "loss", "val_hit", "val_loss", "val_zeal", "zeal"]
+
+
+# What nobody listens to costs nothing
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How often numbers were read back from where they are computed."""
+    counts = Counter()
+    results = Tracker.results
+
+    def counted(tracker, *arguments):
+        counts["results"] += 1
+        return results(tracker, *arguments)
+
+    monkeypatch.setattr(Tracker, "results", counted)
+    return counts
+
+
+def reads_of(reads, batches, callback=None, use="fit", **arguments):
+    x, y = np.repeat(X[:1], 2 * batches, axis=0), np.repeat(Y[:1], 2 * batches, axis=0)
+    model = compiled(tinynet)
+    reads.clear()
+    given = {"batch_size": 2, "verbose": 0, "callbacks": callback and [callback], **arguments}
+    if use == "fit":
+        model.fit(x, y, epochs=2, validation_data=(x, y), **given)
+    elif use == "evaluate":
+        model.evaluate(x, y, **given)
+    return reads["results"]
+
+
+@pytest.mark.parametrize("use", ["fit", "evaluate"])
+def test_silent_training_reads_back_a_few_numbers_an_epoch_whatever_the_steps(reads, use):
+    few, many = (reads_of(reads, batches, use=use) for batches in (2, 60))
+    assert few == many
+    assert few <= 6 * (2 if use == "fit" else 1)
+
+
+QUIET_HOOKS = ["on_epoch_begin", "on_epoch_end", "on_train_begin", "on_test_end", "on_train_end"]
+
+
+@pytest.mark.parametrize("hook", [*QUIET_HOOKS, "on_predict_batch_end"])
+def test_a_callback_that_looks_at_epochs_reads_back_no_batches(reads, hook):
+    few, many = (reads_of(reads, n, recorder(tinynet, [hook])[0]) for n in (2, 60))
+    assert few == many
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_batch_end", "on_test_batch_end"])
+def test_a_callback_that_looks_at_batches_gets_each_read_back(reads, hook):
+    watch, calls = recorder(tinynet, [hook])
+    silent = reads_of(reads, 30)
+    assert reads_of(reads, 30, watch) >= silent + 60
+    assert len(calls) == 60
+    assert all(np.isfinite(logs["loss"]) for _, _, logs in calls)
+
+
+def test_methods_that_nobody_overrides_are_not_called_for_batches(monkeypatch):
+    called = Counter()
+    call = base.CallbackList.call
+
+    def counted(self, moment, *arguments):
+        called[moment] += 1
+        return call(self, moment, *arguments)
+
+    monkeypatch.setattr(base.CallbackList, "call", counted)
+    model = compiled(tinynet)
+    model.fit(X, Y, epochs=2, validation_data=HELD_OUT, callbacks=[Callback()], **QUIET)
+    model.predict(X, verbose=0)
+    assert not [moment for moment in called if "batch" in moment]
+    assert called["on_epoch_end"] == 2
+
+
+def test_a_hook_set_on_the_object_itself_is_heard_as_in_keras(pairs):
+    heard = []
+    for lib, model in pairs:
+        watch, batches = lib.callbacks.Callback(), []
+        watch.on_train_batch_end = lambda batch, logs=None, batches=batches: batches.append(batch)
+        model.fit(X, Y, callbacks=[watch], **QUIET)
+        heard.append(batches)
+    assert heard[0] == heard[1] == [0, 1, 2]

@@ -1,0 +1,405 @@
+"""What watches a training: each played the same numbers as Keras's, and then in a real `fit`."""
+
+import os
+import pickle
+import re
+import warnings
+
+import numpy as np
+import pytest
+from arrays import assert_allclose, assert_array_equal
+
+import tinynet
+from tinynet import callbacks
+from tinynet.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint, TerminateOnNaN
+from tinynet.utils import files
+
+pytestmark = pytest.mark.computes
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(20, 3)).astype("float32")
+Y = np.eye(2)[RNG.integers(0, 2, 20)]
+START = [RNG.normal(size=(3, 2)).astype("float32"), np.zeros(2, "float32")]
+QUIET = {"batch_size": 5, "verbose": 0, "shuffle": False}
+
+
+def network(module=tinynet, optimizer="sgd"):
+    model = module.Sequential([module.layers.Input((3,)), module.layers.Dense(2, "softmax")])
+    model.set_weights(START)
+    model.compile(optimizer, "categorical_crossentropy", metrics=["acc"])
+    return model
+
+
+class Player:
+    """What a callback sees of a model: it may stop it, and its weight is the epoch's number."""
+
+    def __init__(self):
+        self.stop_training, self.weights = False, [np.array(-1)]
+
+    def get_weights(self):
+        return [weight.copy() for weight in self.weights]
+
+    def set_weights(self, weights):
+        self.weights = weights
+
+
+def play(callback, values, name="val_loss"):
+    """What it does when the epochs end with these values; None is one that is not there."""
+    model, seen = Player(), []
+    callback.set_model(model)
+    callback.set_params({})
+    callback.on_train_begin()
+    for epoch, value in enumerate(values):
+        model.weights = [np.array(epoch)]
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            callback.on_epoch_end(epoch, {} if value is None else {name: value})
+        seen.append((len(said), model.stop_training, callback.wait, callback.best))
+        if model.stop_training:
+            break
+    callback.on_train_end()
+    return seen, callback.stopped_epoch, callback.best_epoch, int(model.weights[0])
+
+
+WATCHES = [
+    {},
+    {"patience": 1},
+    {"patience": 2},
+    {"patience": 2, "restore_best_weights": True},
+    {"patience": 9, "restore_best_weights": True},
+    {"patience": 2, "min_delta": 0.3},
+    {"patience": 2, "min_delta": -0.3},
+    {"patience": 2, "mode": "max"},
+    {"patience": 1, "mode": "max", "restore_best_weights": True},
+    {"patience": 2, "baseline": 1.5, "restore_best_weights": True},
+    {"patience": 3, "baseline": 0.1},
+    {"start_from_epoch": 2, "patience": 1, "restore_best_weights": True},
+    {"start_from_epoch": 9, "patience": 1, "restore_best_weights": True},
+]
+COURSES = [
+    [3, 2, 1, 2, 3, 4, 5],
+    [3, 2.9, 2.8, 2.7, 2.6, 2.5],
+    [1, 1, 1, 1],
+    [1, 2, 3, 2.5, 2.9, 3.1],
+    [4, 3, 5, 2, 5, 1, 5, 5, 5],
+    [None, 3, None, 2, None, None, 4, 4],
+    [2],
+    [1, float("nan"), 0.5, 0.4],
+]
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("arguments", WATCHES)
+@pytest.mark.parametrize("values", COURSES)
+def test_it_stops_when_keras_s_does(keras, arguments, values):
+    ours, theirs = EarlyStopping(**arguments), keras.callbacks.EarlyStopping(**arguments)
+    expected = play(theirs, values)
+    if theirs.best_weights is not None and arguments.get("start_from_epoch") == 9:
+        pytest.fail("Keras watches before it should")
+    assert play(ours, values) == expected
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_it_says_what_keras_s_says(keras, capsys, verbose):
+    for course in ([3, 2, 1, 2, 3], [3, 2, 1]):
+        said = []
+        for module in (keras, tinynet):
+            watch = module.callbacks.EarlyStopping(
+                patience=2, restore_best_weights=True, verbose=verbose
+            )
+            play(watch, course)
+            said.append(capsys.readouterr().out)
+        assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_acc", "loss", "acc"])
+def test_a_fit_ends_where_keras_s_ends(keras, monitor):
+    results = []
+    for module in (keras, tinynet):
+        model = network(module)
+        model.optimizer.learning_rate = 1.5
+        watch = module.callbacks.EarlyStopping(monitor, patience=2, restore_best_weights=True)
+        given = {"epochs": 25, "validation_data": (X[:9], Y[:9]), **QUIET}
+        history = model.fit(X[9:], Y[9:], callbacks=[watch], **given)
+        results.append((history.epoch, watch.best_epoch, model.get_weights()))
+    assert results[0][:2] == results[1][:2]
+    for one, other in zip(results[0][2], results[1][2], strict=True):
+        assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.host
+def test_what_cannot_be_watched_is_refused():
+    for monitor in ("f1", "val_my_metric"):
+        with pytest.raises(ValueError, match="Write: mode='max' or mode='min'"):
+            EarlyStopping(monitor)
+    EarlyStopping("f1", mode="max")
+    for name, up in (("val_mse", False), ("val_binary_accuracy", True), ("loss", False)):
+        assert callbacks.EarlyStopping(name).better(2, than=1) is up
+    for wrong in ({"mode": "up"}, {"patience": -1}, {"patience": 1.5}, {"start_from_epoch": "a"}):
+        with pytest.raises(ValueError, match=r"Expected \w+ to be"):
+            EarlyStopping(**wrong)
+
+
+def test_a_number_that_is_not_there_is_missed_in_words():
+    watch = EarlyStopping("val_acc")
+    with pytest.warns(
+        UserWarning,
+        match=r"'val_acc', which is not available. Available metrics "
+        r"are: acc, loss. Choose one of them, or give fit validation data",
+    ):
+        assert len(network().fit(X, Y, epochs=3, callbacks=[watch], **QUIET).epoch) == 3
+
+
+@pytest.mark.host
+def test_it_may_be_used_again():
+    watch = EarlyStopping(patience=2, restore_best_weights=True)
+    first = play(watch, [3, 2, 1, 2, 3])
+    assert play(watch, [3, 2, 1, 2, 3]) == first
+    assert play(watch, [9, 8, 9, 9])[1:] == (3, 1, 1)
+
+
+# Checkpoints
+
+
+def test_after_each_epoch_the_weights_are_saved(tmp_path):
+    model, kept = network(), []
+    keep = LambdaCallback(on_epoch_end=lambda epoch, logs: kept.append(model.get_weights()))
+    path = tmp_path / "new" / "and deep" / "w-{epoch:02d}-{val_acc:.2f}.weights.h5"
+    saves = ModelCheckpoint(path, save_weights_only=True)
+    history = model.fit(X, Y, epochs=3, validation_data=(X, Y), callbacks=[saves, keep], **QUIET)
+    accuracies = history.history["val_acc"]
+    written = sorted((tmp_path / "new" / "and deep").iterdir())
+    expected = [f"w-{n + 1:02d}-{acc:.2f}.weights.h5" for n, acc in enumerate(accuracies)]
+    assert [file.name for file in written] == expected
+    for file, weights in zip(written, kept, strict=True):
+        model.load_weights(file)
+        for one, other in zip(model.get_weights(), weights, strict=True):
+            assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"save_best_only": True},
+        {"save_best_only": True, "monitor": "val_acc"},
+        {"save_best_only": True, "mode": "max"},
+        {"save_best_only": True, "initial_value_threshold": 0.78},
+        {"save_freq": 3},
+        {"save_freq": 4, "save_best_only": True, "monitor": "acc"},
+    ],
+)
+def test_it_saves_when_keras_s_does(keras, tmp_path, monkeypatch, arguments):
+    saved = []
+    for module in (keras, tinynet):
+        folder = tmp_path / module.__name__
+        folder.mkdir()
+        batch = "-{batch}" if "save_freq" in arguments else ""
+        path = f"{folder}/{{epoch}}{batch}-{{loss:.4f}}.weights.h5"
+        checkpoint = module.callbacks.ModelCheckpoint(path, save_weights_only=True, **arguments)
+        model = network(module)
+        model.optimizer.learning_rate = 1.0
+        given = {"epochs": 5, "validation_data": (X[:9], Y[:9]), **QUIET}
+        model.fit(X[9:], Y[9:], callbacks=[checkpoint], **given)
+        saved.append(sorted(os.listdir(folder)))
+    assert saved[0] == saved[1]
+    assert saved[1] or "initial_value_threshold" in arguments
+
+
+def test_it_says_what_keras_s_says_of_saving(keras, tmp_path, capsys):
+    said = []
+    for module in (keras, tinynet):
+        path = tmp_path / "best.weights.h5"
+        arguments = {"save_weights_only": True, "save_best_only": True, "verbose": 1}
+        checkpoint = module.callbacks.ModelCheckpoint(path, **arguments)
+        model = network(module)
+        model.optimizer.learning_rate = 3.0
+        model.fit(X, Y, epochs=6, validation_data=(X, Y), callbacks=[checkpoint], **QUIET)
+        lines = capsys.readouterr().out.replace(str(path), "PATH").splitlines()
+        said.append([line for line in lines if line and "finished" not in line])
+    assert said[0] == said[1]
+    assert any("did not improve" in line for line in said[1])
+    assert any("improved from None to" in line for line in said[1])
+
+
+@pytest.mark.host
+def test_a_checkpoint_that_cannot_be_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must end in `.weights.h5`. .* Write: .best.weights.h5"):
+        ModelCheckpoint("best.h5", save_weights_only=True)
+    with pytest.raises(ValueError, match=r"must end in `.keras`. .* Write: .best.keras. \(weights"):
+        ModelCheckpoint("best.weights.h5")
+    with pytest.raises(ValueError, match="save_freq to be 'epoch' or a number of batches"):
+        ModelCheckpoint("best.weights.h5", save_weights_only=True, save_freq="batch")
+    ModelCheckpoint("best.weights.h5", monitor="f1", save_weights_only=True)  # is not watched
+    wrong = ModelCheckpoint(tmp_path / "{foo}.weights.h5", save_weights_only=True)
+    with pytest.raises(KeyError, match=r"there is no 'foo'\. There are: epoch, acc, loss"):
+        network().fit(X, Y, callbacks=[wrong], **QUIET)
+
+
+# Files of weights
+
+
+def test_weights_come_back_into_another_model_of_the_kind(tmp_path):
+    model, path = network(), tmp_path / "folder" / "a.weights.h5"
+    model.fit(X, Y, **QUIET)
+    model.save_weights(path)
+    other = network()
+    other.load_weights(str(path))
+    for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
+        assert_array_equal(one, another)
+    assert [file.name for file in path.parent.iterdir()] == ["a.weights.h5"]
+
+
+@pytest.mark.host
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    model, path = network(), tmp_path / "a.weights.h5"
+    model.save_weights(path)
+    before = path.read_bytes()
+
+    def fail(descriptor):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        model.save_weights(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.host
+def test_what_is_no_file_of_these_weights_is_refused_and_changes_nothing(tmp_path):
+    model = network()
+    with pytest.raises(FileNotFoundError):
+        model.load_weights(tmp_path / "none.weights.h5")
+    for content in (b"", b"some text", pickle.dumps([1, 2])):
+        (tmp_path / "bad.weights.h5").write_bytes(content)
+        with pytest.raises(ValueError, match="Expected a whole file of a model like this"):
+            model.load_weights(tmp_path / "bad.weights.h5")
+    wider = tinynet.Sequential([tinynet.Input((3,)), tinynet.layers.Dense(7)])
+    wider.save_weights(tmp_path / "wider.weights.h5")
+    with pytest.raises(ValueError, match=r"\(3, 7\), \(7,\)\], and layer 'dense' wants \[\(3, 2"):
+        model.load_weights(tmp_path / "wider.weights.h5")
+    for weight, was in zip(model.get_weights(), START, strict=True):
+        assert_array_equal(weight, was)
+    for method in (model.save_weights, model.load_weights):
+        with pytest.raises(
+            ValueError, match=r"must end in `.weights.h5`. .* Write: .weights.weights"
+        ):
+            method("weights.h5")
+    with pytest.raises(ValueError, match="has not yet been built"):
+        tinynet.Sequential([tinynet.layers.Dense(2)]).save_weights("a.weights.h5")
+
+
+# Functions
+
+
+def test_functions_are_called_at_their_moments(keras):
+    called = []
+    for module in (keras, tinynet):
+        log = []
+        tell = module.callbacks.LambdaCallback(
+            on_train_begin=lambda logs=None, log=log: log.append("begin"),
+            on_epoch_begin=lambda epoch, logs=None, log=log: log.append(f"epoch {epoch}"),
+            on_train_batch_end=lambda batch, logs=None, log=log: log.append((batch, sorted(logs))),
+            on_test_end=lambda logs=None, log=log: log.append(("test", sorted(logs))),
+            on_epoch_end=None,
+        )
+        network(module).fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=[tell], **QUIET)
+        called.append(log)
+    assert called[0] == called[1]
+    assert len(called[1]) == 1 + 2 * (1 + 4 + 1)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("wrong", [{"on_epoch": print}, {"foo": print}, {"on_epoch_end": 3}])
+def test_what_is_no_moment_or_no_function_is_refused(wrong):
+    with pytest.raises(ValueError, match="Write: LambdaCallback"):
+        LambdaCallback(**wrong)
+
+
+# A loss that is not a number
+
+
+def broken_at(batch):
+    x = X.copy()
+    x[5 * batch + 2] = np.nan
+    return x
+
+
+def test_with_terminate_on_nan_training_ends_as_in_keras(keras, capsys):
+    ends = []
+    for module in (keras, tinynet):
+        model = network(module)
+        stop = module.callbacks.TerminateOnNaN()
+        history = model.fit(broken_at(1), Y, epochs=3, callbacks=[stop], **QUIET)
+        ends.append((history.epoch, np.isnan(history.history["loss"]), model.stop_training))
+        assert np.isnan(model.get_weights()[0]).all()
+    assert ends[0] == ends[1]
+    assert "Epoch 1: Invalid loss, terminating training" in capsys.readouterr().out
+
+
+def test_a_validation_of_nan_ends_nothing_as_in_keras(keras):
+    ends = []
+    for module in (keras, tinynet):
+        given = {"validation_data": (broken_at(0), Y), "epochs": 3, **QUIET}
+        stop = module.callbacks.TerminateOnNaN()
+        history = network(module).fit(X, Y, callbacks=[stop], **given)
+        ends.append((history.epoch, [bool(np.isnan(v)) for v in history.history["val_loss"]]))
+    assert ends[0] == ends[1]
+    with pytest.raises(ValueError, match="in the validation of epoch 1"):
+        network().fit(X, Y, validation_data=(broken_at(0), Y), **QUIET)
+
+
+def test_terminate_on_nan_leaves_good_trainings_alone_and_may_raise(capsys):
+    history = network().fit(X, Y, epochs=2, callbacks=[TerminateOnNaN()], **QUIET)
+    assert history.epoch == [0, 1]
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match="Expected a finite loss, received nan"):
+        network().fit(broken_at(1), Y, callbacks=[TerminateOnNaN(raise_error=True)], **QUIET)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_the_first_bad_step_is_named(batch, verbose, capsys):
+    model = network()
+    with pytest.raises(ValueError, match="Expected a finite loss, received nan") as error:
+        model.fit(broken_at(batch), Y, **{**QUIET, "verbose": verbose})
+    assert f"(first in step {batch + 1})" in str(error.value)
+    assert f"x holds NaN or infinity, first in sample {5 * batch + 2}." in str(error.value)
+    assert "All weights are NaN or infinite by now." in str(error.value)
+    for weight, was in zip(model.get_weights(), START, strict=True):
+        assert_array_equal(weight, was)
+
+
+def test_weights_that_ran_away_are_named():
+    layers = [tinynet.Input((3,)), tinynet.layers.Dense(4, name="a")]
+    model = tinynet.Sequential([*layers, tinynet.layers.Dense(2, name="b")])
+    model.compile(tinynet.optimizers.SGD(1e3), "mse")
+    with pytest.raises(ValueError, match="Expected a finite loss") as error:
+        model.fit(X, Y, epochs=50, **QUIET)
+    text = str(error.value)
+    assert re.search(r"in epoch \d+ \(first in step \d\)\.", text)
+    assert re.search(r"(All weights|The weights [ab]/.*) are NaN or infinite by now\.", text)
+    assert "lower the learning rate, now 1000" in text
+    model.layers[1].kernel[...] = 3e38
+    with pytest.raises(
+        ValueError, match=r"The weights are finite, the largest of them \(3e\+38\) in b"
+    ):
+        model.evaluate(X, Y, verbose=0)
+
+
+# History
+
+
+def test_a_name_that_history_has_not_is_answered_with_those_it_has(keras):
+    history = network().fit(X, Y, **QUIET).history
+    with pytest.raises(KeyError, match=r"'accuracy' was not recorded. There are: 'acc', 'loss'; "):
+        history["accuracy"]
+    assert history.get("accuracy") is None
+    assert "accuracy" not in history
+    assert dict(history) == history
+    assert pickle.loads(pickle.dumps(history)) == history
+    empty = network().fit(X, Y, epochs=0, **QUIET).history
+    with pytest.raises(KeyError, match="There are: nothing, no epoch was trained"):
+        empty["loss"]

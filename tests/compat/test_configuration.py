@@ -1,0 +1,142 @@
+"""Configurations read off the constructors; and from a name or a configuration to a part."""
+
+import numpy as np
+import pytest
+
+import tinynet
+from tinynet import activations, initializers, layers, losses, metrics, optimizers, regularizers
+from tinynet.compat import arguments
+from tinynet.compat.configuration import Configurable, constructor_arguments
+
+PARTS = [
+    initializers.Zeros(),
+    initializers.Constant(3.0),
+    initializers.RandomUniform(-1, 2, seed=3),
+    initializers.TruncatedNormal(1, 0.1, seed=4),
+    initializers.VarianceScaling(2.0, "fan_out", "uniform", seed=5),
+    initializers.HeNormal(seed=6),
+    regularizers.L2(0.3),
+    layers.Flatten("channels_first", name="f"),
+    layers.Dense(3, "relu", False, "he_normal", "ones", regularizers.L2(0.2), trainable=False),
+    layers.Activation("tanh", dtype="float64"),
+    layers.Dropout(0.25, seed=7),
+    layers.Input((3, 4), name="i"),
+    losses.CategoricalCrossentropy(True, 0.1, reduction="sum"),
+    losses.SparseCategoricalCrossentropy(True, name="s"),
+    losses.MeanSquaredError("mean"),
+    metrics.CategoricalAccuracy("c"),
+    metrics.BinaryAccuracy("b", threshold=0.3),
+    optimizers.SGD(0.1, 0.9, True, weight_decay=0.2, name="sgd"),
+    optimizers.Adam(0.2, 0.8, 0.9, 1e-5, True, name="adam"),
+]
+MODULES = {
+    "initializers": initializers,
+    "regularizers": regularizers,
+    "layers": layers,
+    "losses": losses,
+    "metrics": metrics,
+    "optimizers": optimizers,
+}
+PART = pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+
+
+@PART
+def test_a_configuration_makes_the_same_part_again(part):
+    config = part.get_config()
+    again = type(part).from_config(config)
+    assert again is not part
+    assert again.get_config() == config
+    module = MODULES[part.keras_module.partition(".")[2]]
+    assert module.get(module.serialize(part)).get_config() == config
+
+
+@PART
+def test_a_configuration_has_what_keras_s_has(keras, part):
+    theirs = getattr(keras, part.keras_module.partition(".")[2])
+    config = part.get_config()
+    again = getattr(theirs, type(part).__name__).from_config(dict(config))
+    expected, received = (set(found) - {"seed"} for found in (again.get_config(), config))
+    # Keras leaves out of an optimizer's what is not set, and writes a layer's own further ones.
+    assert received - expected <= {"dtype", "weight_decay", *arguments.further(type(part))}
+    assert expected - received <= {"dtype", *arguments.further(type(part))}
+
+
+def test_every_argument_is_an_attribute_or_one_of_keras_s():
+    """Else `get_config` would leave it out, in silence."""
+    for part in PARTS:
+        of_model = {"input_shape", "input_dim"} if isinstance(part, tinynet.Layer) else set()
+        names = set(constructor_arguments(type(part))) - of_model
+        missing = {name for name in names if not hasattr(part, name)}
+        assert missing <= arguments.further(type(part)).keys()
+        assert names - missing <= part.get_config().keys()
+
+
+class Steep(layers.Dense):
+    """One's own, without a word about configurations."""
+
+
+class Shifted(initializers.Constant):
+    def __init__(self, value, by=0):
+        super().__init__(value)
+        self.by = by
+
+    def get_config(self):
+        return {**super().get_config(), "by": self.by}
+
+
+def test_one_s_own_class_has_the_configuration_of_tinynet_s_that_it_is_derived_from():
+    steep = Steep(2, "tanh", name="steep")
+    assert steep.get_config() == layers.Dense(2, "tanh", name="steep").get_config()
+    assert Shifted(1.0, 2).get_config() == {"value": 1.0, "by": 2}
+    found = layers.serialize(steep)
+    assert (found["module"], found["registered_name"]) == (None, "Steep")
+
+
+def test_a_function_of_one_s_own_is_written_as_a_function_and_tinynet_s_by_its_name():
+    def bent(z):
+        return z
+
+    assert layers.Dense(1, activations.tanh).get_config()["activation"] == "tanh"
+    assert layers.Dense(1, bent).get_config()["activation"]["config"] == "bent"
+    assert activations.serialize(bent)["class_name"] == "function"
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "check"),
+    [
+        (activations, "sigmoid", lambda f: f([0.0]) == 0.5),
+        (initializers, "zeros", lambda draw: not draw((2,)).any()),
+        (regularizers, "l2", lambda r: r.l2 == 0.01),
+        (losses, "categorical_crossentropy", lambda f: f.__name__ == "categorical_crossentropy"),
+        (metrics, "categorical_accuracy", lambda m: m.name == "categorical_accuracy"),
+        (optimizers, "adam", lambda o: o.learning_rate == float(np.float32(0.001))),
+    ],
+)
+def test_get_finds_what_a_name_stands_for(module, name, check):
+    found = module.get(name)
+    assert check(found)
+    assert module.get(found) is found
+    with pytest.raises(ValueError, match=f"Did you mean '{name}'"):
+        module.get(name + "x")
+
+
+@pytest.mark.parametrize("module", [activations, optimizers, layers, metrics])
+def test_get_refuses_what_stands_for_nothing(module):
+    with pytest.raises(ValueError, match=r"Could not interpret .* identifier: 3 "):
+        module.get(3)
+    with pytest.raises(ValueError, match="identifier"):
+        module.get({"class_name": "Nothing"})
+
+
+def test_none_stands_for_nothing_or_the_identity_or_is_refused():
+    assert initializers.get(None) is regularizers.get(None) is losses.get(None) is None
+    assert activations.get(None) is activations.linear
+    for module in (optimizers, layers, metrics):
+        with pytest.raises(ValueError, match="Could not interpret"):
+            module.get(None)
+
+
+def test_a_class_stands_for_an_instance():
+    assert isinstance(optimizers.get(optimizers.SGD), optimizers.SGD)
+    assert isinstance(losses.get(losses.MeanSquaredError), losses.MeanSquaredError)
+    assert issubclass(layers.Layer, Configurable)

@@ -1,0 +1,256 @@
+"""`examples/from_scratch.py`: a page of NumPy that computes tinynet's numbers, and so Keras's.
+
+The bounds on the weights were tried by breaking the program. Measured, with several seeds: up to
+1.2e-7 after 100 steps, up to 1.8e-6 after an epoch. With α in float64 the weights are 7e-7 to 1e-6
+apart after 100 steps, within the bound: that is why Adam alone is tested too, with a narrower one.
+"""
+
+import ast
+import importlib.util
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from gradients import central_differences
+
+import tinynet
+from tinynet.datasets import digits
+
+PROGRAM = pathlib.Path(__file__).resolve().parents[2] / "examples" / "from_scratch.py"
+
+
+@pytest.fixture(scope="module")
+def scratch():
+    """The program as a module."""
+    spec = importlib.util.spec_from_file_location("from_scratch", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def as_data(images, labels, white):
+    x = images.reshape(len(images), -1).astype("float32") / white
+    return x, np.eye(10, dtype="float32")[labels]
+
+
+@pytest.fixture(scope="module")
+def small():
+    (images, labels), _ = digits.load_data()
+    return as_data(images, labels, 16)
+
+
+@pytest.fixture
+def large(mnist):
+    return as_data(*mnist, 255)
+
+
+def pair(scratch, inputs):
+    """The program's weights and optimizer, and tinynet's model with the same weights."""
+    weights = scratch.initial_weights((inputs, 100, 144, 10), np.random.default_rng(1))
+    model = tinynet.Sequential(
+        [
+            tinynet.Input((inputs,)),
+            tinynet.layers.Dense(100, activation="sigmoid"),
+            tinynet.layers.Dense(144, activation="sigmoid"),
+            tinynet.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "categorical_crossentropy", metrics=["acc"])
+    model.set_weights(weights)
+    return weights, scratch.Adam(weights), model
+
+
+def apart(weights, model):
+    """The largest difference of any weight, the types and shapes being the same."""
+    theirs = model.get_weights()
+    assert [(w.dtype, w.shape) for w in weights] == [(w.dtype, w.shape) for w in theirs]
+    return max(np.abs(a - b).max() for a, b in zip(weights, theirs, strict=True))
+
+
+def train_both(scratch, x, y, order, bound):
+    """One pass over the samples of `order`, by the program and by tinynet: the same comes out."""
+    weights, optimizer, model = pair(scratch, x.shape[1])
+    mean = scratch.train_epoch(weights, optimizer, x, y, order)
+    history = model.fit(x[order], y[order], batch_size=32, shuffle=False, verbose=0).history
+    assert optimizer.t == model.optimizer.iterations
+    difference = apart(weights, model)
+    print(f"{optimizer.t:5} steps: weights {difference:.1e}, loss {mean - history['loss'][0]:.1e}")
+    assert difference <= bound
+    assert mean == pytest.approx(history["loss"][0], abs=1e-6)
+    right = scratch.accuracy(weights, x, y.argmax(axis=1))
+    assert right == pytest.approx(model.evaluate(x, y, verbose=0)[1], abs=1e-7)
+
+
+def test_a_hundred_steps_on_the_digits(scratch, small):
+    train_both(scratch, *small, np.arange(3200) % 1500, bound=1e-6)
+
+
+def test_a_shuffled_epoch_with_an_uneven_last_batch(scratch, small, rng):
+    train_both(scratch, *small, rng.permutation(1500), bound=1e-6)
+
+
+@pytest.mark.parametrize(("steps", "bound"), [(100, 1e-6), (1875, 3e-6)])
+def test_mnist(scratch, large, steps, bound):
+    train_both(scratch, *large, np.arange(32 * steps), bound)
+
+
+def test_adam_alone_keeps_to_tinynet_s(scratch, rng):
+    """Without products of matrices little is rounded, so a narrow bound finds α in float64."""
+    weights = [rng.normal(size=shape).astype("float32") for shape in [(5, 4), (4,)]]
+    theirs = [w.copy() for w in weights]
+    optimizer, reference = scratch.Adam(weights), tinynet.optimizers.Adam()
+    reference.build(theirs)
+    for _ in range(300):
+        gradients = [(rng.normal(0.5, 0.5, w.shape) * 1e-3).astype("float32") for w in weights]
+        optimizer.update(weights, gradients)
+        reference.apply_gradients(zip(gradients, theirs, strict=True))
+    largest = max(np.abs(a - b).max() for a, b in zip(weights, theirs, strict=True))
+    print(f"  300 updates: weights {largest:.1e}")
+    assert largest <= 3e-7
+
+
+def test_weights_start_where_glorot_s_do(scratch):
+    weights = scratch.initial_weights((64, 100, 144, 10), np.random.default_rng(3))
+    assert [w.shape for w in weights] == [(64, 100), (100,), (100, 144), (144,), (144, 10), (10,)]
+    assert all(w.dtype == np.float32 for w in weights)
+    glorot = tinynet.initializers.GlorotUniform(seed=3)
+    np.testing.assert_allclose(weights[0], glorot((64, 100)), rtol=0, atol=1e-7)
+    for kernel, bias in zip(weights[::2], weights[1::2], strict=True):
+        limit = np.sqrt(6 / sum(kernel.shape))
+        assert 0.99 * limit < np.abs(kernel).max() <= np.float32(limit)
+        assert not bias.any()
+
+
+def test_softmax_bears_sums_whose_exponential_overflows(scratch):
+    z = np.array([[1000, 0, 1000], [-1000, -1000, -2000]], "float32")
+    assert np.array_equal(scratch.softmax(z), [[0.5, 0, 0.5], [0.5, 0.5, 0]])
+
+
+def test_all_of_it_is_float32(scratch, small):
+    x, y = small[0][:32], small[1][:32]
+    weights, optimizer, _ = pair(scratch, 64)
+    outputs = scratch.forward(weights, x)
+    gradients = scratch.backward(weights, x, outputs, y)
+    optimizer.update(weights, gradients)
+    arrays = [*outputs, *gradients, *weights, *optimizer.m, *optimizer.v]
+    assert {a.dtype for a in arrays} == {np.dtype("float32")}
+
+
+def test_the_gradients_are_the_loss_s(scratch, rng):
+    weights = [rng.normal(size=shape) for shape in [(4, 5), (5,), (5, 6), (6,), (6, 3), (3,)]]
+    x, y = rng.normal(size=(7, 4)), np.eye(3)[rng.integers(0, 3, 7)]
+    received = scratch.backward(weights, x, scratch.forward(weights, x), y)
+    assert len(received) == len(weights)
+    for weight, gradient in zip(weights, received, strict=True):
+        expected = central_differences(
+            lambda: scratch.loss(scratch.forward(weights, x)[-1], y), weight
+        )
+        np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-9)
+
+
+def test_the_loss_is_tinynet_s_also_where_a_probability_is_0(scratch):
+    p = np.array([[0.2, 0.5, 0.3], [1, 0, 0], [1, 0, 0]], "float32")
+    y = np.array([[0, 1, 0], [0, 1, 0], [1, 0, 0]], "float32")
+    expected = tinynet.losses.CategoricalCrossentropy()(y, p)
+    assert scratch.loss(p, y) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_it_is_one_page_of_numpy_and_takes_nothing_but_data_from_tinynet():
+    source = PROGRAM.read_text("utf-8")
+    assert len(source.splitlines()) <= 150
+    modules = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module)
+    assert {"numpy", "tinynet.datasets"} <= modules
+    foreign = {name for name in modules if name.split(".")[0] not in sys.stdlib_module_names}
+    assert foreign == {"numpy", "tinynet.datasets"}
+
+
+def test_its_steps_are_numbered_in_the_order_of_reading():
+    headings = re.findall(r"^# (\d+)\. (\w+)", PROGRAM.read_text("utf-8"), re.MULTILINE)
+    assert [int(number) for number, _ in headings] == list(range(1, len(headings) + 1))
+    words = [word for _, word in headings]
+    assert words[2:6] == ["Forward", "Loss", "Backward", "Adam"]
+
+
+@pytest.fixture
+def offline(scratch, monkeypatch):
+    """The program, where MNIST cannot be had."""
+
+    def refuse():
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(scratch, "mnist", types.SimpleNamespace(load_data=refuse))
+    return scratch
+
+
+def test_its_data_are_rows_of_float32_from_0_to_1(offline, small, capsys):
+    x, labels, x_test, test_labels = offline.load()
+    assert (x.shape, labels.shape, x_test.shape, test_labels.shape) == (
+        (1500, 64), (1500,), (297, 64), (297,),
+    )  # fmt: skip
+    assert x.dtype == x_test.dtype == np.float32
+    assert np.array_equal(x, small[0])
+    assert np.array_equal(labels, small[1].argmax(axis=1))
+    assert x_test.max() == 1
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_mnist_is_taken_where_it_is_there(scratch, large, monkeypatch, mnist_directory):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
+    x, labels, x_test, _ = scratch.load()
+    assert np.array_equal(x, large[0])
+    assert np.array_equal(labels, large[1].argmax(axis=1))
+    assert x_test.shape == (10_000, 784)
+
+
+def test_every_epoch_takes_every_image_once_in_another_order(offline, small, monkeypatch):
+    epochs, measured = [], []
+    monkeypatch.setattr(offline, "train_epoch", lambda *given: epochs.append(given) or 0.0)
+    monkeypatch.setattr(offline, "accuracy", lambda *given: measured.append(given) or 0.0)
+    offline.main()
+    orders = [order for *_, order in epochs]
+    assert all(np.array_equal(np.sort(order), np.arange(1500)) for order in orders)
+    assert len({order.tobytes() for order in orders}) == len(orders) == 30
+    _, optimizer, x, y, _ = epochs[0]
+    assert np.array_equal(x, small[0])
+    assert np.array_equal(y, small[1])
+    assert y.dtype == np.float32
+    assert all(given[1] is optimizer for given in epochs)
+    assert {(len(images), len(labels)) for _, images, labels in measured} == {(297, 297)}
+
+
+def test_without_mnist_it_learns_the_digits(tmp_path):
+    closed = "http://127.0.0.1:9"
+    nothing = str(tmp_path / "none")
+    environment = {"TFDS_DATA_DIR": nothing, "KERAS_HOME": nothing, "PYTHONIOENCODING": "utf-8"}
+    for name in ("http_proxy", "https_proxy"):
+        environment |= {name: closed, name.upper(): closed}
+    result = subprocess.run(
+        [sys.executable, "-W", "error", PROGRAM],
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    first, *epochs = result.stdout.splitlines()
+    assert first.startswith("MNIST is not here")
+    pattern = r"Epoch (\d+): loss ([\d.]+), ([\d.]+)% of the test images right"
+    numbers = [[float(n) for n in re.fullmatch(pattern, line).groups()] for line in epochs]
+    order, losses, accuracies = zip(*numbers, strict=True)
+    assert order == tuple(range(1, 31))
+    assert losses[0] > losses[2] > losses[9] > losses[29]
+    assert accuracies[0] < accuracies[2] < accuracies[9] < accuracies[29]
+    assert accuracies[29] > 88

@@ -1,0 +1,655 @@
+"""Models in files: what tinynet writes, real Keras opens, and the other way round."""
+
+import json
+import os
+import pathlib
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+from arrays import assert_allclose, assert_array_equal
+
+import tinynet
+from tinynet import backend
+from tinynet.layers import Activation, Dense, Dropout, Flatten
+from tinynet.utils import files
+
+pytestmark = pytest.mark.computes
+
+RNG = np.random.default_rng(11)
+X = RNG.normal(size=(48, 2, 3)).astype("float32")
+LABELS = RNG.integers(0, 4, 48)
+ROWS = np.eye(4, dtype="float32")[LABELS]
+# Not shuffled, so that Keras sees the same batches.
+IN_ORDER = {"batch_size": 8, "shuffle": False, "verbose": 0}
+
+
+def layers(lib, **of_the_second):
+    return [
+        lib.layers.Input((2, 3)),
+        lib.layers.Flatten(),
+        lib.layers.Dense(5, "sigmoid", name="first"),
+        lib.layers.Dense(4, "softmax", **of_the_second),
+    ]
+
+
+def compiled(lib, stack=None, optimizer="adam", loss="categorical_crossentropy", metrics=("acc",)):
+    model = lib.Sequential(layers(lib) if stack is None else stack)
+    model.compile(optimizer, loss, metrics=list(metrics))
+    return model
+
+
+def frozen(lib):
+    stack = layers(lib)
+    stack[2].trainable = False
+    return compiled(lib, stack)
+
+
+def all_kinds(lib):
+    return compiled(
+        lib,
+        [
+            lib.layers.Input((2, 3)),
+            lib.layers.Dense(5, "relu", kernel_regularizer="l2", kernel_initializer="he_normal"),
+            lib.layers.Activation("tanh"),
+            lib.layers.Dropout(0.0, seed=1),
+            lib.layers.Flatten("channels_first"),
+            lib.layers.Dense(6, use_bias=False, kernel_initializer=lib.initializers.Constant(0.1)),
+            lib.layers.Dense(4, kernel_regularizer=lib.regularizers.L2(0.001)),
+            lib.layers.Activation("softmax"),
+        ],
+    )
+
+
+MODELS = {
+    "plain": compiled,
+    "all kinds of layers": all_kinds,
+    "a frozen layer": frozen,
+    "SGD": lambda lib: compiled(lib, optimizer="sgd"),
+    "Nesterov": lambda lib: compiled(
+        lib, optimizer=lib.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
+    ),
+    "AdamW with amsgrad": lambda lib: compiled(
+        lib, optimizer=lib.optimizers.Adam(0.01, 0.8, 0.99, 1e-5, amsgrad=True, weight_decay=0.1)
+    ),
+    "objects": lambda lib: compiled(
+        lib,
+        loss=lib.losses.CategoricalCrossentropy(label_smoothing=0.1),
+        metrics=[lib.metrics.CategoricalAccuracy(name="right"), "mse"],
+    ),
+    "functions": lambda lib: compiled(
+        lib,
+        loss=lib.losses.categorical_crossentropy,
+        metrics=[lib.metrics.categorical_accuracy],
+    ),
+    "logits": lambda lib: compiled(
+        lib,
+        [lib.layers.Input((2, 3)), lib.layers.Flatten(), lib.layers.Dense(4)],
+        loss=lib.losses.CategoricalCrossentropy(from_logits=True),
+    ),
+    "a squared error": lambda lib: compiled(lib, loss="mse", metrics=["mse"]),
+}
+
+
+def pairs(keras):
+    return {"tinynet to Keras": (tinynet, keras), "Keras to tinynet": (keras, tinynet)}
+
+
+def variables(model):
+    return [np.asarray(variable) for variable in model.optimizer.variables]
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("direction", ["tinynet to Keras", "Keras to tinynet"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_same_training_whoever_continues_it(keras, tmp_path, kind, direction):
+    """Three epochs here, three more there, and six here: the same in weights and in state."""
+    here, there = pairs(keras)[direction]
+    path = str(tmp_path / "model.keras")
+    model = MODELS[kind](here)
+    model.fit(X, ROWS, epochs=3, **IN_ORDER)
+    model.save(path)
+    other = there.models.load_model(path)
+    for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
+        assert_array_equal(one, another)
+    assert [x.name for x in model.layers] == [x.name for x in other.layers]
+    assert [x.trainable for x in model.layers] == [x.trainable for x in other.layers]
+    for one, another in zip(variables(model), variables(other), strict=True):
+        assert_allclose(one, another, rtol=2e-7, atol=1e-30)
+    assert int(variables(other)[0]) == 18
+    losses = [np.ravel(m.evaluate(X, ROWS, verbose=0)) for m in (model, other)]
+    assert_allclose(losses[0], losses[1], rtol=1e-6)
+
+    histories = [m.fit(X, ROWS, epochs=3, **IN_ORDER).history for m in (model, other)]
+    assert list(histories[0]) == list(histories[1])
+    for name, values in histories[0].items():
+        assert_allclose(values, histories[1][name], rtol=2e-6)
+    for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
+        assert_allclose(one, another, atol=2e-6)  # the issue's bound is 1e-5
+    for one, another in zip(variables(model), variables(other), strict=True):
+        assert_allclose(one, another, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("direction", ["tinynet to Keras", "Keras to tinynet"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_configurations_pass_from_one_to_the_other(keras, kind, direction):
+    here, there = pairs(keras)[direction]
+    model = MODELS[kind](here)
+    other = there.models.model_from_json(model.to_json())
+
+    def told(model):
+        config = json.loads(model.to_json())
+        config["compile_config"]["jit_compile"] = "auto"  # Keras decides that on the spot
+        for layer in config["config"]["layers"]:
+            layer.pop("build_config", None)  # Keras leaves it out where nothing is built
+        return without_addresses(config)
+
+    assert told(other) == told(model)
+
+
+def without_addresses(config):
+    """A configuration without the numbers by which Keras knows an object that it wrote twice."""
+    if isinstance(config, dict):
+        config = {k: without_addresses(v) for k, v in config.items() if k != "shared_object_id"}
+        if config.get("class_name") == "function":  # Keras may say a function's home, or its name
+            return config["config"]
+        return config
+    return [without_addresses(part) for part in config] if isinstance(config, list) else config
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_tinynet_s_own_files_bring_back_everything(tmp_path, kind):
+    model = MODELS[kind](tinynet)
+    model.fit(X, ROWS, epochs=2, **IN_ORDER)
+    before = backend.generator().bit_generator.state
+    model.save(tmp_path / "a.keras")
+    twin = tinynet.models.load_model(tmp_path / "a.keras")
+    assert backend.generator().bit_generator.state == before  # nothing was drawn
+    assert twin.get_config() == model.get_config()
+    assert twin.name == model.name
+    for one, other in zip(variables(model), variables(twin), strict=True):
+        assert_allclose(one, other, rtol=2e-7)
+    assert_array_equal(twin.predict(X, verbose=0), model.predict(X, verbose=0))
+    assert all(weight.base is twin.flat for weight in twin.trainable_weights)
+    histories = [m.fit(X, ROWS, epochs=2, **IN_ORDER).history for m in (model, twin)]
+    assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-6)
+
+
+def test_weights_alone_pass_from_one_to_the_other(keras, tmp_path):
+    for here, there in pairs(keras).values():
+        path = str(tmp_path / "a.weights.h5")
+        model, other = compiled(here), compiled(there)
+        model.fit(X, ROWS, **IN_ORDER)
+        other.fit(X, ROWS, **IN_ORDER)  # has begun, and takes the optimizer's state as well
+        other.fit(X, ROWS, **IN_ORDER)
+        model.save_weights(path)
+        other.load_weights(path)
+        for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
+            assert_array_equal(one, another)
+        for one, another in zip(variables(model), variables(other), strict=True):
+            assert_allclose(one, another, rtol=2e-7, atol=1e-30)
+
+
+def test_an_optimizer_that_has_not_begun_stays_new(tmp_path):
+    model = compiled(tinynet)
+    model.fit(X, ROWS, **IN_ORDER)
+    model.save_weights(tmp_path / "a.weights.h5")
+    other = compiled(tinynet, optimizer=tinynet.optimizers.Adam(0.5))
+    with pytest.warns(UserWarning, match="only the weights were loaded.*has not begun, and stays"):
+        other.load_weights(tmp_path / "a.weights.h5")
+    assert not other.optimizer.built
+    assert other.optimizer.learning_rate == 0.5
+
+
+def test_the_state_of_another_optimizer_is_left_and_said(keras, tmp_path):
+    model = compiled(tinynet)
+    model.fit(X, ROWS, **IN_ORDER)
+    model.save_weights(tmp_path / "a.weights.h5")
+    other = compiled(tinynet, optimizer="sgd")
+    other.fit(X, ROWS, **IN_ORDER)
+    with pytest.warns(UserWarning, match="only the weights were loaded.* 'sgd' is another"):
+        other.load_weights(tmp_path / "a.weights.h5")
+    for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
+        assert_array_equal(one, another)
+    # In a whole file, the same happens when a layer was frozen after training.
+    model = compiled(keras)
+    model.fit(X, ROWS, **IN_ORDER)
+    model.layers[1].trainable = False
+    model.save(tmp_path / "b.keras")
+    with pytest.warns(UserWarning, match="does not fit Adam and these weights"):
+        other = tinynet.models.load_model(tmp_path / "b.keras")
+    assert other.optimizer.iterations == 0
+    other.fit(X, ROWS, **IN_ORDER)
+
+
+@pytest.mark.host
+def test_models_that_learned_their_shape_from_data(keras, tmp_path):
+    path = str(tmp_path / "a.keras")
+    for here, there in pairs(keras).values():
+        stack = [here.layers.Flatten(), here.layers.Dense(4, "softmax")]
+        model = compiled(here, stack)
+        model.fit(X, ROWS, **IN_ORDER)
+        model.save(path)
+        other = there.models.load_model(path)
+        assert other.input_shape == model.input_shape == (8, 2, 3)
+        assert_allclose(other.predict(X[:5], verbose=0), model.predict(X[:5], verbose=0), atol=1e-6)
+
+
+@pytest.mark.host
+def test_float64_and_untrained_and_uncompiled_models(keras, tmp_path):
+    path = str(tmp_path / "a.keras")
+    for here, there in pairs(keras).values():
+        here.Sequential(layers(here)).save(path)  # not compiled
+        other = there.models.load_model(path)
+        assert getattr(other, "optimizer", None) is None
+        compiled(here).save(path)  # not trained
+        other = there.models.load_model(path)
+        assert int(variables(other)[0]) == 0
+        other.fit(X, ROWS, **IN_ORDER)
+    tinynet.config.set_floatx("float64")
+    model = compiled(tinynet)
+    model.fit(X, ROWS, **IN_ORDER)
+    model.save(path)
+    assert tinynet.models.load_model(path).get_weights()[0].dtype == "float64"
+    tinynet.config.set_floatx("float32")
+    with pytest.raises(ValueError, match=r'Write: tinynet.config.set_floatx\("float64"\)'):
+        tinynet.models.load_model(path)
+    with pytest.warns(UserWarning, match="not yet been built"):
+        tinynet.Sequential([Dense(3)]).save(path)
+    assert not tinynet.models.load_model(path).built
+
+
+# A reader's own parts
+
+
+class Scale(tinynet.Layer):
+    def build(self, input_shape):
+        self.add_weight((2,), "zeros", trainable=False, name="seen")
+        self.add_weight(input_shape[-1:], "ones", name="scale")
+
+    def forward(self, x, training=False):
+        self.x = x
+        return x * self.scale
+
+    def backward(self, gradient):
+        self.scale_gradient[...] = (gradient * self.x).sum(axis=0)
+        return gradient * self.scale
+
+
+class Huge(tinynet.losses.MeanSquaredError):
+    pass
+
+
+class Plain(tinynet.optimizers.SGD):
+    pass
+
+
+def half(z):
+    return z * 0.5
+
+
+@tinynet.activations.backward_of(half)
+def half_backward(gradient, a):
+    return gradient * 0.5
+
+
+def spread(y_true, y_pred):
+    return (y_pred - y_true).max(axis=-1)
+
+
+OWN = {"Scale": Scale, "Huge": Huge, "Plain": Plain, "half": half, "spread": spread}
+
+
+def test_a_reader_s_own_parts_are_found_by_name(tmp_path):
+    path = tmp_path / "own.keras"
+    stack = [tinynet.Input((2, 3)), Flatten(), Scale(), Dense(4, half)]
+    model = compiled(tinynet, stack, Plain(0.1, momentum=0.9), Huge(), [spread])
+    model.fit(X, ROWS, **IN_ORDER)
+    model.save(path)
+    twin = tinynet.models.load_model(path, custom_objects=OWN)
+    assert type(twin.layers[1]) is Scale
+    assert (type(twin.optimizer), type(twin.loss)) == (Plain, Huge)
+    for one, other in zip(model.get_weights(), twin.get_weights(), strict=True):
+        assert_array_equal(one, other)
+    runs = [m.fit(X, ROWS, **IN_ORDER).history for m in (model, twin)]
+    assert runs[0] == runs[1]
+    assert list(runs[0]) == ["loss", "spread"]
+    with pytest.raises(ValueError, match=r"received Scale \('scale'\) in .*custom_objects="):
+        tinynet.models.load_model(path)
+    # The names were known inside of that call alone, and what is no layer is none by its name.
+    with pytest.raises(ValueError, match="Expected 'Scale' to be a layer, a class derived"):
+        tinynet.models.load_model(path, custom_objects={**OWN, "Scale": dict})
+    config = model.get_config()
+    assert tinynet.Sequential.from_config(config, custom_objects=OWN).get_config() == config
+
+
+@pytest.mark.host
+def test_keras_opens_a_reader_s_own_layer_with_a_twin_of_it(keras, tmp_path):
+    class Twin(keras.layers.Layer):
+        def build(self, input_shape):
+            self.scale = self.add_weight(shape=input_shape[-1:], initializer="ones")
+            self.seen = self.add_weight(shape=(2,), trainable=False)
+
+        def call(self, x):
+            return x * self.scale
+
+    Twin.__name__ = "Scale"  # under this name, Keras looks for its weights
+    model = tinynet.Sequential([tinynet.Input((3,)), Scale(name="mine"), Dense(2)])
+    model.save(tmp_path / "own.keras")
+    twin = keras.models.load_model(tmp_path / "own.keras", custom_objects={"Scale": Twin})
+    x = X[:, 0]
+    assert_allclose(np.asarray(twin(x)), model(x), atol=1e-6)
+
+
+# What tinynet has not
+
+
+def test_layers_that_tinynet_has_not_are_named(keras, tmp_path):
+    path = str(tmp_path / "a.keras")
+    stack = [keras.layers.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="edges")]
+    stack += [keras.layers.MaxPooling2D(), keras.layers.Flatten(), keras.layers.Dense(2)]
+    keras.Sequential(stack).save(path)
+    words = r"received Conv2D \('edges'\), MaxPooling2D \('max_pooling2d.*'\) in .*a.keras"
+    with pytest.raises(ValueError, match=rf"has \(Activation, Dense, .*{words}"):
+        tinynet.models.load_model(path)
+    inputs = keras.Input((3,))
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(path)
+    with pytest.raises(ValueError, match="Expected a Sequential model, received 'Functional'"):
+        tinynet.models.load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda k: compiled(k, optimizer="rmsprop"), "optimizer identifier: RMSprop"),
+        (lambda k: compiled(k, loss="mae"), "loss identifier: mae"),
+        (lambda k: compiled(k, metrics=["mae"]), "metric identifier: mae"),
+        (
+            lambda k: compiled(k, optimizer=k.optimizers.Adam(clipnorm=1.0)),
+            "clipnorm=1.0, which Keras has and tinynet has not",
+        ),
+        (
+            lambda k: compiled(
+                k, optimizer=k.optimizers.SGD(k.optimizers.schedules.ExponentialDecay(0.1, 9, 0.9))
+            ),
+            "`learning_rate` should be float",
+        ),
+    ],
+)
+def test_compile_settings_that_tinynet_has_not_can_be_left_out(keras, tmp_path, make, words):
+    path = str(tmp_path / "a.keras")
+    model = make(keras)
+    model.fit(X, ROWS, **IN_ORDER)
+    model.save(path)
+    with pytest.raises(ValueError, match=rf"{words}.*load_model\(…, compile=False\)"):
+        tinynet.models.load_model(path)
+    twin = tinynet.models.load_model(path, compile=False)
+    assert twin.optimizer is None
+    assert_array_equal(twin.get_weights()[0], model.get_weights()[0])
+
+
+def test_parts_of_a_layer_that_tinynet_has_not_are_named(keras, tmp_path):
+    path = str(tmp_path / "a.keras")
+    for arguments, words in (
+        ({"activation": "gelu"}, "activation function identifier: gelu"),
+        ({"kernel_regularizer": "l1"}, "regularizer identifier: L1"),
+        ({"bias_constraint": "non_neg"}, "bias_constraint=.*which Keras has and tinynet has not"),
+        ({"kernel_initializer": "orthogonal"}, "initializer identifier: Orthogonal"),
+    ):
+        keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, **arguments)]).save(path)
+        with pytest.raises(ValueError, match=rf"received Dense '\w+' in .*a.keras .*{words}"):
+            tinynet.models.load_model(path)
+    with pytest.raises(ValueError, match="Expected custom_objects to be a dictionary"):
+        tinynet.models.load_model(path, custom_objects=["Dense"])
+
+
+class Fills(tinynet.Layer):
+    """Writes into its weight as it builds."""
+
+    def build(self, input_shape):
+        self.add_weight(input_shape[-1:], "ones", name="scale")
+        self.scale[...] = 2
+
+    def forward(self, x, training=False):
+        return x * self.scale
+
+
+def test_a_layer_may_write_into_its_weights_as_it_builds(tmp_path):
+    model = tinynet.Sequential([tinynet.Input((3,)), Fills(), Dense(2)])
+    model.layers[0].set_weights([[1, 2, 3]])
+    model.save(tmp_path / "a.keras")
+    twin = tinynet.models.load_model(tmp_path / "a.keras", custom_objects={"Fills": Fills})
+    assert_array_equal(twin.get_weights()[0], [1, 2, 3])
+
+
+@pytest.mark.host
+def test_compile_settings_given_as_configurations_open_in_keras(keras, tmp_path):
+    loss = {"class_name": "CategoricalCrossentropy", "config": {"label_smoothing": 0.1}}
+    model = compiled(tinynet, loss=loss, metrics=[{"class_name": "CategoricalAccuracy"}])
+    model.save(tmp_path / "a.keras")
+    twin = keras.models.load_model(tmp_path / "a.keras")
+    assert_allclose(twin.evaluate(X, ROWS, verbose=0), model.evaluate(X, ROWS, verbose=0), 1e-5)
+
+
+@pytest.mark.host
+def test_a_model_that_is_all_frozen_makes_no_steps_in_either(keras, tmp_path):
+    for here, there in pairs(keras).values():
+        model = compiled(here)
+        model.trainable = False
+        model.compile("adam", "categorical_crossentropy")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras has something to say of that
+            model.fit(X, ROWS, **IN_ORDER)
+        assert int(variables(model)[0]) == 0
+        model.save(tmp_path / "a.keras")
+        assert int(variables(there.models.load_model(tmp_path / "a.keras"))[0]) == 0
+
+
+@pytest.mark.host
+def test_wrong_names_get_the_right_one_proposed(tmp_path):
+    model = compiled(tinynet)
+    load = tinynet.models.load_model
+    for call, name, proposed in (
+        (model.save, "m", "m.keras"),
+        (model.save, "m.h5", "m.keras"),
+        (model.save, "m.weights.h5", "m.keras"),
+        (load, "m.weights.h5", "m.keras"),
+        (load, "m.json", "m.keras"),
+        (model.save_weights, "m", "m.weights.h5"),
+        (model.save_weights, "m.h5", "m.weights.h5"),
+        (model.load_weights, "m.keras", "m.weights.h5"),
+        (model.load_weights, "m.weights.npz", "m.weights.h5"),
+        (model.save, b"m", "m.keras"),
+        (model.save, "m.keras/", "m.keras"),
+        (model.save, "M.KERAS", "M.keras"),
+        (model.save_weights, "m.weights", "m.weights.h5"),
+        (model.save, ".keras", "model.keras"),
+    ):
+        with pytest.raises(ValueError, match=rf'Received: .*Write: "{proposed}"'):
+            call(name)
+    with pytest.raises(ValueError, match=r"keras.models.load_model\(old\)"):
+        load("m.h5")
+    with pytest.raises(ValueError, match="save_weights, load_weights"):
+        load("m.weights.h5")
+    with pytest.raises(ValueError, match=r"tinynet\.models\.load_model\)"):
+        model.load_weights("m.keras")
+    with pytest.raises(ValueError, match="File not found: filepath="):
+        load(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="Expected safe_mode=True, received: False"):
+        load(tmp_path / "m.keras", safe_mode=False)
+    with pytest.raises(ValueError, match="zipped"):
+        model.save(tmp_path / "m.keras", zipped=False)
+    with pytest.raises(ValueError, match="skip_mismatch"):
+        model.load_weights(tmp_path / "m.weights.h5", skip_mismatch=True)
+    for name in (None, 3):
+        with pytest.raises(ValueError, match=r'Write: "model\.keras"'):
+            model.save(name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.host
+def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
+    model, path = compiled(tinynet), tmp_path / "m.keras"
+    model.save(path)
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    for call in (
+        lambda: model.save(path),
+        lambda: tinynet.models.load_model(path),
+        lambda: model.save_weights(tmp_path / "m.weights.h5"),
+    ):
+        with pytest.raises(ImportError, match="Write: python -m pip install h5py"):
+            call()
+
+
+# On disk
+
+
+@pytest.mark.host
+def test_a_keras_file_holds_what_keras_s_does(keras, tmp_path):
+    names = []
+    for lib in (tinynet, keras):
+        path = tmp_path / f"{lib.__name__}.keras"
+        compiled(lib).save(path)
+        with zipfile.ZipFile(path) as archive:
+            names.append({(x.filename, x.compress_type) for x in archive.infolist()})
+            metadata = json.loads(archive.read("metadata.json"))
+            assert metadata["keras_version"] == keras.__version__ == tinynet.saving.KERAS
+    assert names[0] == names[1]
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("method", ["save", "save_weights"])
+def test_a_file_that_is_there_is_kept_if_asked(tmp_path, method):
+    model = compiled(tinynet)
+    path = tmp_path / "deep" / "folder" / ("m.keras" if method == "save" else "m.weights.h5")
+    getattr(model, method)(path, overwrite=False)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="Write: overwrite=True"):
+        getattr(model, method)(path, overwrite=False)
+    assert path.read_bytes() == before
+    getattr(model, method)(path)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+FAULTS = {
+    "full while writing": ("write", OSError(28, "No space left on device")),
+    "full while flushing": ("fsync", OSError(28, "No space left on device")),
+    "no room in the folder": ("replace", PermissionError(13, "Permission denied")),
+    "Ctrl-C": ("fsync", KeyboardInterrupt()),
+}
+
+
+class Full:
+    """A file on a disk that is full after some bytes."""
+
+    def __init__(self, file, error):
+        self.file, self.error = file, error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, data):
+        self.file.write(data[: len(data) // 2])
+        self.file.flush()
+        raise self.error
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("method", ["save", "save_weights"])
+def test_whatever_fails_the_old_file_is_whole(tmp_path, monkeypatch, method, fault):
+    where, error = FAULTS[fault]
+    model = compiled(tinynet)
+    path = tmp_path / ("m.keras" if method == "save" else "m.weights.h5")
+    getattr(model, method)(path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise error
+
+    if where == "write":
+        plain = pathlib.Path.open
+        monkeypatch.setattr(pathlib.Path, "open", lambda *a, **k: Full(plain(*a, **k), error))
+    else:
+        monkeypatch.setattr(files.os, where, fail)
+    with pytest.raises(type(error)):
+        getattr(model, method)(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.host
+def test_a_file_is_flushed_before_it_is_put_in_place(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(files.os, "fsync", lambda d: (done.append("flush"), fsync(d)))
+    monkeypatch.setattr(files.os, "replace", lambda *a: (done.append("replace"), replace(*a)))
+    compiled(tinynet).save(tmp_path / "m.keras")
+    assert done[:2] == ["flush", "replace"]
+    if os.name == "posix":
+        assert done[2:] == ["flush"]  # the folder, too
+
+
+@pytest.mark.host
+@pytest.mark.skipif(os.name != "posix", reason="on Windows, links want special rights")
+def test_a_link_stays_a_link(tmp_path):
+    there, link = tmp_path / "there" / "m.keras", tmp_path / "m.keras"
+    there.parent.mkdir()
+    link.symlink_to(there)
+    compiled(tinynet).save(link)
+    assert link.is_symlink()
+    assert there.exists()
+
+
+@pytest.mark.host
+def test_who_may_read_the_old_file_may_read_the_new_one_and_nobody_else(tmp_path):
+    path = tmp_path / "m.keras"
+    compiled(tinynet).save(path)
+    path.chmod(0o600)
+    before = path.stat().st_mode  # Windows knows fewer rights
+    compiled(tinynet).save(path)
+    assert path.stat().st_mode == before
+
+
+@pytest.mark.host
+def test_drafts_of_programs_that_were_killed_long_ago_are_removed(tmp_path):
+    old, young = (tmp_path / f".m.keras.{name}.draft" for name in ("0123abcd", "4567abcd"))
+    other = tmp_path / ".n.keras.0123abcd.draft"
+    for path in (old, young, other):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    os.utime(other, (0, 0))
+    compiled(tinynet).save(tmp_path / "m.keras")
+    assert {path.name for path in tmp_path.iterdir()} == {young.name, other.name, "m.keras"}
+
+
+@pytest.mark.host
+def test_loading_what_has_weights_of_a_further_layer_is_refused(tmp_path):
+    big = tinynet.Sequential([tinynet.Input((3,)), Dense(3), Dense(3)])
+    small = tinynet.Sequential([tinynet.Input((3,)), Dense(3), Dropout(0.5), Activation("relu")])
+    big.save_weights(tmp_path / "big.weights.h5")
+    small.save_weights(tmp_path / "small.weights.h5")
+    with pytest.raises(ValueError, match="weights of a further layer, dense_1"):
+        small.load_weights(tmp_path / "big.weights.h5")
+    with pytest.raises(ValueError, match="no layers/dense_1/vars, where the weights of layer"):
+        big.load_weights(tmp_path / "small.weights.h5")
+    with pytest.raises(ValueError, match="is not built"):
+        tinynet.Sequential([Dense(3)]).load_weights(tmp_path / "small.weights.h5")
+
+
+@pytest.mark.host
+def test_layers_without_weights_may_be_others(tmp_path):
+    """As in Keras: what has no weights has nothing to say."""
+    one = tinynet.Sequential([tinynet.Input((3,)), Dense(3), Dropout(0.5)])
+    other = tinynet.Sequential([tinynet.Input((3,)), Dense(3, name="else")])
+    one.save_weights(tmp_path / "a.weights.h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.load_weights(tmp_path / "a.weights.h5")
+    assert_array_equal(other.get_weights()[0], one.get_weights()[0])

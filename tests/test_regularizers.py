@@ -1,0 +1,472 @@
+"""Against learning by heart: L2 and Dropout beside Keras, and `Activation`, a layer by itself."""
+
+import numpy as np
+import pytest
+from arrays import assert_allclose, assert_array_equal, look, put
+
+import tinynet
+from tinynet import activations, backend
+from tinynet.backend import random
+from tinynet.layers import Activation, Dense, Dropout, Flatten
+from tinynet.regularizers import L2, Regularizer
+
+pytestmark = pytest.mark.computes
+
+RNG = np.random.default_rng(11)
+X = RNG.normal(size=(20, 4)).astype("float32")
+LABELS = RNG.integers(0, 3, 20)
+Y = np.eye(3)[LABELS]
+START = [RNG.normal(size=shape).astype("float32") for shape in ((4, 6), (6,), (6, 3), (3,))]
+QUIET = {"batch_size": 8, "shuffle": False, "verbose": 0}
+
+
+def network(module, first, second, *between, optimizer="adam", **compiled):
+    """The same two Dense layers in Keras or tinynet, with the same weights."""
+    stack = [module.layers.Dense(6, **first), *between, module.layers.Dense(3, **second)]
+    model = module.Sequential([module.layers.Input((4,)), *stack])
+    model.set_weights(START)
+    compiled = {"loss": "categorical_crossentropy", "metrics": ["acc"], **compiled}
+    model.compile(optimizer=optimizer, **compiled)
+    return model
+
+
+def both(keras, first, second, **compiled):
+    return [network(module, first, second, **compiled) for module in (keras, tinynet)]
+
+
+# L2
+
+PRICED = [
+    ({"activation": "tanh", "kernel_regularizer": "l2"}, {"activation": "softmax"}),
+    (
+        {"activation": "sigmoid", "kernel_regularizer": "L2"},
+        {
+            "activation": "softmax",
+            "kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.1}},
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), PRICED)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_training_with_l2_is_keras_s(keras, first, second, weighted):
+    given = {"sample_weight": np.linspace(0, 2, 20).astype("float32")} if weighted else {}
+    theirs, ours = both(keras, first, second, optimizer="sgd")
+    histories = [
+        model.fit(X, Y, epochs=5, validation_data=(X[:7], Y[:7]), **QUIET, **given).history
+        for model in (theirs, ours)
+    ]
+    assert histories[1].keys() == histories[0].keys()
+    for name, values in histories[0].items():
+        assert_allclose(histories[1][name], values, rtol=3e-6)
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        assert_allclose(one, other, atol=3e-7)
+    assert_allclose(ours.evaluate(X, Y, verbose=0), theirs.evaluate(X, Y, verbose=0), rtol=3e-6)
+
+
+def test_the_price_is_in_the_loss_and_not_in_the_metrics():
+    first, second = PRICED[0]
+    model = network(tinynet, first, second, metrics=["categorical_crossentropy"])
+    loss, crossentropy = model.evaluate(X, Y, verbose=0)
+    assert loss == pytest.approx(crossentropy + 0.01 * (START[0] ** 2).sum(), rel=1e-6)
+
+
+def test_frozen_weights_cost_nothing(keras):
+    losses = []
+    for model in both(keras, *PRICED[1], optimizer="sgd"):
+        model.layers[0].trainable = False
+        losses.append(model.fit(X, Y, epochs=2, **QUIET).history["loss"])
+    assert_allclose(*losses, rtol=3e-6)
+
+
+def test_l2_reads_as_in_keras(keras):
+    given = (None, "l2", "L2", {"class_name": "L2", "config": {"l2": 0.3}})
+    for regularizer in given:
+        configs = [
+            module.layers.Dense(2, kernel_regularizer=regularizer, name="d").get_config()
+            for module in (keras, tinynet)
+        ]
+        assert configs[0]["kernel_regularizer"] == configs[1]["kernel_regularizer"]
+    copy = Dense.from_config(Dense(2, kernel_regularizer=tinynet.regularizers.l2(0.7)).get_config())
+    assert copy.kernel_regularizer.l2 == 0.7
+    weights = RNG.normal(size=(3, 2)).astype("float32")
+    assert float(L2(0.3)(put(weights))) == pytest.approx(float(keras.regularizers.L2(0.3)(weights)))
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "a", True])
+def test_a_price_is_a_number_of_at_least_zero(value):
+    with pytest.raises(ValueError, match=r"expected a non-negative float.*Write: L2\(0.01\)"):
+        L2(value)
+
+
+@pytest.mark.parametrize("identifier", ["l3", 3, object()])
+def test_what_is_no_regularizer_is_refused(identifier):
+    with pytest.raises(ValueError, match="Could not interpret regularizer identifier"):
+        Dense(2, kernel_regularizer=identifier)
+
+
+class Sum(Regularizer):
+    """A price of one's own: λ Σ |w|, for which w = 0 is no worse than nearly 0."""
+
+    def __init__(self, wrong=1):
+        self.wrong = wrong
+
+    def __call__(self, x):
+        return 0.1 * abs(x).sum()
+
+    def gradient(self, x, out=None):
+        return self.wrong * 0.1 * backend.of(x).sign(x)
+
+
+def test_gradients_with_a_price_are_right_and_a_wrong_one_is_found():
+    for price in (L2(0.2), Sum()):
+        model = network(tinynet, {"kernel_regularizer": price, "activation": "tanh"}, {})
+        model.compile("sgd", "mse")
+        assert tinynet.check_gradients(model, X, Y).ok
+    model = network(tinynet, {"kernel_regularizer": Sum(-1), "activation": "tanh"}, {})
+    model.compile("sgd", "mse")
+    wrong = [p.name for p in tinynet.check_gradients(model, X, Y).parameters if not p.ok]
+    assert wrong == [f"{model.layers[0].name}/kernel"]
+
+
+def test_a_layer_may_add_to_the_loss_on_its_own_account():
+    class Slope(tinynet.Layer):
+        def build(self, input_shape):
+            self.add_weight(input_shape[1:], "ones", name="slope")
+
+        def forward(self, x, training=False):
+            self.x = x
+            return x * self.slope
+
+        def penalty(self):
+            return (self.slope**2).sum()
+
+        def backward(self, gradient):
+            self.slope_gradient[...] = (gradient * self.x).sum(axis=0) + 2 * self.slope
+            return gradient * self.slope
+
+    model = tinynet.Sequential([tinynet.Input((4,)), Slope(), Dense(3, "softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=["categorical_crossentropy"])
+    loss, crossentropy = model.evaluate(X, Y, verbose=0)
+    assert loss == pytest.approx(crossentropy + 4)
+    assert tinynet.check_gradients(model, X, Y).ok
+
+
+# Dropout
+
+
+def masks(layer, size, times):
+    """Some masks, as 0 and 1, a row each."""
+    x = put(np.ones((1, size), "float32"))
+    return np.stack([look(layer.forward(x, training=True))[0] != 0 for _ in range(times)])
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 0.8, 0.99])
+def test_of_all_numbers_the_share_is_dropped_and_the_rest_grows(rate):
+    layer = Dropout(rate)
+    y = look(layer.forward(put(np.full((300, 200), 3, "float32")), training=True))
+    kept = y != 0
+    deviation = np.sqrt(rate * (1 - rate) / kept.size)
+    assert abs(kept.mean() - (1 - rate)) < 4 * deviation
+    assert_allclose(y[kept], 3 / (1 - rate), rtol=1e-6)
+    assert y.dtype == np.float32
+
+
+def test_masks_are_as_good_as_coins():
+    times, size = 400, 256
+    coins = masks(Dropout(0.5), size, times) * 2.0 - 1  # ±1
+    bound = 5 / np.sqrt(coins.size)
+    for across in (1, 2, 3, 16, 64):  # neighbours, and further apart
+        assert abs((coins[:, across:] * coins[:, :-across]).mean()) < bound
+        assert abs((coins[across:] * coins[:-across]).mean()) < bound  # the same place, later
+        assert abs((coins[across:, across:] * coins[:-across, :-across]).mean()) < bound
+    for axis, length in ((0, times), (1, size)):  # no place, and no mask, is favoured
+        means = coins.mean(axis=axis) * np.sqrt(length)
+        assert abs(means).max() < 4.5
+        assert 0.8 < means.std() < 1.2
+    pairs = coins.T @ coins / np.sqrt(times)  # of each place with each other one
+    assert np.abs(pairs[~np.eye(size, dtype=bool)]).max() < 5.8  # of 65,280 pairs
+
+
+def test_the_hash_of_an_array_is_that_of_its_places():
+    bits = look(Dropout(0.5).random_bits((3, 4), 0xDEADBEEF))
+    assert bits.dtype == np.uint32
+    expected = [random.stir(place ^ 0xDEADBEEF) for place in range(12)]
+    assert bits.ravel().tolist() == expected  # the same on the CPU and on a GPU
+    assert random.stir(0) == 0
+    assert len({random.stir(n) for n in range(100_000)}) == 100_000  # it can be undone
+
+
+def test_in_use_nothing_happens(keras):
+    layer = Dropout(0.5)
+    x = put(X)
+    assert layer.forward(x) is x
+    assert layer.backward(x) is x
+    assert_array_equal(layer(X), X)
+    assert_array_equal(np.asarray(keras.layers.Dropout(0.5)(X)), X)
+    model = network(tinynet, {}, {"activation": "softmax"}, Dropout(0.9))
+    assert_array_equal(model.predict(X, verbose=0), model.predict(X, verbose=0))
+    assert not np.array_equal(model(X, training=True), model(X, training=True))
+
+
+@pytest.mark.parametrize("rate", [0, 0.0, 1, 1.0])
+def test_nothing_and_all_may_be_dropped_as_in_keras(keras, rate):
+    ours, theirs = (module.layers.Dropout(rate) for module in (tinynet, keras))
+    assert_array_equal(ours(X, training=True), np.asarray(theirs(X, training=True)))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_with_keras_s_mask_training_is_keras_s(keras, monkeypatch, optimizer):
+    mask = np.asarray(keras.layers.Dropout(0.4, seed=1)(np.ones((20, 6)), training=True))
+    assert set(np.unique(mask)) == {0, np.float32(1 / 0.6)}
+    monkeypatch.setattr(Dropout, "mask", lambda self, x: put(mask[: len(x)]))
+    models = [
+        network(
+            module, {"activation": "relu"}, {"activation": "softmax"}, between, optimizer=optimizer
+        )
+        for module, between in (
+            (keras, keras.layers.Lambda(lambda x: x * mask, output_shape=(6,))),
+            (tinynet, Dropout(0.4)),
+        )
+    ]
+    for model in models:  # so small that Keras on JAX has no probability to clip
+        model.set_weights([weight / 3 for weight in START])
+    losses = [
+        model.fit(X, Y, epochs=4, **{**QUIET, "batch_size": 20}).history["loss"] for model in models
+    ]
+    assert_allclose(losses[1], losses[0], rtol=2e-6)
+    for one, other in zip(models[1].get_weights(), models[0].get_weights(), strict=True):
+        assert_allclose(one, other, atol=5e-7)
+
+
+def test_gradients_through_dropout_are_right():
+    for layer in (Dropout(0.3), Dropout(0.3, seed=5)):
+        model = network(tinynet, {"activation": "tanh"}, {"activation": "softmax"}, layer)
+        assert tinynet.check_gradients(model, X, Y).ok
+        drawn = layer.drawn
+        model.trace(X, Y)
+        assert layer.drawn == drawn
+
+
+def test_the_same_seed_drops_the_same():
+    def run():
+        tinynet.utils.set_random_seed(4)
+        model = network(tinynet, {"activation": "tanh"}, {"activation": "softmax"}, Dropout(0.3))
+        return model.fit(X, Y, epochs=3, batch_size=8, verbose=0).history["loss"]
+
+    assert run() == run()
+    first, second, other = Dropout(0.5, seed=7), Dropout(0.5, seed=7), Dropout(0.5, seed=8)
+    a, b, c = (masks(layer, 500, 3) for layer in (first, second, other))
+    assert (a == b).all()
+    assert 0.4 < (a == c).mean() < 0.6
+    assert 0.4 < (a[0] == a[1]).mean() < 0.6  # its own masks differ
+
+
+def test_a_training_that_fails_draws_nothing():
+    layers = Dropout(0.3, seed=1), Dropout(0.3)
+    model = network(tinynet, {"activation": "tanh"}, {"activation": "softmax"}, *layers)
+    state = backend.generator().bit_generator.state
+    bad = X.copy()
+    bad[17] = np.nan
+    with pytest.raises(ValueError, match="sample 17"):
+        model.fit(bad, Y, epochs=2, **QUIET)
+    assert [layer.drawn for layer in layers] == [0, 0]
+    assert backend.generator().bit_generator.state == state
+
+
+def test_dropout_of_a_shorter_batch_and_of_images():
+    layer = Dropout(0.5)
+    for shape in ((8, 3), (5, 3), (9, 4, 2), (2, 4, 2)):
+        x = put(np.ones(shape, "float32"))
+        y = look(layer.forward(x, training=True))
+        assert y.shape == shape
+        assert_array_equal(look(layer.backward(x)), y)
+
+
+def test_dropout_reads_as_in_keras(keras):
+    configs = [
+        module.layers.Dropout(0.25, seed=3, name="d").get_config() for module in (keras, tinynet)
+    ]
+    assert configs[0] == configs[1]
+    assert Dropout.from_config(configs[0]).seed == 3
+    model = tinynet.Sequential([tinynet.Input((4,)), Dense(2), Dropout(0.1), Activation("relu")])
+    copy = tinynet.Sequential.from_config(model.get_config())
+    assert [type(layer) for layer in copy.layers] == [Dense, Dropout, Activation]
+    assert copy.layers[1].rate == 0.1
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, "a", None, True, float("nan")])
+def test_a_rate_is_a_share(rate):
+    with pytest.raises(
+        ValueError, match=r"argument `rate`\. Expected a float value between 0 and 1"
+    ):
+        Dropout(rate)
+
+
+def test_what_else_keras_has_is_refused():
+    with pytest.raises(ValueError, match=r"noise_shape=\(1,\), which Keras has"):
+        Dropout(0.5, noise_shape=(1,))
+    with pytest.raises(ValueError, match="Expected seed to be a whole number or None"):
+        Dropout(0.5, seed=0.5)
+
+
+# Activation
+
+
+@pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "softmax"])
+def test_a_layer_of_its_own_is_the_argument_of_dense(keras, name):
+    apart = [
+        network(module, {}, {"activation": "softmax"}, module.layers.Activation(name))
+        for module in (keras, tinynet)
+    ]
+    within = network(tinynet, {"activation": name}, {"activation": "softmax"})
+    losses = [model.fit(X, Y, epochs=3, **QUIET).history["loss"] for model in (*apart, within)]
+    assert losses[1] == losses[2]
+    assert_allclose(losses[1], losses[0], rtol=3e-6)
+    for one, other in zip(apart[1].get_weights(), within.get_weights(), strict=True):
+        assert_array_equal(one, other)
+    configs = [module.layers.Activation(name, name="a").get_config() for module in (keras, tinynet)]
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+def test_softmax_as_a_layer_is_taken_together_with_cross_entropy(loss):
+    target = Y if loss[0] == "c" else LABELS
+    first = {"activation": "relu"}
+    apart = tinynet.Sequential(
+        [tinynet.Input((4,)), Dense(6, "relu"), Dense(3), Activation("softmax")]
+    )
+    apart.set_weights(START)
+    apart.compile("adam", loss)
+    within = network(tinynet, first, {"activation": "softmax"}, loss=loss)
+    for model in (apart, within):
+        model.set_weights([100 * weight for weight in START])  # where probabilities become 0
+    losses = [model.fit(X, target, epochs=3, **QUIET).history["loss"] for model in (apart, within)]
+    assert losses[0] == losses[1]
+    assert apart.objective.fused
+    assert losses[0][0] > 17  # beyond what clipped probabilities could say
+    assert tinynet.check_gradients(
+        network(tinynet, first, {"activation": "softmax"}, loss=loss), X, target
+    ).ok
+
+
+def test_an_activation_changes_neither_its_input_nor_the_layer_below():
+    layer = Activation("sigmoid")
+    x = put(X.copy())
+    layer.forward(x)
+    assert_array_equal(look(x), X)
+    model = tinynet.Sequential([tinynet.Input((2, 2)), Flatten(), Activation("tanh"), Dense(3)])
+    model.compile("sgd", "mse")
+    images = X.reshape(20, 2, 2).copy()
+    model.fit(images, Y, verbose=0)
+    assert_array_equal(images, X.reshape(20, 2, 2))
+    assert tinynet.check_gradients(model, images, Y).ok
+
+
+# Activations of one's own: plain functions
+
+
+def swish(z):
+    return z * activations.sigmoid(z)
+
+
+@activations.backward_of(swish, from_z=True)
+def swish_backward(gradient, z):
+    s = activations.sigmoid(z)
+    return gradient * (s + z * s * (1 - s))
+
+
+def leaky_relu(z):
+    return backend.of(z).maximum(z, 0.2 * z)
+
+
+@activations.backward_of(leaky_relu)
+def leaky_relu_backward(gradient, a):
+    return gradient * (0.2 + 0.8 * (a > 0))
+
+
+@pytest.mark.parametrize(("function", "theirs"), [(swish, "swish"), (leaky_relu, None)])
+def test_a_plain_function_is_an_activation(keras, function, theirs):
+    theirs = theirs or (lambda z: keras.activations.leaky_relu(z, negative_slope=0.2))
+    models = [
+        network(module, {"activation": f}, {"activation": "softmax"})
+        for module, f in ((keras, theirs), (tinynet, function))
+    ]
+    losses = [model.fit(X, Y, epochs=3, **QUIET).history["loss"] for model in models]
+    assert_allclose(losses[1], losses[0], rtol=3e-6)
+    for model in (models[1], network(tinynet, {}, {}, Activation(function), loss="mse")):
+        assert tinynet.check_gradients(model, X, Y).ok
+        assert models[1].layers[0].forward(put(X)).dtype == np.float32
+
+
+def test_one_without_a_way_back_predicts_and_says_what_training_needs():
+    model = network(tinynet, {"activation": abs}, {"activation": "softmax"})
+    assert model.predict(X, verbose=0).shape == (20, 3)
+    with pytest.raises(
+        ValueError, match=r"backward_of\(abs\)\n    def abs_backward\(gradient, a\)"
+    ):
+        model.fit(X, Y, verbose=0)
+
+
+def test_a_wrong_way_back_is_found():
+    def cube(z):
+        return z * z * z
+
+    activations.backward_of(cube)(lambda gradient, a: gradient * 3 * a * a)  # of a, and wants z
+    model = network(tinynet, {"activation": cube}, {"activation": "softmax"})
+    assert not tinynet.check_gradients(model, X, Y).ok
+    activations.backward_of(cube, from_z=True)(lambda gradient, z: gradient * 3 * z * z)
+    assert tinynet.check_gradients(model, X, Y).ok
+
+
+def test_a_model_that_does_not_train_costs_nothing(keras):
+    losses = []
+    for module in (keras, tinynet):
+        dense = module.layers.Dense(3, "softmax", kernel_regularizer="l2")
+        model = module.Sequential([module.layers.Input((4,)), dense])
+        model.set_weights([START[0][:, :3], START[3]])
+        model.trainable = False
+        model.compile("sgd", "categorical_crossentropy")
+        losses.append(model.evaluate(X, Y, verbose=0))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    layer = Dense(3, "softmax", kernel_regularizer="l2")
+    model = tinynet.Sequential([tinynet.Input((4,)), layer], trainable=False)
+    model.set_weights([START[0][:, :3], START[3]])
+    model.compile("sgd", "categorical_crossentropy")
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(losses[0], rel=1e-6)
+
+
+def test_what_a_layer_s_outputs_cost_may_be_known_only_after_forward():
+    class Quiet(tinynet.Layer):
+        """Large outputs cost something."""
+
+        def forward(self, x, training=False):
+            self.x = x
+            return x
+
+        def penalty(self):
+            return 0.01 * (self.x**2).sum()
+
+        def backward(self, gradient):
+            return gradient + 0.02 * self.x
+
+    model = network(tinynet, {"activation": "tanh"}, {"activation": "softmax"}, Quiet())
+    assert tinynet.check_gradients(model, X, Y).ok
+    model.fit(X, Y, **QUIET)
+
+
+def test_freezing_in_mid_training_ends_the_price():
+    class Freeze(tinynet.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.layers[0].trainable = False
+
+    model = network(tinynet, *PRICED[0])
+    losses = model.fit(X, Y, epochs=2, callbacks=[Freeze()], **QUIET).history["loss"]
+    assert losses[1] < losses[0] - 0.1
+
+
+def test_seeds_next_to_one_another_share_no_masks():
+    first, second = masks(Dropout(0.5, seed=1), 300, 4), masks(Dropout(0.5, seed=2), 300, 4)
+    same = [(a == b).mean() for a in first for b in second]
+    assert 0.35 < min(same) < max(same) < 0.65

@@ -1,0 +1,315 @@
+"""Errors that teach: what was expected, what came, and the line to write instead.
+
+Everything that can be told from the arguments alone is told here, before anything is trained.
+What arrays *contain* is not looked through: that would cost a pass over all data. A NaN shows
+in the loss, and `training` says then where it came from.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinynet import config
+from tinynet.backend import Shape, is_integer, on_device
+from tinynet.compat.naming import short
+
+
+def array(value: Any, name: str) -> np.ndarray:
+    """`value` if it is an array of numbers that `fit` can take.
+
+    Raises:
+        ValueError: for anything but an array, or an array of something other than real numbers.
+    """
+    variable = name.split()[-1]
+    if not isinstance(value, np.ndarray):
+        write = f"{variable} = np.asarray({variable})"
+        if on_device(value):
+            write = f"{variable} = {variable}.get()"
+        if callable(value) or hasattr(value, "__next__") or hasattr(value, "as_numpy_iterator"):
+            write = (
+                f"collect the batches into one array first: {variable} = np.concatenate(batches)"
+            )
+        raise ValueError(
+            f"Unrecognized data type: {name}={short(value)} (of type {type(value)}). "
+            f"Expected a NumPy array. Write: {write}"
+        )
+    if value.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Expected {name} to hold numbers, received an array of dtype {value.dtype} and "
+            f'shape {value.shape}. Write: {variable} = {variable}.astype("float32")'
+        )
+    if value.ndim == 0:
+        raise ValueError(
+            f"Expected {name} to have an axis of samples, received a single number, shape (). "
+            f"Write: {variable} = {variable}.reshape(1, 1)"
+        )
+    return value
+
+
+def as_array(value: Any, name: str) -> Any:
+    """`value`, which may be nested lists, as an array of numbers.
+
+    Raises:
+        ValueError: if it cannot be one.
+    """
+    try:
+        value = value if on_device(value) else np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"Expected {name} to be an array, received {short(value)}: {error}. "
+            f"Write: {name} = np.array(rows), with rows of one length"
+        ) from None
+    return array(value, name)
+
+
+def same_length(arrays: Mapping[str, np.ndarray | None]) -> None:
+    """Raise a ValueError unless all arrays hold one and the same number of samples, above 0."""
+    present = {name: value for name, value in arrays.items() if value is not None}
+    if len({len(value) for value in present.values()}) > 1:
+        sizes = "".join(f"'{name}' sizes: {len(value)}\n" for name, value in present.items())
+        raise ValueError(
+            "Data cardinality is ambiguous. Make sure all arrays contain the same number of "
+            f"samples.{sizes}"
+        )
+    for name, value in present.items():
+        if not value.size:
+            raise ValueError(
+                f"Expected at least one sample, received {name} of shape {value.shape}."
+            )
+
+
+def triple(x: Any, y: Any, sample_weight: Any, prefix: str = "") -> tuple[Any, Any, Any]:
+    """Samples, targets (or None) and weights (or None), each checked, and checked together."""
+    x = array(x, f"{prefix}x")
+    y = None if y is None else array(y, f"{prefix}y")
+    if sample_weight is not None:
+        sample_weight = array(sample_weight, f"{prefix}sample_weight")
+        if sample_weight.size != len(sample_weight):
+            raise ValueError(
+                "Expected sample_weight to hold one number for each sample, shape (n,), "
+                f"received shape {sample_weight.shape}."
+            )
+    same_length({f"{prefix}x": x, f"{prefix}y": y, f"{prefix}sample_weight": sample_weight})
+    return x, y, sample_weight
+
+
+def validation_data(data: Any) -> tuple[Any, Any, Any]:
+    """The parts of `fit`'s `validation_data`: (x, y) or (x, y, sample_weight)."""
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        what = f"a {type(data).__name__}"
+        if isinstance(data, tuple | list):
+            what += f" of {len(data)}"
+        raise ValueError(
+            "Expected validation_data to be a tuple (x, y) or (x, y, sample_weight), "
+            f"received {what}. Write: validation_data=(x_test, y_test)"
+        )
+    x, y, *weight = data
+    return triple(x, y, weight[0] if weight else None, prefix="validation ")
+
+
+def adapt(x: np.ndarray, expected: Shape, model: str) -> np.ndarray:
+    """Samples in the shape that a model expects: as they are, or by a last axis of 1 more or less.
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    shape = x.shape
+    if _fits(shape, expected):
+        return x
+    if expected[-1:] == (1,) and _fits((*shape, 1), expected):
+        return x[..., None]
+    if shape[-1:] == (1,) and _fits(shape[:-1], expected):
+        return x[..., 0]
+    wanted = ", ".join("n" if size is None else str(size) for size in expected)
+    hint = f"Write: Input(shape={shape[1:]}) in a new model, or give it other samples"
+    if math.prod(shape[1:]) == math.prod(size or 0 for size in expected[1:]):
+        hint = f"Write: x = x.reshape(-1{''.join(f', {size}' for size in expected[1:])})"
+    if is_one_sample(shape, expected):
+        hint = "A single sample needs a batch axis. Write: x[None]"
+    raise ValueError(
+        f"Model '{model}' expects input of shape ({wanted}), "
+        f"received input of shape {shape}. {hint}"
+    )
+
+
+def is_one_sample(shape: Sequence[int], expected: Shape | None) -> bool:
+    """Whether that is the shape of a sample, without the axis of the batch."""
+    return expected is not None and _fits((None, *shape), expected)
+
+
+def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(
+        want is None or have is None or have == want
+        for have, want in zip(shape[1:], expected[1:], strict=True)
+    )
+
+
+def count(value: Any, name: str, default: int | None = None, least: int = 1) -> int:
+    """`value` if it is a whole number of at least `least`; `default` where it is None.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if value is None and default is not None:
+        return default
+    if not is_integer(value) or value < least:
+        raise ValueError(
+            f"Expected {name} to be a whole number of at least {least}, received: "
+            f"{short(value)}. Write: {name}={max(default or 1, least)}"
+        )
+    return int(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """`value` if it is True or False, or 1 or 0."""
+    if not isinstance(value, bool | np.bool_ | int) or value not in (0, 1):
+        raise ValueError(
+            f"Expected {name} to be True or False, received: {short(value)}. Write: {name}=True"
+        )
+    return bool(value)
+
+
+def choice(value: Any, name: str, *options: str | None) -> Any:
+    """`value` if it is one of the words `options`."""
+    if not isinstance(value, str | None) or value not in options:
+        words = ", ".join(map(repr, options))
+        raise ValueError(
+            f"Expected {name} to be one of {words}, received: {short(value)}. "
+            f"Write: {name}={options[0]!r}"
+        )
+    return value
+
+
+def number(value: Any, name: str, low: float, high: float, example: float) -> float:
+    """`value` if it is a number from `low` to `high`."""
+    if not is_real(value) or not low <= value <= high:
+        within = f"from {low:g} to {high:g}" if high < np.inf else f"of at least {low:g}"
+        within = "that is finite" if low == -np.inf else within
+        raise ValueError(
+            f"Expected {name} to be a number {within}, received: {short(value)}. "
+            f"Write: {name}={example}"
+        )
+    return float(value)
+
+
+def shape(value: Any, name: str) -> Shape:
+    """`value` if it is the shape of something: lengths, of which None is not known yet."""
+    try:
+        sizes = None if isinstance(value, str | bytes) else tuple(value)
+    except TypeError:
+        sizes = None
+    if sizes is None or not all(size is None or (is_integer(size) and size >= 0) for size in sizes):
+        raise ValueError(
+            f"Expected a shape, a tuple of lengths, received: {short(value)}. Write: {name}=(784,)"
+        )
+    return tuple(None if size is None else int(size) for size in sizes)
+
+
+def share(value: Any, name: str) -> float:
+    """`value` if it is a number from 0 to below 1."""
+    if not is_real(value) or not 0 <= value < 1:
+        raise ValueError(
+            f"Expected {name} to be at least 0 and below 1, received: {short(value)}. "
+            f"Write: {name}=0.1"
+        )
+    return float(value)
+
+
+def schedule(frequency: Any) -> Callable[[int], bool]:
+    """`validation_freq`: every so many epochs, or after those in a list; epochs count from 1."""
+    if isinstance(frequency, Sequence | set) and not isinstance(frequency, str):
+        chosen = {count(epoch, "validation_freq") for epoch in frequency}
+        return chosen.__contains__
+    every = count(frequency, "validation_freq")
+    return lambda epoch: epoch % every == 0
+
+
+def is_real(value: Any) -> bool:
+    """Whether `value` is a number, Python's or NumPy's; True and times are none."""
+    return is_integer(value) or isinstance(value, float | np.floating)
+
+
+def is_finite(value: Any) -> bool:
+    return is_real(value) and math.isfinite(value)
+
+
+def class_weight(weights: Any) -> Mapping[int, float]:
+    """`weights` if it is a dictionary from class numbers to numbers."""
+    if not isinstance(weights, Mapping) or not all(
+        is_integer(k) and is_finite(v) for k, v in weights.items()
+    ):
+        raise ValueError(
+            "Expected class_weight to be a dictionary from class numbers to weights, received: "
+            f"{short(weights)}. Write: class_weight={{0: 1.0, 1: 2.0}}"
+        )
+    return weights
+
+
+def not_compiled(model: str) -> ValueError:
+    return ValueError(
+        f"You must call `compile()` before using the model. Model '{model}' has no optimizer and "
+        'no loss yet. Write: model.compile(optimizer="adam", loss="categorical_crossentropy", '
+        'metrics=["acc"])'
+    )
+
+
+def no_optimizer() -> ValueError:
+    return ValueError(
+        "Expected an optimizer, received none (Keras's default, 'rmsprop', is not part of "
+        "tinynet). Write: model.compile(optimizer='adam', loss=…)"
+    )
+
+
+def not_finite(
+    expected: str, where: str, state: str, rate: float, data: Mapping[str, np.ndarray | None]
+) -> ValueError:
+    """The error for a loss or weights that became NaN or infinite, with the likeliest cause named.
+
+    Arguments:
+        state: a sentence about the weights as they are now, without its full stop.
+
+    Now that something is wrong anyway, the data are looked through.
+    """
+    for name, array in data.items():
+        row = _first_not_finite(array)
+        if row is not None:
+            cause = (
+                f"{name} holds NaN or infinity, first in sample {row}. "
+                f"Write: {name} = np.nan_to_num({name}), or leave such samples out"
+            )
+            break
+    else:
+        cause = (
+            "The data are finite, so the weights ran away (or were set so). Scale the inputs to "
+            "about 1 (x / 255 for pixels), or lower the learning rate, now "
+            f"{rate:g}: model.optimizer.learning_rate = {rate / 10:g}"
+        )
+    state = f" {state}." if state else ""
+    return ValueError(
+        f"Expected {expected} {where}.{state} {cause}. The model is as it was before this call."
+    )
+
+
+def _first_not_finite(data: np.ndarray | None, block: int = 1024) -> int | None:
+    if data is None or data.dtype.kind != "f":
+        return None
+    for start in range(0, len(data), block):
+        rows = data[start : start + block].astype(config.floatx())  # 1e300 is infinite there
+        bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+        if bad.any():
+            return start + int(bad.argmax())
+    return None
+
+
+def float_type(dtype: Any) -> str | None:
+    """The float type in Keras's spellings of it: a name, or a policy's configuration."""
+    if isinstance(dtype, dict):
+        dtype = dtype.get("config", {}).get("name")
+    if dtype not in (None, "float32", "float64"):
+        raise ValueError(
+            f"Expected dtype to be 'float32' or 'float64', received: {dtype!r}. "
+            "Leave it out to get tinynet.config.floatx()."
+        )
+    return dtype

@@ -1,0 +1,93 @@
+"""``python -m tinynet.doctor``: which backend would compute here, why, and what a GPU still lacks.
+
+Its exit code is 0 if the backend that is asked for works, else 1.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Print the findings, and return the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m tinynet.doctor",
+        description="Say which backend tinynet would compute with here, and why; whether there is "
+        "a GPU that works; and if not, what is missing and how to fix it. The exit code is 0 if "
+        "the backend that is asked for works, else 1.",
+        epilog="The environment variable TINYNET_BACKEND asks for numpy (the default), cupy, or "
+        "auto.",
+    ).parse_args(arguments)
+    try:
+        code, findings = examine()
+    except Exception as error:  # a fault of its own must not hide that of the machine
+        code, findings = (
+            1,
+            f"Backend: none. Looking for one failed: {error!a}\nFix: please report it",
+        )
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(findings.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError:  # a full disk, a pipe that is closed
+        return 1
+    return code
+
+
+def examine() -> tuple[int, str]:
+    """The exit code and the findings, whatever is wrong here."""
+    try:
+        from tinynet import backend
+    except Exception as error:
+        return 1, (
+            "Backend: none. "
+            f"tinynet does not start ({type(error).__name__}: {str(error)!a}).\n"
+            "Fix: python -m pip install --force-reinstall numpy"
+        )
+    wish = backend.wished()
+    asked = (
+        f"TINYNET_BACKEND is {wish!a}" if "TINYNET_BACKEND" in os.environ else "It is the default"
+    )
+    try:
+        chosen, why = backend.choose(wish)
+    except ValueError:
+        names = ", ".join([*backend.NAMES, "auto"])
+        return 1, (
+            f"Backend: none. {asked}, which is not a backend.\n"
+            f"Fix: set TINYNET_BACKEND to one of {names}, or unset it"
+        )
+    except RuntimeError:
+        return 1, f"Backend: none. {asked}, which cannot run here.\n{about_gpu()}"
+    lines = [
+        f"Backend: {chosen}. {asked}{f': {why}' if wish == 'auto' else ''}.",
+        f"CPU: NumPy {backend.host.__version__}",
+        about_gpu(),
+    ]
+    return 0, "\n".join(lines)
+
+
+def about_gpu() -> str:
+    """What there is to say about the GPU, in lines."""
+    from tinynet.backend import gpu
+
+    try:
+        cupy = gpu.library(0)
+        runtime = gpu.dotted(cupy.cuda.runtime.runtimeGetVersion())
+        driver = gpu.driver_version(cupy)
+    except gpu.UnavailableError as missing:
+        return f"GPU: none that works: {missing.reason}.\nFix: {missing.fix}"
+    except Exception as error:
+        return f"GPU: none that works: {str(error)!a}.\nFix: Ask the driver, with: nvidia-smi"
+    lines = [
+        f"GPU {device.index}: {device.name}, {device.memory / 2**30:.0f} GiB, "
+        f"compute capability {device.compute_capability}"
+        for device in gpu.devices()
+    ]
+    lines.append(f"CuPy {cupy.__version__} for CUDA {runtime}, driver for CUDA {driver}")
+    if os.environ.get("CUPY_TF32", "0") != "0":
+        lines.append(
+            "CUPY_TF32 is set: matrix products are accurate to three digits instead of seven. "
+            "Unset it to get Keras's numbers."
+        )
+    lines.append("All well: a small kernel, a small product and a small sum came out right.")
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""`model.summary()`: the table of layers and the totals that Keras 3 prints, line for line.
+
+Rich draws the table, in Keras as here: from equal columns come equal wrapping and equal ellipses.
+This file decides what stands in the cells and below the table, and imports rich only when called.
+A terminal gets colours, a notebook what rich makes of it; a pipe, a file, a `print_fn` plain text.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from tinynet.utils.progress import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+# Where each column ends, as a share of the line, and the colours: Keras's.
+_COLUMNS: tuple[tuple[str, Literal["left", "center", "right"], float], ...] = (
+    ("Layer (type)", "left", 0.45),
+    ("Output Shape", "left", 0.80),
+    ("Param #", "right", 1.0),
+)
+_NUMBER, _NONE, _CLASS = "color(34)", "color(45)", "color(33)"
+_YES, _NO = "bold color(34)", "bold color(9)"
+_UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
+
+
+def summary(
+    model: Any,
+    line_length: int | None = None,
+    print_fn: Callable[[str], object] | None = None,
+    show_trainable: bool = False,
+) -> None:
+    """Print the layers with their output shapes and parameter counts, then the totals.
+
+    A layer that is not built shows `?` and `0 (unbuilt)`. Totals are in parameters and in bytes;
+    an optimizer that has its slots (after `fit`) counts too: Adam has two for each weight.
+
+    Arguments:
+        model: has `name`, `layers` and `optimizer`.
+        line_length: characters in a line of the table. None: the terminal's columns less 4, but at
+            most 88 (100 with `show_trainable`).
+        print_fn: receives the whole text in one call. None: the screen.
+        show_trainable: adds a column with Y or N for each layer that has weights.
+
+    Raises:
+        ValueError: if `line_length` leaves a column without room.
+    """
+    from rich.console import Console, Group
+
+    table = _table(line_length, show_trainable)
+    for layer in model.layers:
+        table.add_row(*_row(layer, show_trainable))
+    text = Group(_text((f'Model: "{model.name}"', "bold")), table, *_totals(model))
+
+    console = Console(color_system="auto" if print_fn is None else None)
+    # Keras lets rich cut what is wider than the screen; who asks for 120 wants to see 120.
+    console.width = max(console.width, table.width or 0)
+    if print_fn is None and (console.is_terminal or console.is_jupyter):
+        console.print(text)
+        return
+    with console.capture() as capture:
+        console.print(text)
+    if print_fn is None:
+        print(printable(capture.get(), sys.stdout), end="")
+    else:
+        print_fn(capture.get())
+
+
+def _table(line_length: int | None, show_trainable: bool) -> Table:
+    from rich.table import Table
+
+    columns = list(_COLUMNS)
+    if show_trainable:
+        columns = [(title, side, 0.9 * end) for title, side, end in columns]
+        columns.append(("Trainable", "center", 1.0))
+    narrowest = 31 if show_trainable else 16  # four cells for each column
+    if line_length is None:
+        import shutil  # loads the decompressors of all archives, too
+
+        screen = shutil.get_terminal_size().columns - 4
+        line_length = max(min(screen, 100 if show_trainable else 88), narrowest)
+    if line_length < narrowest:
+        raise ValueError(
+            f"Expected a line_length of at least {narrowest}, for {len(columns)} columns. "
+            f"Received: line_length={line_length}. Write model.summary(line_length=80)."
+        )
+    table = Table(width=line_length, show_lines=True)
+    start = 0
+    for title, side, end in columns:
+        table.add_column(title, justify=side, width=int(end * line_length) - start)
+        start = int(end * line_length)
+    return table
+
+
+def _row(layer: Any, show_trainable: bool) -> list[Text]:
+    name = _text((layer.name, ""), (" (", ""), (type(layer).__name__, _CLASS), (")", ""))
+    if layer.built:
+        parameters = _text((f"{layer.count_params():,}", _NUMBER))
+    else:
+        parameters = _text(("0", _NUMBER), (" (unbuilt)", ""))
+    row = [name, _shape(layer.output_shape), parameters]
+    if show_trainable:
+        letter, style = ("Y", _YES) if layer.trainable else ("N", _NO)
+        row.append(_text((letter, style) if layer.weights else ("-", "bold")))
+    return row
+
+
+def _shape(shape: tuple[int | None, ...] | None) -> Text:
+    if shape is None:
+        return _text(("?", ""))
+    sizes = [(str(size), _NONE if size is None else _NUMBER) for size in shape]
+    between = [part for size in sizes for part in ((", ", ""), size)][1:]
+    return _text(("(", ""), *between, (")", ""))
+
+
+def _totals(model: Any) -> list[Text]:
+    trainable = [w for layer in model.layers for w in layer.trainable_weights]
+    frozen = [w for layer in model.layers for w in layer.non_trainable_weights]
+    groups = [("Trainable", trainable), ("Non-trainable", frozen)]
+    if model.optimizer is not None and model.optimizer.built:
+        groups.append(("Optimizer", list(model.optimizer.variables)))
+    groups.insert(0, ("Total", [array for _, arrays in groups for array in arrays]))
+    return [
+        _text(
+            (f" {title} params: ", "bold"),
+            (f"{sum(math.prod(array.shape) for array in arrays):,}", _NUMBER),
+            (f" ({_memory(arrays)})", ""),
+        )
+        for title, arrays in groups
+    ]
+
+
+def _memory(arrays: Iterable[Any]) -> str:
+    size = sum(array.nbytes for array in arrays)
+    power = min(max(size.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    return f"{size / 1024**power:.2f} {_UNITS[power]}"
+
+
+def _text(*parts: tuple[str, str]) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(*parts)

@@ -1,0 +1,7 @@
+"""One-hot labels and seeds, as Keras's `utils`; files that are whole, Ctrl-C, the progress line."""
+
+from tinynet.utils.labels import (
+    clear_session as clear_session,
+    set_random_seed as set_random_seed,
+    to_categorical as to_categorical,
+)
