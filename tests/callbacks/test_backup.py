@@ -1,5 +1,6 @@
 """A training that ends before its end: killed, failed, or by Ctrl-C; and how it goes on."""
 
+import ast
 import json
 import os
 import pathlib
@@ -267,6 +268,22 @@ def test_a_backup_of_another_training_is_refused_with_what_differs(tmp_path):
     with pytest.raises(ValueError, match=r"callbacks was .*Fails"):
         training(tmp_path)()
     assert (tmp_path / "backup.zip").read_bytes() == before
+
+
+@pytest.mark.host
+def test_a_backup_in_which_the_configurations_are_in_another_order_goes_on(tmp_path):
+    """As one of another version's may be; 0.1.0 wrote a layer's own arguments elsewhere."""
+    whole = training(tmp_path / "a", Fails(-1))()
+    with pytest.raises(RuntimeError):
+        training(tmp_path / "b", Fails(20))()
+    path = tmp_path / "b" / "backup.zip"
+    state = backup.read(path)
+    kind, settings = ast.literal_eval(state["what"]["layer 1"])
+    turned = str([kind, dict(reversed(settings.items()))])
+    assert turned != state["what"]["layer 1"]
+    state["what"]["layer 1"] = turned
+    backup.write(path, state)
+    assert same(training(tmp_path / "b", Fails(-1))(), whole)
 
 
 @pytest.mark.host

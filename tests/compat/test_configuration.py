@@ -140,3 +140,31 @@ def test_a_class_stands_for_an_instance():
     assert isinstance(optimizers.get(optimizers.SGD), optimizers.SGD)
     assert isinstance(losses.get(losses.MeanSquaredError), losses.MeanSquaredError)
     assert issubclass(layers.Layer, Configurable)
+
+
+def test_a_configuration_in_full():
+    """A layer's own arguments after those of every layer, then what Keras writes besides."""
+    config = layers.Dense(3, "relu", kernel_initializer="he_normal", name="d").get_config()
+    drawn = {"seed": None, "input_axes": None, "output_axes": None}
+    names = {"module": "keras.initializers", "registered_name": None}
+    assert config == {
+        "name": "d",
+        "trainable": True,
+        "dtype": {
+            "module": "keras",
+            "class_name": "DTypePolicy",
+            "config": {"name": "float32"},
+            "registered_name": None,
+        },
+        "units": 3,
+        "activation": "relu",
+        "use_bias": True,
+        "kernel_initializer": {**names, "class_name": "HeNormal", "config": drawn},
+        "bias_initializer": {**names, "class_name": "Zeros", "config": {}},
+        "kernel_regularizer": None,
+        "bias_regularizer": None,
+        "kernel_constraint": None,
+        "bias_constraint": None,
+        "quantization_config": None,
+    }
+    assert list(config)[:5] == ["name", "trainable", "dtype", "units", "activation"]
