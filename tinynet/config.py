@@ -1,4 +1,4 @@
-"""The one global setting: the float type that everything is computed in.
+"""The version, and the one global setting: the float type that everything is computed in.
 
 Weights, activations, gradients and optimizer state are born in `floatx()`, float32 unless
 you say otherwise. float32 is what Keras uses and what a CPU or GPU is fast at; float64 is
@@ -7,7 +7,6 @@ for checking gradients, where rounding would hide the mistake one is looking for
 
 __version__ = "0.1.0"
 
-_FLOAT_TYPES = ("float32", "float64")
 _floatx = "float32"
 
 
@@ -31,7 +30,7 @@ def set_floatx(value: str) -> None:
         ValueError: for any other name.
     """
     global _floatx
-    if value not in _FLOAT_TYPES:
+    if value not in ("float32", "float64"):
         raise ValueError(
             f"Expected floatx to be 'float32' or 'float64', received: {value!r}. "
             'Write: tinynet.config.set_floatx("float32")'

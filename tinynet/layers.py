@@ -10,7 +10,7 @@ from typing import Any
 
 from tinynet import activations, backend, initializers, regularizers
 from tinynet.backend import Array, Shape, random
-from tinynet.compat import checks, naming, validation
+from tinynet.compat import arguments, checks, naming, validation
 from tinynet.compat.configuration import serialize_layer as serialize  # noqa: F401
 from tinynet.compat.layer import LayerBase
 
@@ -29,7 +29,7 @@ class Layer(LayerBase):
     Source: https://keras.io/api/layers/base_layer/
     """
 
-    get_initializer = staticmethod(initializers.get)
+    _initializer = staticmethod(initializers.get)
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights for inputs of `input_shape`, (batch or None, …)."""
@@ -64,8 +64,8 @@ class Flatten(Layer):
         self.data_format = checks.data_format(data_format)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        sizes = [size for size in input_shape[1:] if size is not None]
-        return (input_shape[0], math.prod(sizes) if None not in input_shape[1:] else None)
+        batch, *sizes = input_shape
+        return (batch, None if None in sizes else math.prod(size or 0 for size in sizes))
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if self.data_format == "channels_first" and x.ndim > 2:
@@ -85,7 +85,7 @@ class Activated(Layer):
     """What `Dense` and `Activation` have in common: an activation f, and the way back."""
 
     activation: activations.Activation
-    caches: tuple[str, ...] = ("_a", "_z", "_log_a")
+    _caches: tuple[str, ...] = ("_a", "_z", "_log_a")
     _shape: tuple[int, ...]
 
     @property
@@ -130,13 +130,13 @@ class Dense(Activated):
         kernel_initializer, bias_initializer: where W and b start.
         kernel_regularizer: what W costs, R(W), which is added to the loss: ``"l2"``, ``L2(0.001)``.
 
-    Shapes: x (batch, …, in), ``kernel`` W (in, units), ``bias`` b (units,), a (batch, …, units).
+    Shapes: x (batch, …, in), W = ``kernel`` (in, units), b = ``bias`` (units,), a (batch, …, units)
 
     Source: https://keras.io/api/layers/core_layers/dense/
     """
 
     by_sample = Activated.by_sample
-    caches = (*Activated.caches, "_x")
+    _caches = (*Activated._caches, "_x")
     kernel: Array = None
     bias: Array = None
     kernel_gradient: Array = None
@@ -170,6 +170,7 @@ class Dense(Activated):
         return (*input_shape[:-1], self.units)
 
     def check_input(self, shape: Shape) -> None:
+        self.compute_output_shape(shape)
         checks.rows(self.name, shape, len(self.kernel))
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -191,11 +192,13 @@ class Dense(Activated):
 
         z_nj = Σᵢ x_ni W_ij + b_j for sample n and unit j. The loss depends on W_ij through z_nj
         of every sample, ∂z_nj/∂W_ij = x_ni; on b_j likewise, with 1; and on x_ni through z_nj of
-        every unit, ∂z_nj/∂x_ni = W_ij. Summing, with ∂R/∂W added where W itself costs R(W):
+        every unit, ∂z_nj/∂x_ni = W_ij. Summing:
 
             ∂L/∂W_ij = Σₙ x_ni δ_nj      ∂L/∂W = xᵀ δ
             ∂L/∂b_j  = Σₙ δ_nj
             ∂L/∂x_ni = Σⱼ δ_nj W_ij      ∂L/∂x = δ Wᵀ
+
+        Where W itself costs R(W), ∂R/∂W is added to its gradient.
         """
         xp = backend.xp
         delta = delta.reshape(-1, self.units)
@@ -261,7 +264,7 @@ class Dropout(Layer):
 
     by_sample = True  # in use, where it does nothing
     counters = ("drawn",)
-    caches = ("_mask",)
+    _caches = ("_mask",)
 
     def __init__(
         self, rate: float, noise_shape: Any = None, seed: int | None = None, **arguments: Any
@@ -308,7 +311,8 @@ class InputLayer(Layer):
     def __init__(
         self, batch_shape: Any = None, dtype: Any = None, name: Any = None, **unsupported: Any
     ):
-        super().__init__(name=name, **unsupported)
+        super().__init__(name=name)
+        arguments.refuse("Input", unsupported, arguments.further(InputLayer))
         self.input_dtype, self.batch_shape = dtype, checks.batch_shape(batch_shape)
         self.ensure_built(self.batch_shape)
 

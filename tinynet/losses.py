@@ -156,7 +156,8 @@ class CategoricalCrossentropy(Loss):
         dq = inside * -target / q.clip(EPSILON, 1)
         return (dq - (dq * q).sum(axis=-1, keepdims=True)) / total
 
-    check_shapes = staticmethod(checks.one_hot)
+    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
+        checks.one_hot(y_true, y_pred)
 
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):
@@ -201,7 +202,8 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
             labels = xp.trunc(labels)
         return xp.equal(labels, xp.arange(y_pred.shape[-1]), out=xp.empty_like(y_pred))
 
-    check_shapes = staticmethod(checks.class_numbers)
+    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
+        checks.class_numbers(y_true, y_pred)
 
 
 class MeanSquaredError(Loss):
@@ -230,7 +232,8 @@ class MeanSquaredError(Loss):
         error = y_pred - y_true.astype(y_pred.dtype, copy=False)
         return error * (2 / y_pred.shape[-1])
 
-    check_shapes = staticmethod(checks.same_numbers)
+    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
+        checks.same_numbers(y_true, y_pred)
 
 
 def crossentropy(target: Array, log_p: Array) -> Array:
@@ -293,9 +296,11 @@ _CLASS_OF: dict[Callable[..., Array], type[Loss]] = {
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
     mean_squared_error: MeanSquaredError,
 }
-_KNOWN: dict[str, Any] = {f.__name__: f for f in _CLASS_OF}
-_KNOWN |= {c.__name__: c for c in _CLASS_OF.values()}
-_KNOWN |= dict.fromkeys(("mse", "MSE"), mean_squared_error)
+_KNOWN: dict[str, Any] = {
+    **{f.__name__: f for f in _CLASS_OF},
+    **{c.__name__: c for c in _CLASS_OF.values()},
+    **dict.fromkeys(("mse", "MSE"), mean_squared_error),
+}
 
 get = naming.getter("loss", _KNOWN, Loss, none=None, functions=True)
 

@@ -25,12 +25,11 @@ class Metric(Configurable):
     """
 
     keras_module = "keras.metrics"
-    dtype = "float32"  # as Keras writes it; sums are float64 or integers whatever it says
 
     by_sample = False  # whether a sample's value does not depend on the others in its batch
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
-        validation.float_type(dtype)
+        validation.float_type(dtype)  # sums are float64 or integers whatever it says
         self.name = name or naming.snake_case(type(self).__name__)
         self.reset_state()
 
@@ -154,18 +153,13 @@ def _values(metric: Metric, y_true: Any, y_pred: Any) -> Array:
     return metric.call(backend.of(y_pred).asarray(y_true), y_pred).astype(y_pred.dtype)
 
 
-_CLASSES = (CategoricalAccuracy, SparseCategoricalAccuracy, BinaryAccuracy)
-_KNOWN: dict[str, Any] = naming.by_both_names(*_CLASSES)
-_KNOWN |= {
-    name: losses.get(name)
-    for name in (
-        "categorical_crossentropy",
-        "sparse_categorical_crossentropy",
-        "mean_squared_error",
-        "MeanSquaredError",
-        "mse",
-        "MSE",
-    )
+_LOSSES = (
+    "categorical_crossentropy", "sparse_categorical_crossentropy", "mean_squared_error",
+    "MeanSquaredError", "mse", "MSE",
+)  # fmt: skip
+_KNOWN: dict[str, Any] = {
+    **naming.by_both_names(CategoricalAccuracy, SparseCategoricalAccuracy, BinaryAccuracy),
+    **{name: losses.get(name) for name in _LOSSES},
 }
 _ACCURACY = ("acc", "accuracy")
 

@@ -14,12 +14,12 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "tinynet"
 # A file in tinynet/ is a page of the textbook, with the lines that it has at most, everything
 # counted. Growth is a decision that somebody writes here.
 PAGES = {
-    "initializers": 192,
+    "initializers": 198,
     "activations": 203,
     "regularizers": 63,
-    "layers": 346,
-    "losses": 314,
-    "metrics": 206,
+    "layers": 350,
+    "losses": 319,
+    "metrics": 200,
     "optimizers": 232,
     "training": 233,
     "models": 327,
@@ -29,11 +29,11 @@ NO_PAGES = {"__init__", "config"}
 # A folder is a wing, with the statements that it has at most.
 WINGS = {
     "backend": 432,
-    "compat": 690,
+    "compat": 687,
     "utils": 295,
     "callbacks": 366,
     "saving": 381,
-    "engine": 967,
+    "engine": 968,
     "inspection": 651,
     "datasets": 291,
     "plotting": 552,

@@ -18,9 +18,8 @@ STIRRING = ((16, 0x21F0AAAD), (15, 0xD35A2D97))
 LAST_SHIFT = 15
 ALL = 2**32
 
-_generator: "numpy.random.Generator | None" = (
-    None  # made at its first use: its import takes a while
-)
+# Made at its first use: its import takes a while.
+_generator: "numpy.random.Generator | None" = None
 
 
 def generator() -> "numpy.random.Generator":
@@ -45,7 +44,7 @@ def stir(number: int) -> int:
 
 
 def key(seed: int | None, number: int) -> int:
-    """A number from 0 to 2³² for the mask `number` of a seed; without one, from the generator."""
+    """A number below 2³² for mask `number` of `seed`; without a seed, one from the generator."""
     if seed is None:
         return int(generator().integers(ALL))
     return stir((stir(seed % ALL) + number) % ALL)

@@ -44,7 +44,7 @@ class Callback:
         self.params = params
 
     def set_course(self, course: Any) -> None:
-        """What `fit` gives to keep a training's whole state, and to go back to it, a `Course`.
+        """What `fit` gives to keep a training's whole state, and to go back to it: a `Course`.
 
         None, when the training has ended.
         """

@@ -2,7 +2,7 @@
 
 `EarlyStopping` ends a training that no longer gets better, `ModelCheckpoint` saves the model.
 What they have in common, which of two values is the better one, is `Watcher`. `TerminateOnNaN` ends
-a training whose loss is no number any more.
+a training whose loss is no longer a number.
 """
 
 import math

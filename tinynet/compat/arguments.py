@@ -6,7 +6,7 @@ Their defaults may be spelled out, as Keras's own configurations do, and are the
 from collections.abc import Mapping
 from typing import Any
 
-from tinynet.compat.naming import short
+from tinynet.compat.naming import is_tinynet_s, short
 
 # Keras's further arguments, with their defaults, by the class or method that takes them.
 FURTHER: dict[str, dict[str, Any]] = {
@@ -24,6 +24,8 @@ FURTHER: dict[str, dict[str, Any]] = {
     "VarianceScaling": {"input_axes": None, "output_axes": None},
     "CategoricalCrossentropy": {"axis": -1, "ignore_class": None, "dtype": None},
     "MeanSquaredError": {"dtype": None},
+    "Metric": {"dtype": "float32"},
+    "FunctionMetric": {"function": None},
     "Optimizer": {
         "clipnorm": None,
         "clipvalue": None,
@@ -55,21 +57,21 @@ WRITTEN = {
     "SparseCategoricalCrossentropy": ("ignore_class",),
     "InputLayer": ("sparse", "ragged", "optional"),
     "VarianceScaling": ("input_axes", "output_axes"),
+    "Metric": ("dtype",),
     "Optimizer": tuple(FURTHER["Optimizer"]),
 }
 
 
 def further(kind: type) -> dict[str, Any]:
     """Keras's further arguments of a class and of those that it is derived from."""
-    found: dict[str, Any] = {}
-    for base in reversed(kind.__mro__):
-        found |= FURTHER.get(base.__name__, {})
-    return found
+    tables = (FURTHER.get(base.__name__, {}) for base in kind.__mro__ if is_tinynet_s(base))
+    return {name: default for table in tables for name, default in table.items()}
 
 
 def written(kind: type) -> dict[str, Any]:
     """Those of them that Keras writes into a configuration, with their defaults."""
-    names = next((WRITTEN[base.__name__] for base in kind.__mro__ if base.__name__ in WRITTEN), ())
+    own = filter(is_tinynet_s, kind.__mro__)
+    names = next((WRITTEN[base.__name__] for base in own if base.__name__ in WRITTEN), ())
     return {name: further(kind)[name] for name in names}
 
 

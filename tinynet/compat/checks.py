@@ -1,7 +1,7 @@
 """What the constructors of layers, losses, optimizers and their like accept, and why not else.
 
-Each function returns its argument, checked, or raises a ValueError with what was expected, what
-came, and the line to write. Where Keras has a sentence for it, it begins with Keras's.
+Where a value is wrong, a function raises a ValueError with what was expected, what came, and the
+line to write; where Keras has a sentence for it, the text begins with Keras's.
 """
 
 import math
@@ -74,7 +74,7 @@ def one_shape(
     batch_size: int | None,
     batch_shape: Sequence[int | None] | None,
 ) -> Sequence[int | None] | None:
-    """The shape of a batch, of which `Input` was given either that or a sample's."""
+    """The shape of a batch, from whichever of the two `Input` was given."""
     if shape is not None and batch_shape is not None:
         raise ValueError(
             "You cannot pass both `shape` and `batch_shape` at the same time. "

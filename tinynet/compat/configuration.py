@@ -9,6 +9,7 @@ import inspect
 from typing import Any, Self
 
 from tinynet.compat import arguments
+from tinynet.compat.naming import is_tinynet_s
 
 
 class Configurable:
@@ -40,8 +41,8 @@ def constructor_arguments(kind: type) -> list[str]:
         if "__init__" not in vars(base):
             continue
         parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        found = [p.name for p in parameters if p.kind in named and p.name not in found] + found
+        named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        found = [name for name in named if name not in found] + found
         if not any(p.kind is p.VAR_KEYWORD and p.name == "arguments" for p in parameters):
             break
     return [name for name in found if name != "self"]
@@ -54,11 +55,6 @@ def as_config(value: Any) -> Any:
     if callable(value):
         return value.__name__ if is_tinynet_s(value) else serialize_function(value)
     return value
-
-
-def is_tinynet_s(thing: Any) -> bool:
-    """Whether a class or function is tinynet's, and not the reader's own."""
-    return getattr(thing, "__module__", "").partition(".")[0] == "tinynet"
 
 
 def serialize(part: Any) -> Any:

@@ -29,11 +29,13 @@ class LayerBase(HasWeights, Configurable):
     # The names of plain numbers that training changes, put back where it fails.
     counters: tuple[str, ...] = ()
 
-    # The attributes in which `forward` keeps arrays for `backward`.
-    caches: tuple[str, ...] = ()
+    # The attributes in which `forward` keeps arrays for `backward`, for `forget` to let go of.
+    _caches: tuple[str, ...] = ()
+
+    # How `add_weight` finds an initializer.
+    _initializer: Callable[[Any], Any]
 
     # The contract, see `layers.Layer`.
-    get_initializer: Callable[[Any], Any]
     build: Any
     compute_output_shape: Callable[[Shape], Shape]
     forward: Callable[..., Array]
@@ -100,7 +102,7 @@ class LayerBase(HasWeights, Configurable):
                 f"Expected a name for the weight, an identifier, received: {name!r}. "
                 'Write: self.add_weight(shape=(3,), name="scale")'
             )
-        draw = self.get_initializer(initializer or "glorot_uniform")
+        draw = type(self)._initializer("glorot_uniform" if initializer is None else initializer)
         weight = draw(tuple(shape), self.dtype or config.floatx())
         setattr(self, name, weight)
         if trainable:
@@ -205,9 +207,9 @@ class LayerBase(HasWeights, Configurable):
             self._buffers_place = backend.here()
 
     def forget(self) -> None:
-        """Let go of the arrays that `forward` has kept."""
+        """Let go of what `forward` has cached; a subclass with a cache of its own adds to this."""
         self._buffers = {}
-        for name in self.caches:
+        for name in type(self)._caches:
             setattr(self, name, None)
 
     @property
@@ -226,9 +228,8 @@ class LayerBase(HasWeights, Configurable):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make the same layer again, in Keras's form."""
-        of_model = ("input_shape", "input_dim")  # Keras writes them there
-        own = {k: v for k, v in super().get_config().items() if k not in of_model}
-        return {**own, "dtype": dtype_policy(self.dtype or config.floatx())}
+        found = {**super().get_config(), "dtype": dtype_policy(self.dtype or config.floatx())}
+        return {k: v for k, v in found.items() if k not in ("input_shape", "input_dim")}
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy belongs to no model until one adopts it, and grows buffers of its own.

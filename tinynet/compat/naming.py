@@ -1,8 +1,7 @@
 """Names: ``dense``, ``dense_1`` … for objects, and the way from a name back to an object.
 
 Keras lets one write ``"adam"``, ``"Adam"``, ``Adam``, ``Adam()`` or a configuration, wherever
-an optimizer is wanted, and the same for losses, metrics, activations and initializers. What
-those have in common is here; each module's `get` says what it knows.
+an optimizer is wanted, and the same for losses, metrics, activations and initializers.
 """
 
 import re
@@ -129,16 +128,16 @@ def getter(
     """
 
     def get(identifier: Any) -> Any:
-        """What a name, class, configuration or instance stands for."""
-        if identifier is None and none is not ...:
-            return none
+        """What a name, a configuration, or a class or function stands for; a part is itself."""
         if functions:
             identifier = function_name(identifier)
-            if callable(identifier) and not isinstance(identifier, type):
+            if callable(identifier) and not (base and isinstance(identifier, type)):
                 return identifier
+        if identifier is None and none is not ...:
+            return none
         if isinstance(identifier, str):
             found: Any = lookup(kind, identifier, known)
-            return found() if isinstance(found, type) else found
+            return found() if not functions or (base and isinstance(found, type)) else found
         if isinstance(identifier, base):
             return identifier
         if isinstance(identifier, type) and issubclass(identifier, base):
@@ -146,13 +145,14 @@ def getter(
         if not (base and isinstance(identifier, Mapping) and "class_name" in identifier):
             return lookup(kind, identifier, known)
         found = lookup(kind, identifier["class_name"], known)
-        if not isinstance(found, type) or not issubclass(found, base):
+        fits = isinstance(found, type) and issubclass(found, base)
+        if not fits:
             raise ValueError(
                 f"Expected {identifier['class_name']!r} to be a {kind}, a class derived from "
                 f"{base.__name__}, received: {getattr(found, '__name__', short(found))}"
             )
         try:
-            return found.from_config(dict(identifier.get("config") or {}))  # type: ignore[attr-defined]
+            return found.from_config(dict(identifier.get("config") or {}))
         except TypeError as error:
             raise ValueError(
                 f"Could not make a {kind} of the configuration received, {short(identifier)}: "
@@ -160,6 +160,11 @@ def getter(
             ) from None
 
     return get
+
+
+def is_tinynet_s(thing: Any) -> bool:
+    """Whether a class or function is tinynet's, and not the reader's own."""
+    return (getattr(thing, "__module__", None) or "").partition(".")[0] == "tinynet"
 
 
 def by_both_names(*classes: type) -> dict[str, Any]:

@@ -42,8 +42,7 @@ class OptimizerBase(Configurable):
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        (rounded,) = scalars(config.floatx(), checks.learning_rate(value))
-        self._learning_rate = float(rounded)
+        self._learning_rate = float(scalars(config.floatx(), checks.learning_rate(value))[0])
 
     @property
     def built(self) -> bool:

@@ -2,7 +2,7 @@
 
 Everything that can be told from the arguments alone is told here, before anything is trained.
 What arrays *contain* is not looked through: that would cost a pass over all data. A NaN shows
-in the loss, and `training` says then where it came from.
+in the loss, and `engine.rollback` says then where it came from.
 """
 
 import math
@@ -231,14 +231,10 @@ def is_real(value: Any) -> bool:
     return is_integer(value) or isinstance(value, float | np.floating)
 
 
-def is_finite(value: Any) -> bool:
-    return is_real(value) and math.isfinite(value)
-
-
 def class_weight(weights: Any) -> Mapping[int, float]:
     """`weights` if it is a dictionary from class numbers to numbers."""
     if not isinstance(weights, Mapping) or not all(
-        is_integer(k) and is_finite(v) for k, v in weights.items()
+        is_integer(k) and is_real(v) and math.isfinite(v) for k, v in weights.items()
     ):
         raise ValueError(
             "Expected class_weight to be a dictionary from class numbers to weights, received: "

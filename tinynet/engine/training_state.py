@@ -6,6 +6,7 @@ the epochs so far. Put back in another process, a training goes on as if it had 
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -198,5 +199,6 @@ def meaning(text: str | None) -> Any:
     """What a configuration says that was written as text, in whatever order."""
     try:
         return ast.literal_eval(text or "")
-    except (ValueError, SyntaxError):  # a plain word
-        return text
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        # A plain word, or numbers that Python reads no more: `inf`, `np.float64(0.1)`.
+        return sorted(re.split(r"[\[\]{},]+ ?", text or ""))

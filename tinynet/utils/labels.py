@@ -1,6 +1,5 @@
 """Small helpers with Keras's names: one-hot labels, and a seed for everything random."""
 
-import random
 from typing import Any
 
 import numpy as np
@@ -68,6 +67,8 @@ def set_random_seed(seed: int) -> None:
             f"Expected seed to be an integer from 0 to 2**32 - 1, received: {seed!r}. "
             "Write: tinynet.utils.set_random_seed(42)"
         )
+    import random  # here, as it takes a while
+
     random.seed(int(seed))
     np.random.seed(int(seed))  # noqa: NPY002, the global generator is what Keras seeds as well
     backend.seed(int(seed))
