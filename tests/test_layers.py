@@ -2,6 +2,8 @@
 gradients of `Dense` twice over, by central differences in float64 and by JAX through Keras's layer.
 """
 
+import copy
+
 import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal, put, shares_memory, through
@@ -555,3 +557,53 @@ def test_the_gradient_of_a_single_sample_is_what_it_adds_to_a_batch(rng):
         layer.backward(gradient[n : n + 1])
         each = each + layer.kernel_gradient
     assert_allclose(each, both, rtol=1e-12)
+
+
+class Rows(tinynet.layers.Dense):
+    def compute_output_shape(self, input_shape):
+        if len(input_shape) > 2:
+            raise ValueError("only rows")
+        return super().compute_output_shape(input_shape)
+
+
+def test_what_one_s_own_dense_refuses_it_refuses_at_every_call():
+    layer = Rows(3)
+    layer(np.ones((2, 4)))
+    with pytest.raises(ValueError, match="only rows"):
+        layer(np.ones((2, 5, 4)))
+
+
+class Remembers(tinynet.Layer):
+    """Its attributes have names that the base might have thought of."""
+
+    def __init__(self):
+        super().__init__()
+        self.caches, self.get_initializer, self.initializer = [], 3, None
+
+    def build(self, input_shape):
+        self.add_weight(input_shape[-1:], "ones", name="scale")
+
+    def forward(self, x, training=False):
+        self.caches.append(x.shape)
+        self.x = x
+        return x * self.scale
+
+    def backward(self, gradient):
+        self.scale_gradient[...] = (gradient * self.x).sum(axis=0)
+        return gradient * self.scale
+
+
+def test_a_layer_s_own_attributes_are_its_own():
+    layer = Remembers()
+    model = tinynet.Sequential([tinynet.Input((2,)), layer])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 2)), np.zeros((4, 2)), verbose=0)
+    copy.deepcopy(model).fit(np.ones((4, 2)), np.zeros((4, 2)), verbose=0)
+    layer.forget()
+    assert layer.caches == [(4, 2)]
+
+
+@pytest.mark.parametrize("initializer", ["", 0, False, np.ones(2)], ids=str)
+def test_only_none_is_the_default_initializer(initializer):
+    with pytest.raises(ValueError, match="Could not interpret initializer"):
+        tinynet.Layer().add_weight((2,), initializer, name="w")

@@ -559,3 +559,10 @@ def test_no_loss_is_not_minus_zero():
     )
     assert value == 0
     assert not np.signbit(value)
+
+
+def test_check_shapes_can_be_called_as_a_method_of_the_class():
+    loss = tinynet.losses.MeanSquaredError()
+    tinynet.losses.MeanSquaredError.check_shapes(loss, (3, 2), (3, 2))
+    with pytest.raises(ValueError, match="one number for each output"):
+        tinynet.losses.MeanSquaredError.check_shapes(loss, (3,), (3, 2))

@@ -312,7 +312,7 @@ class InputLayer(Layer):
         self, batch_shape: Any = None, dtype: Any = None, name: Any = None, **unsupported: Any
     ):
         super().__init__(name=name)
-        arguments.refuse("Input", unsupported, arguments.further(InputLayer))
+        arguments.refuse("Input", unsupported, arguments.FURTHER["InputLayer"])
         self.input_dtype, self.batch_shape = dtype, checks.batch_shape(batch_shape)
         self.ensure_built(self.batch_shape)
 

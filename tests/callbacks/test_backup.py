@@ -19,6 +19,7 @@ from arrays import assert_array_equal
 import tinynet
 from tinynet import backend
 from tinynet.callbacks import BackupAndRestore, Callback, Distributions, ModelCheckpoint, backup
+from tinynet.engine import training_state
 from tinynet.layers import Dense, Dropout
 
 pytestmark = pytest.mark.computes
@@ -284,6 +285,34 @@ def test_a_backup_in_which_the_configurations_are_in_another_order_goes_on(tmp_p
     state["what"]["layer 1"] = turned
     backup.write(path, state)
     assert same(training(tmp_path / "b", Fails(-1))(), whole)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{'a': 1, 'b': [2]}", "{'b': [2], 'a': 1}"),
+        ("{'a': np.float64(0.1), 'b': inf}", "{'b': inf, 'a': np.float64(0.1)}"),
+        ("adam", "adam"),
+    ],
+)
+def test_what_a_configuration_means_does_not_depend_on_its_order(one, other):
+    assert training_state.meaning(one) == training_state.meaning(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{'a': 1, 'b': 2}", "{'a': 2, 'b': 1}"),
+        ("{'a': nan, 'b': 2}", "{'a': 2, 'b': nan}"),
+        ("{'k': {'c': 'Zeros'}, 'b': {'c': 'Ones'}}", "{'k': {'c': 'Ones'}, 'b': {'c': 'Zeros'}}"),
+        ("adam", "sgd"),
+        ("-" * 100_000 + "1", "1"),
+        ("-" * 3000 + "1", "1"),
+    ],
+    ids=range(6),
+)
+def test_what_a_configuration_means_depends_on_all_that_it_says(one, other):
+    assert training_state.meaning(one) != training_state.meaning(other)
 
 
 @pytest.mark.host

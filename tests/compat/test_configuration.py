@@ -168,3 +168,65 @@ def test_a_configuration_in_full():
         "quantization_config": None,
     }
     assert list(config)[:5] == ["name", "trainable", "dtype", "units", "activation"]
+
+
+class LeCunNormal(initializers.VarianceScaling):
+    def __init__(self, seed=None, **unsupported):
+        super().__init__(1.0, "fan_in", "truncated_normal", seed, **unsupported)
+
+
+def test_an_initializer_of_one_s_own_that_scales_is_known_by_its_class():
+    config = LeCunNormal(3).get_config()
+    assert config == {"seed": 3, "input_axes": None, "output_axes": None}
+    assert LeCunNormal.from_config(config).get_config() == config
+    assert initializers.VarianceScaling().get_config().keys() >= {"scale", "mode", "distribution"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"scale": 0}, {"mode": "all"}, {"distribution": "none"}, {"input_axes": 1}], ids=str
+)
+def test_an_initializer_that_is_refused_draws_no_seed(wrong):
+    generator = tinynet.backend.generator()
+    before = generator.bit_generator.state
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        initializers.VarianceScaling(**wrong)
+    assert generator.bit_generator.state == before
+
+
+class Counts(metrics.Metric):
+    """It has a `dtype` of its own, which is none of the configuration's."""
+
+    def __init__(self, name="counts", dtype=None):
+        super().__init__(name, dtype)
+        self.dtype = np.int64
+
+
+def test_a_metric_is_written_with_keras_s_type():
+    config = Counts().get_config()
+    assert config == {"name": "counts", "dtype": "float32"}
+    assert Counts.from_config(config).name == "counts"
+
+
+@pytest.mark.parametrize("name", ["trainable", "input_shape", "activity_regularizer", "foo"])
+def test_input_takes_no_argument_of_other_layers(name):
+    with pytest.raises(ValueError, match=f"passed to Input: .*{name}"):
+        layers.Input((3,), **{name: None})
+
+
+class Dropout(tinynet.Layer):
+    """One's own, of a name that tinynet has, too."""
+
+
+def test_a_class_of_one_s_own_does_not_get_the_arguments_of_its_namesake():
+    with pytest.raises(ValueError, match="noise_shape"):
+        Dropout(noise_shape=None)
+
+
+def test_what_a_name_of_one_s_own_stands_for_is_called_where_a_part_is_wanted():
+    with tinynet.compat.naming.custom_objects({"mine": lambda: initializers.Constant(2.0)}):
+        assert initializers.get("mine").value == 2.0
+    with tinynet.compat.naming.custom_objects({"mine": abs, "own": Shifted}):
+        assert activations.get("mine") is abs
+        assert losses.get("mine") is abs
+        with pytest.raises(TypeError):
+            initializers.get("own")

@@ -653,3 +653,16 @@ def test_layers_without_weights_may_be_others(tmp_path):
         warnings.simplefilter("error")
         other.load_weights(tmp_path / "a.weights.h5")
     assert_array_equal(other.get_weights()[0], one.get_weights()[0])
+
+
+@pytest.mark.host
+def test_each_argument_of_load_model_arrives(tmp_path):
+    compiled(tinynet).save(tmp_path / "m.keras")
+    load = tinynet.models.load_model
+    assert load(tmp_path / "m.keras").optimizer is not None
+    assert load(tmp_path / "m.keras", compile=False).optimizer is None
+    with pytest.raises(ValueError, match="safe_mode"):
+        load(tmp_path / "m.keras", safe_mode=False)
+    with pytest.raises(ValueError, match="custom_objects"):
+        load(tmp_path / "m.keras", custom_objects=3)
+    assert type(load(tmp_path / "m.keras")) is tinynet.Sequential
