@@ -137,10 +137,6 @@ class Dense(Activated):
 
     by_sample = Activated.by_sample
     _caches = (*Activated._caches, "_x")
-    kernel: Array = None
-    bias: Array = None
-    kernel_gradient: Array = None
-    bias_gradient: Array = None
 
     def __init__(
         self,
@@ -159,6 +155,10 @@ class Dense(Activated):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.kernel: Array = None
+        self.bias: Array = None
+        self.kernel_gradient: Array = None
+        self.bias_gradient: Array = None
 
     def build(self, input_shape: Shape) -> None:
         self.add_weight((input_shape[-1] or 0, self.units), self.kernel_initializer, name="kernel")
