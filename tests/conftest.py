@@ -20,6 +20,8 @@ os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_DEFAULT_MATMUL_PRECISION": "highest"
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+pytest.register_assert_rewrite("oracle")  # so that its asserts, too, show what they compared
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 

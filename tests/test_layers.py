@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal, put, shares_memory, through
 from gradients import central_differences
+from oracle import agree, both, refused, refused_in_keras_s_words, same
 
 import tinynet
 
 pytestmark = pytest.mark.computes
 
-activations, layers = through(tinynet.activations), through(tinynet.layers)
+THROUGH = through(tinynet)
+activations, layers = THROUGH.activations, THROUGH.layers
 Dense, Flatten, Input = layers.Dense, layers.Flatten, layers.Input
 
 ACTIVATIONS = [None, "linear", "relu", "sigmoid", "softmax", "tanh"]
@@ -22,7 +24,7 @@ SHAPES = [(6, 4), (3, 5, 4), (2, 3, 2, 4)]
 
 def twins(keras, x, units=5, **arguments):
     """A dense layer of Keras's and one of ours, with the same weights, none of them zero."""
-    theirs, ours = keras.layers.Dense(units, **arguments), Dense(units, **arguments)
+    theirs, ours = both(keras, lambda lib: lib.layers.Dense(units, **arguments), ours=THROUGH)
     theirs(x)
     ours(x)
     rng = np.random.default_rng(1)
@@ -291,9 +293,8 @@ def test_an_input_has_the_shape_it_was_given(keras, arguments, expected):
 
 
 def test_an_input_has_one_shape(keras):
-    for lib in (keras.layers, tinynet.layers):
-        with pytest.raises(ValueError, match="cannot pass both `shape` and `batch_shape` at the"):
-            lib.Input((3,), batch_shape=(None, 4))
+    said = "cannot pass both `shape` and `batch_shape` at the"
+    refused(keras, lambda lib: lib.layers.Input((3,), batch_shape=(None, 4)), said)
 
 
 # Configurations and names
@@ -323,8 +324,7 @@ CONFIGURED = [
 
 @pytest.mark.parametrize(("name", "arguments"), CONFIGURED)
 def test_the_configuration_is_keras_s(keras, name, arguments):
-    ours = getattr(tinynet.layers, name)(**arguments)
-    assert ours.get_config() == getattr(keras.layers, name)(**arguments).get_config()
+    same(keras, lambda lib: getattr(lib.layers, name)(**arguments).get_config())
 
 
 @pytest.mark.parametrize(("name", "arguments"), CONFIGURED)
@@ -356,20 +356,14 @@ def test_a_layer_from_a_configuration_is_not_built_and_starts_anew(rng):
 
 
 def test_names_are_counted_by_class_as_keras_counts_them(keras):
-    def names(layers):
-        return [
-            layers.Dense(1).name,
-            layers.Dense(1).name,
-            layers.Dense(1, name="dense_7").name,
-            layers.Dense(1, name="mine").name,
-            layers.Dense(1).name,
-            layers.Flatten().name,
-            layers.InputLayer(batch_shape=(None, 3)).name,
-            layers.InputLayer(batch_shape=(None, 3)).name,
-        ]
+    def names(lib):
+        dense, flatten, first = lib.layers.Dense, lib.layers.Flatten, lib.layers.InputLayer
+        made = [dense(1), dense(1), dense(1, name="dense_7"), dense(1, name="mine"), dense(1)]
+        made += [flatten(), first(batch_shape=(None, 3)), first(batch_shape=(None, 3))]
+        return [layer.name for layer in made]
 
     keras.utils.clear_session()
-    assert names(tinynet.layers) == names(keras.layers)
+    same(keras, names)
 
 
 # Weights
@@ -453,15 +447,13 @@ def test_a_layer_of_one_s_own_has_weights_that_train_and_weights_that_do_not():
     ],
 )
 def test_wrong_arguments_are_refused_in_keras_s_words(keras, arguments):
-    expected = words(lambda: keras.layers.Dense(**arguments))
-    assert words(lambda: Dense(**arguments)).startswith(expected)
+    refused_in_keras_s_words(keras, lambda lib: lib.layers.Dense(**arguments))
 
 
 @pytest.mark.parametrize("name", ["a/b", 5])
 def test_a_name_that_keras_s_files_cannot_hold_is_refused(keras, name):
-    for layers in (keras.layers, tinynet.layers):
-        said = words(lambda: layers.Dense(3, name=name))  # noqa: B023
-        assert said.startswith("Argument `name` must be a string and cannot contain character `/`.")
+    said = "^Argument `name` must be a string and cannot contain character `/`\\."
+    refused(keras, lambda lib: lib.layers.Dense(3, name=name), said)
 
 
 @pytest.mark.parametrize(
@@ -477,8 +469,11 @@ def test_what_only_keras_has_is_refused_unless_it_is_the_default(argument, value
 @pytest.mark.parametrize("shape", [(4,), ()])
 def test_a_single_sample_is_refused_in_keras_s_words(keras, shape):
     x = np.zeros(shape, "float32")
-    expected = words(keras.layers.Dense(3, name="d"), x)
-    assert words(Dense(3, name="d"), x).startswith(expected)
+
+    def program(lib):
+        lib.layers.Dense(3, name="d")(x)
+
+    refused_in_keras_s_words(keras, program, ours=THROUGH)
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 2, 3)])
@@ -500,9 +495,7 @@ def test_flatten_knows_two_data_formats():
 
 @pytest.mark.parametrize("shape", [None, 3, (3.5,), (-1,)])
 def test_what_is_no_shape_is_refused(keras, shape):
-    for layers in (keras.layers, tinynet.layers):
-        with pytest.raises(ValueError, match="shape"):
-            layers.Input(shape)
+    refused(keras, lambda lib: lib.layers.Input(shape), "shape")
 
 
 @pytest.mark.parametrize(
@@ -520,13 +513,12 @@ def test_weights_that_do_not_fit_are_refused_in_keras_s_words_and_change_nothing
     theirs, ours = twins(keras, np.zeros((2, 4), "float32"), units=3, name="d")
     before = ours.get_weights()
     assert words(ours.set_weights, weights).startswith(words(theirs.set_weights, weights))
-    for kept, now in zip(before, ours.get_weights(), strict=True):
-        assert_array_equal(now, kept)
+    agree(before, ours.get_weights())
 
 
 def test_counting_weights_that_are_not_there_is_refused_in_keras_s_words(keras):
-    expected = words(keras.layers.Dense(3, name="d").count_params)
-    assert words(Dense(3, name="d").count_params).startswith(expected.rstrip("."))
+    theirs, ours = refused(keras, lambda lib: lib.layers.Dense(3, name="d").count_params())
+    assert ours.startswith(theirs.rstrip("."))
 
 
 def test_a_layer_that_is_not_known_is_answered_with_those_that_are():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal, put, through
 from gradients import central_differences
+from oracle import agree, both, refused_in_keras_s_words
 
 import tinynet as bare  # as it is; the rest of the file looks at it from the host
 
@@ -82,12 +83,14 @@ def make(library, kind, **arguments):
 def test_values_are_keras_s(keras, data, kind, reduction, from_logits, weighted):
     y, outputs = data.targets(kind), data.outputs(from_logits)
     weights = data.weights if weighted else None
-    arguments = {"from_logits": from_logits, "reduction": reduction}
-    expected = make(keras, kind, **arguments)(y, outputs, sample_weight=weights)
-    value = make(tinynet, kind, **arguments)(y, outputs, sample_weight=weights)
+
+    def program(library):
+        loss = make(library, kind, from_logits=from_logits, reduction=reduction)
+        return loss(y, outputs, sample_weight=weights)
+
+    expected, value = both(keras, program, ours=tinynet)
     assert value.dtype == np.float32
-    assert value.shape == expected.shape
-    assert_allclose(value, np.asarray(expected), rtol=1e-6, atol=2e-7)
+    agree(expected, value, rtol=1e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("reduction", [*MEANS, "sum"])
@@ -106,11 +109,12 @@ def test_weights_may_be_a_column_or_a_list(keras, rng, reduction):
 @pytest.mark.parametrize("reduction", [*MEANS, "sum", None])
 def test_one_weight_may_count_for_all_samples(keras, rng, reduction):
     data = Data(rng, (6,))
-    theirs = keras.losses.CategoricalCrossentropy(reduction=reduction)
-    ours = CategoricalCrossentropy(reduction=reduction)
-    expected = np.asarray(theirs(data.one_hot, data.rows, sample_weight=2.5))
-    value = ours(data.one_hot, data.rows, sample_weight=2.5)
-    assert_allclose(value, expected, rtol=1e-6)
+
+    def program(library):
+        loss = library.losses.CategoricalCrossentropy(reduction=reduction)
+        return loss(data.one_hot, data.rows, sample_weight=2.5)
+
+    agree(*both(keras, program, ours=tinynet), rtol=1e-6)
 
 
 def test_one_weight_counts_for_all_times_of_a_sample(rng):
@@ -123,27 +127,30 @@ def test_one_weight_counts_for_all_times_of_a_sample(rng):
 
 def test_weights_of_zero_leave_nothing(keras, rng):
     data = Data(rng, (6,))
+
+    def program(library, reduction):
+        loss = library.losses.CategoricalCrossentropy(reduction=reduction)
+        return float(loss(data.one_hot, data.rows, sample_weight=np.zeros(6)))
+
     for reduction in [*MEANS, "sum"]:
-        arguments = (data.one_hot, data.rows)
-        theirs = keras.losses.CategoricalCrossentropy(reduction=reduction)
-        assert float(theirs(*arguments, sample_weight=np.zeros(6))) == 0
-        ours = CategoricalCrossentropy(reduction=reduction)
-        assert float(ours(*arguments, sample_weight=np.zeros(6))) == 0
+        assert both(keras, program, reduction, ours=tinynet) == [0, 0]
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
 def test_the_functions_give_one_value_for_each_sample(keras, data, from_logits):
     outputs = data.outputs(from_logits)
+
+    def program(library, name, y, own):
+        return getattr(library.losses, name)(y, outputs, from_logits=from_logits, **own)
+
     for name, y, own in [
         ("categorical_crossentropy", data.one_hot, {}),
         ("categorical_crossentropy", data.one_hot, {"label_smoothing": 0.3}),
         ("sparse_categorical_crossentropy", data.labels, {}),
     ]:
-        arguments = {"from_logits": from_logits, **own}
-        expected = np.asarray(getattr(keras.losses, name)(y, outputs, **arguments))
-        values = getattr(losses, name)(y, outputs, **arguments)
-        assert values.shape == expected.shape == data.labels.shape
-        assert_allclose(values, expected, rtol=1e-6, atol=2e-7)
+        expected, values = both(keras, program, name, y, own, ours=tinynet)
+        assert values.shape == data.labels.shape
+        agree(expected, values, rtol=1e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
@@ -160,11 +167,12 @@ def test_the_functions_give_one_value_for_each_sample(keras, data, from_logits):
 )
 def test_labels_of_every_kind_mean_what_they_mean_to_keras(keras, rng, labels, from_logits):
     outputs = Data(rng, (6,)).outputs(from_logits)
-    expected = keras.losses.sparse_categorical_crossentropy(
-        labels, outputs, from_logits=from_logits
-    )
-    values = losses.sparse_categorical_crossentropy(labels, outputs, from_logits=from_logits)
-    assert_allclose(values, np.asarray(expected), rtol=1e-6, atol=2e-7)
+
+    def program(library):
+        function = library.losses.sparse_categorical_crossentropy
+        return function(labels, outputs, from_logits=from_logits)
+
+    agree(*both(keras, program, ours=tinynet), rtol=1e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("label", [-1, 5, 255])
@@ -198,9 +206,11 @@ def test_only_the_ratio_of_probabilities_counts(rng):
 def test_logits_of_any_size_are_handled_as_keras_handles_them(keras, rng, size):
     z = (size * rng.uniform(-1, 1, (50, CLASSES))).astype("float32")
     y = np.eye(CLASSES)[rng.integers(CLASSES, size=50)]
-    expected = keras.losses.categorical_crossentropy(y, z, from_logits=True)
-    values = losses.categorical_crossentropy(y, z, from_logits=True)
-    assert_allclose(values, np.asarray(expected), rtol=1e-6, atol=2e-7)
+
+    def program(library):
+        return library.losses.categorical_crossentropy(y, z, from_logits=True)
+
+    agree(*both(keras, program, ours=tinynet), rtol=1e-6, atol=2e-7)
 
 
 def test_lists_will_do():
@@ -459,11 +469,8 @@ def test_a_loss_can_be_given_in_keras_s_ways(identifier):
 
 @pytest.mark.parametrize("wrong", ["categorical_crossentrpy", "foo", 3])
 def test_an_unknown_loss_is_refused_in_keras_s_words(keras, wrong):
-    with pytest.raises(ValueError, match="Could not interpret loss identifier") as theirs:
-        keras.losses.get(wrong)
-    with pytest.raises(ValueError, match="Could not interpret") as ours:
-        losses.get(wrong)
-    assert str(ours.value).startswith(str(theirs.value))
+    words = "Could not interpret loss identifier"
+    refused_in_keras_s_words(keras, lambda library: library.losses.get(wrong), words)
 
 
 def test_a_function_without_a_gradient_is_refused_with_what_to_write():
@@ -486,11 +493,12 @@ def test_a_function_without_a_gradient_is_refused_with_what_to_write():
 )
 def test_targets_of_a_wrong_shape_are_refused_in_keras_s_words(keras, rng, name, shape, hint):
     y, p = np.zeros(shape), Data(rng, (6,)).p
-    with pytest.raises(ValueError, match="must have the same shape") as theirs:
-        getattr(keras.losses, name)()(y, p)
-    with pytest.raises(ValueError, match=hint) as ours:
-        getattr(losses, name)()(y, p)
-    assert str(ours.value).startswith(str(theirs.value))
+
+    def program(library):
+        getattr(library.losses, name)()(y, p)
+
+    words = "must have the same shape"
+    assert hint in refused_in_keras_s_words(keras, program, words, ours=tinynet)
 
 
 @pytest.mark.parametrize(
@@ -528,14 +536,12 @@ def test_neither_targets_nor_outputs_are_changed(data):
 @pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [2.0, 1.0]])
 def test_a_mean_by_weights_that_sum_to_nothing_is_nothing(keras, weights):
     y, p = np.eye(2, dtype="float32"), np.array([[0.7, 0.3], [0.6, 0.4]], "float32")
-    ours, theirs = (
-        float(
-            library.losses.CategoricalCrossentropy(reduction="mean_with_sample_weight")(
-                y, p, sample_weight=np.array(weights, "float32")
-            )
-        )
-        for library in (tinynet, keras)
-    )
+
+    def program(library):
+        loss = library.losses.CategoricalCrossentropy(reduction="mean_with_sample_weight")
+        return float(loss(y, p, sample_weight=np.array(weights, "float32")))
+
+    theirs, ours = both(keras, program, ours=tinynet)
     assert ours == pytest.approx(theirs, abs=1e-6)
 
 

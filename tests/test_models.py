@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arrays import address, array_equal, look, shares_memory
+from networks import ONE_HOT, SPARSE, network, random_weights, samples, tutorial as plain_tutorial
+from oracle import agree, both, renewed, same, variables
 
 import tinynet
 from tinynet import Input, Sequential, layers
@@ -31,28 +33,23 @@ pytestmark = [
 ]
 
 RNG = np.random.default_rng(5)
-X = RNG.normal(size=(10, 4)).astype("float32")
-LABELS = RNG.integers(0, 3, 10)
-Y = np.eye(3)[LABELS]
+X, LABELS, Y = samples(RNG, 10, (4,), 3)
 WEIGHTS = RNG.uniform(0.5, 2, 10).astype("float32")
-START = [RNG.normal(size=shape).astype("float32") for shape in ((4, 5), (5,), (5, 3), (3,))]
+START = random_weights(RNG, 4, 5, 3)
 
 # Keras's own backends are 2e-7 apart in the loss and 1.5e-7 in a weight after 100 steps.
 close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
+assert_agree = partial(agree, rtol=1e-6, atol=1e-6, close=np.testing.assert_allclose)
 
 
-def stack(lib):
+def stack(lib, **compiled):
     """4-5-3, sigmoid and softmax, in tinynet or Keras, starting from the same weights."""
-    dense = lib.layers.Dense
-    model = lib.Sequential([lib.Input((4,)), dense(5, "sigmoid"), dense(3, "softmax")])
-    model.set_weights(START)
-    return model
+    layers = (5, "sigmoid"), (3, "softmax")
+    return network(*layers, inputs=(4,), library=lib, weights=START, **compiled)
 
 
 def compiled(lib, metrics=("acc",), optimizer="adam"):
-    model = stack(lib)
-    model.compile(optimizer, "categorical_crossentropy", metrics=list(metrics))
-    return model
+    return stack(lib, loss=ONE_HOT, optimizer=optimizer, metrics=list(metrics))
 
 
 def tutorial(lib):
@@ -73,36 +70,13 @@ def keras_model(keras):
 @pytest.fixture
 def pair(keras_model):
     """Keras's model and tinynet's, of equal weights and with fresh optimizers."""
-    keras_model.set_weights(START)
-    for variable in keras_model.optimizer.variables:
-        if variable.name != "learning_rate":
-            variable.assign(np.zeros(variable.shape))
-    return keras_model, compiled(tinynet)
+    return renewed(keras_model, START), compiled(tinynet)
 
 
-def assert_agree(ours, theirs):
-    """The same structure, keys in the same order, the same types, and numbers up to rounding."""
-    assert isinstance(ours, type(theirs))
-    if isinstance(ours, dict):
-        assert list(ours) == list(theirs)
-        ours, theirs = list(ours.values()), list(theirs.values())
-    if isinstance(ours, list):
-        assert len(ours) == len(theirs)
-        for mine, other in zip(ours, theirs, strict=True):
-            assert_agree(mine, other)
-    elif isinstance(ours, np.ndarray):
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-        close(ours, theirs)
-    else:
-        close(ours, theirs)
-
-
-def assert_same_state(ours, theirs):
+def assert_same_state(theirs, ours):
     """Equal weights, and equal optimizer state, in Keras's order."""
-    assert_agree(ours.get_weights(), theirs.get_weights())
-    variables = [np.asarray(variable.value) for variable in theirs.optimizer.variables]
-    for mine, other in zip(ours.optimizer.variables, variables, strict=True):
-        close(mine, other)
+    assert_agree(theirs.get_weights(), ours.get_weights())
+    assert_agree(variables(theirs), variables(ours))
 
 
 def as_json(config):
@@ -133,13 +107,13 @@ FIRST_LAYERS = {
 
 @pytest.mark.parametrize("first", FIRST_LAYERS)
 def test_a_known_input_shape_builds_at_once_with_keras_s_shapes_and_config(keras, first):
-    found = {}
-    for lib in (tinynet, keras):
+    def program(lib):
         lib.utils.clear_session()
         model = lib.Sequential(FIRST_LAYERS[first](lib))
         assert model.built
-        found[lib] = model.input_shape, model.output_shape, as_json(model.get_config())
-    assert found[tinynet] == found[keras]
+        return model.input_shape, model.output_shape, as_json(model.get_config())
+
+    same(keras, program)
 
 
 WAYS_TO_BUILD = {
@@ -156,16 +130,15 @@ WAYS_TO_BUILD = {
 
 @pytest.mark.parametrize("way", WAYS_TO_BUILD)
 def test_a_model_built_late_has_keras_s_shapes_and_config(keras, way):
-    found = {}
-    for lib in (tinynet, keras):
+    def program(lib):
         lib.utils.clear_session()
-        model = lib.Sequential([lib.layers.Dense(5, "softmax", name="d")])
-        model.compile("adam", "categorical_crossentropy")
+        model = network(lib.layers.Dense(5, "softmax", name="d"), library=lib, loss=ONE_HOT)
         assert not model.built
         WAYS_TO_BUILD[way](model)
         assert model.built
-        found[lib] = model.input_shape, model.output_shape, as_json(model.get_config())
-    assert found[tinynet] == found[keras]
+        return model.input_shape, model.output_shape, as_json(model.get_config())
+
+    same(keras, program)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +151,7 @@ def test_a_model_built_late_has_keras_s_shapes_and_config(keras, way):
     ],
 )
 def test_a_model_built_from_data_shows_the_batch(method, arguments, batch):
-    model = Sequential([layers.Dense(5), layers.Dense(3, "softmax")])
-    model.compile("adam", "categorical_crossentropy")
+    model = network((5,), (3, "softmax"), loss=ONE_HOT)
     getattr(model, method)(X, Y, **arguments)
     assert (model.input_shape, model.output_shape) == ((batch, 4), (batch, 3))
     assert [layer.output_shape for layer in model.layers] == [(batch, 5), (batch, 3)]
@@ -188,11 +160,11 @@ def test_a_model_built_from_data_shows_the_batch(method, arguments, batch):
 
 @pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
 def test_the_tutorial_s_config_is_keras_s(keras):
-    configs = {}
-    for lib in (tinynet, keras):
+    def program(lib):
         lib.utils.clear_session()
-        configs[lib] = as_json(tutorial(lib).get_config())
-    assert configs[tinynet] == configs[keras]
+        return as_json(tutorial(lib).get_config())
+
+    same(keras, program)
 
 
 def test_input_shape_of_a_layer_builds_like_an_input():
@@ -204,12 +176,12 @@ def test_input_shape_of_a_layer_builds_like_an_input():
 
 
 def test_an_unbuilt_config_is_keras_s(keras):
-    configs = {}
-    for lib in (tinynet, keras):
+    def program(lib):
         lib.utils.clear_session()
         dense = lib.layers.Dense(3, "relu", kernel_initializer="he_normal", trainable=False)
-        configs[lib] = as_json(lib.Sequential([lib.layers.Flatten(), dense]).get_config())
-    assert configs[tinynet] == configs[keras]
+        return as_json(lib.Sequential([lib.layers.Flatten(), dense]).get_config())
+
+    same(keras, program)
 
 
 @pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
@@ -225,7 +197,7 @@ def test_an_unbuilt_config_is_keras_s(keras):
     ids=["tutorial", "unbuilt", "batch size and frozen"],
 )
 def test_from_config_makes_the_same_architecture_also_from_keras_s_own(keras, make):
-    for config in (make(tinynet).get_config(), make(keras).get_config()):
+    for config in both(keras, lambda lib: make(lib).get_config()):
         model = Sequential.from_config(as_json(config))
         assert as_json(model.get_config()) == as_json(config)
         assert model.built == ("build_input_shape" in config)
@@ -246,19 +218,19 @@ def test_a_config_of_a_layer_that_tinynet_lacks_is_refused():
 
 
 def test_automatic_names_are_keras_s(keras):
-    names = {}
-    for lib in (tinynet, keras):
+    def program(lib):
         lib.utils.clear_session()
         dense, flatten, adam = lib.layers.Dense, lib.layers.Flatten, lib.optimizers.Adam
         made = [dense(1), dense(1), dense(1, name="mine"), dense(1), flatten(), flatten(), adam()]
         made += [adam(), lib.optimizers.SGD(), lib.Sequential(), lib.Sequential(name="me")]
         made += [lib.Sequential(), dense(1, name="dense_3"), dense(1)]
-        names[lib] = [thing.name for thing in made]
-    assert names[tinynet] == names[keras]
+        return [thing.name for thing in made]
+
+    same(keras, program)
 
 
 def test_layers_and_get_layer_find_what_keras_finds(keras):
-    for lib in (tinynet, keras):
+    def program(lib):
         first, second = lib.layers.Dense(5, name="first"), lib.layers.Dense(3, name="second")
         model = lib.Sequential([lib.Input((4,)), first, second])
         assert model.layers == [first, second]
@@ -276,10 +248,11 @@ def test_layers_and_get_layer_find_what_keras_finds(keras):
         with pytest.raises(ValueError, match="Provide only a layer name or a layer index"):
             model.get_layer("first", 0)
 
+    both(keras, program)
+
 
 def test_add_and_pop_leave_what_keras_leaves(keras):
-    seen = {}
-    for lib in (tinynet, keras):
+    def program(lib):
         dense = lib.layers.Dense
         model = lib.Sequential([lib.Input((4,)), dense(5, name="a"), dense(3, name="b")])
         kept, popped = model.layers[0].get_weights(), model.pop()
@@ -293,8 +266,9 @@ def test_add_and_pop_leave_what_keras_leaves(keras):
         log += [model.built, model.input_shape, model.output_shape]
         with pytest.raises(IndexError):
             lib.Sequential().pop()
-        seen[lib] = log
-    assert seen[tinynet] == seen[keras]
+        return log
+
+    same(keras, program)
 
 
 def test_an_added_layer_that_does_not_fit_changes_nothing():
@@ -317,7 +291,7 @@ def test_an_added_layer_that_does_not_fit_changes_nothing():
 
 
 def test_an_unbuilt_model_says_so_as_keras_does(keras):
-    for lib in (tinynet, keras):
+    def program(lib):
         model = lib.Sequential([lib.layers.Dense(3)], name="m")
         assert (model.weights, model.get_weights(), model.trainable_weights) == ([], [], [])
         message = r"You tried to call `count_params` on layer 'm', but the layer isn't built"
@@ -330,14 +304,16 @@ def test_an_unbuilt_model_says_so_as_keras_does(keras):
         with pytest.raises(ValueError, match="cannot be built because it has no layers"):
             lib.Sequential().build((None, 4))
 
+    both(keras, program)
+
 
 @pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
 def test_count_params_counts_each_layer(keras):
-    ours, theirs = tutorial(tinynet), tutorial(keras)
-    counts = [layer.count_params() for layer in ours.layers]
-    assert counts == [0, 78_500, 14_544, 1_450]
-    assert counts == [layer.count_params() for layer in theirs.layers]
-    assert ours.count_params() == theirs.count_params() == 94_494
+    def program(lib):
+        model = tutorial(lib)
+        return [layer.count_params() for layer in model.layers], model.count_params()
+
+    assert same(keras, program) == ([0, 78_500, 14_544, 1_450], 94_494)
 
 
 def trains(model):
@@ -367,24 +343,23 @@ FREEZES = {
 
 @pytest.mark.parametrize("name", FREEZES)
 def test_trainable_means_what_it_means_in_keras(keras, name):
-    ours, theirs = stack(tinynet), stack(keras)
-    assert trains(ours) == trains(theirs)
-    for change in FREEZES[name]:
-        change(ours), change(theirs)
-        assert trains(ours) == trains(theirs)
+    def program(lib):
+        model = stack(lib)
+        return [trains(model), *((change(model), trains(model)) for change in FREEZES[name])]
+
+    same(keras, program)
 
 
 def test_a_model_made_untrainable_is_so_as_in_keras(keras):
-    seen = [
-        trains(lib.Sequential([lib.Input((4,)), lib.layers.Dense(5)], trainable=False))
-        for lib in (tinynet, keras)
-    ]
-    assert seen[0] == seen[1]
+    def program(lib):
+        return trains(lib.Sequential([lib.Input((4,)), lib.layers.Dense(5)], trainable=False))
+
+    same(keras, program)
 
 
 def test_repr_is_keras_s(keras):
-    for model in (lambda lib: lib.Sequential(name="m"), lambda lib: lib.layers.Dense(3, name="d")):
-        assert repr(model(tinynet)) == repr(model(keras))
+    same(keras, lambda lib: repr(lib.Sequential(name="m")))
+    same(keras, lambda lib: repr(lib.layers.Dense(3, name="d")))
 
 
 # Weights, and the one vector that they lie in
@@ -425,7 +400,7 @@ def changed(model, *calls):
 
 def with_frozen_layer(model):
     model.layers[0].trainable = False
-    model.compile("adam", "categorical_crossentropy")
+    model.compile("adam", ONE_HOT)
     return fitted(model)
 
 
@@ -437,9 +412,7 @@ STATES = {
     "after add": lambda model: changed(fitted(model), ("add", layers.Dense(2))),
     "after pop": lambda model: changed(fitted(model), ("pop",)),
     "after pop and add": lambda model: changed(fitted(model), ("pop",), ("add", layers.Dense(3))),
-    "after compile": lambda model: changed(
-        fitted(model), ("compile", "sgd", "categorical_crossentropy")
-    ),
+    "after compile": lambda model: changed(fitted(model), ("compile", "sgd", ONE_HOT)),
     "with a frozen layer": with_frozen_layer,
     "from its config": lambda model: Sequential.from_config(model.get_config()),
     "deepcopy": copy.deepcopy,
@@ -450,9 +423,7 @@ STATES = {
 
 
 def unbuilt_copy():
-    model = Sequential([layers.Dense(5, "sigmoid"), layers.Dense(3, "softmax")])
-    model.compile("adam", "categorical_crossentropy")
-    return model
+    return network((5, "sigmoid"), (3, "softmax"), loss=ONE_HOT)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -583,7 +554,7 @@ def test_a_second_model_of_the_same_layers_predicts_with_live_weights():
 def test_a_borrower_can_evaluate_but_its_fit_raises_and_says_why():
     owner = compiled(tinynet)
     borrower = Sequential([Input((4,)), *owner.layers], name="guest")
-    borrower.compile("adam", "categorical_crossentropy", metrics=["acc"])
+    borrower.compile("adam", ONE_HOT, metrics=["acc"])
     assert borrower.evaluate(X, Y, verbose=0) == owner.evaluate(X, Y, verbose=0)
     for train in (partial(borrower.fit, verbose=0), borrower.train_on_batch):
         with pytest.raises(ValueError, match=rf"'guest' live in model '{owner.name}'.*train that"):
@@ -596,7 +567,7 @@ def test_a_borrower_can_evaluate_but_its_fit_raises_and_says_why():
 def test_a_borrower_inherits_when_the_owner_is_gone():
     owner = compiled(tinynet)
     borrower = Sequential([Input((4,)), *owner.layers])
-    borrower.compile("adam", "categorical_crossentropy")
+    borrower.compile("adam", ONE_HOT)
     expected = training_bits(owner, shuffle=False)
     borrower.set_weights(START)
     del owner
@@ -610,7 +581,7 @@ def test_a_borrower_that_pops_a_layer_leaves_it_to_its_owner():
     borrower = Sequential([Input((4,)), *owner.layers])
     layer = borrower.pop()
     third = Sequential([Input((5,)), layer])
-    third.compile("adam", "categorical_crossentropy")
+    third.compile("adam", ONE_HOT)
     assert_one_vector(fitted(owner))
     assert third.lender is owner
 
@@ -620,7 +591,7 @@ def test_a_popped_layer_is_free_for_another_model():
     layer = first.pop()
     weights = layer.get_weights()
     second = Sequential([Input((5,)), layer])
-    second.compile("adam", "categorical_crossentropy")
+    second.compile("adam", ONE_HOT)
     assert_one_vector(first)
     assert_one_vector(second)
     assert array_equal(second.get_weights()[0], weights[0])
@@ -633,26 +604,22 @@ def test_a_popped_layer_is_free_for_another_model():
 
 def deep(lib, frozen=()):
     """4-6-5-3, so that freezing the middle leaves two separate runs of weights to train."""
-    rng = np.random.default_rng(3)
-    dense = lib.layers.Dense
-    stacked = [dense(6, "tanh"), dense(5, "sigmoid"), dense(3, "softmax")]
-    model = lib.Sequential([lib.Input((4,)), *stacked])
-    model.set_weights([rng.normal(size=w.shape).astype("float32") for w in model.get_weights()])
+    start = random_weights(np.random.default_rng(3), 4, 6, 5, 3)
+    stacked = (6, "tanh"), (5, "sigmoid"), (3, "softmax")
+    model = network(*stacked, inputs=(4,), library=lib, weights=start)
     for number in frozen:
-        stacked[number].trainable = False
-    model.compile("adam", "categorical_crossentropy")
+        model.layers[number].trainable = False
+    model.compile("adam", ONE_HOT)
     return model
 
 
 @pytest.mark.parametrize("frozen", [(0,), (1,)], ids=["lowest", "middle"])
 def test_frozen_layers_train_as_in_keras(keras, frozen):
-    ours, theirs = deep(tinynet, frozen), deep(keras, frozen)
+    theirs, ours = both(keras, deep, frozen)
     start = ours.get_weights()
     arguments = {"batch_size": 5, "epochs": 3, "shuffle": False, "verbose": 0}
-    assert_agree(
-        ours.fit(X, Y, **arguments).history["loss"], theirs.fit(X, Y, **arguments).history["loss"]
-    )
-    assert_same_state(ours, theirs)
+    assert_agree(theirs.fit(X, Y, **arguments), ours.fit(X, Y, **arguments))
+    assert_same_state(theirs, ours)
     stood_still = [array_equal(a, b) for a, b in zip(ours.get_weights(), start, strict=True)]
     assert stood_still == [layer in frozen for layer in (0, 0, 1, 1, 2, 2)]
     assert len(ours.trainable_weights) == 4
@@ -687,7 +654,7 @@ def test_other_weights_than_the_optimizer_began_with_are_refused(change):
             train(X, targets)
     assert all(map(np.array_equal, model.get_weights(), before))
     assert model.optimizer.iterations == iterations
-    model.compile("adam", "categorical_crossentropy")
+    model.compile("adam", ONE_HOT)
     model.fit(X, targets, verbose=0)
 
 
@@ -747,12 +714,10 @@ def test_fit_reports_and_learns_what_keras_s_does(pair, name):
         ran_out = sum("Your input ran out of data" in str(one.message) for one in caught)
         results.append((history, ran_out))
     (theirs, their_warnings), (ours, our_warnings) = results
-    assert_agree(ours.history, theirs.history)
-    assert ours.epoch == theirs.epoch
-    assert ours.params == theirs.params
+    assert_agree(theirs, ours)
     assert our_warnings == their_warnings
     if given.get("epochs") != 0:
-        assert_same_state(pair[1], pair[0])
+        assert_same_state(*pair)
 
 
 @pytest.mark.parametrize("verbose", [0, 1, 2, "auto"])
@@ -777,15 +742,11 @@ def test_weights_of_samples_may_come_as_a_column():
 
 
 def test_a_second_fit_goes_on_with_the_optimizer_s_state_as_in_keras(pair):
-    theirs, ours = pair
+    how = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
     for _ in range(2):
-        histories = [
-            model.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
-            for model in pair
-        ]
-        assert_agree(histories[1], histories[0])
-    assert_same_state(ours, theirs)
-    assert ours.optimizer.iterations == 12
+        assert_agree(*(model.fit(X, Y, **how) for model in pair))
+    assert_same_state(*pair)
+    assert pair[1].optimizer.iterations == 12
 
 
 def test_compiling_again_starts_the_optimizer_anew():
@@ -794,7 +755,7 @@ def test_compiling_again_starts_the_optimizer_anew():
     model.set_weights(START)
     assert training_bits(model, shuffle=False) != first  # Adam remembers
     model.set_weights(START)
-    model.compile("adam", "categorical_crossentropy", metrics=["acc"])
+    model.compile("adam", ONE_HOT, metrics=["acc"])
     assert model.optimizer.iterations == 0
     assert training_bits(model, shuffle=False) == first
 
@@ -886,9 +847,8 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_returns_keras_s_numbers_keys_and_types(pair, name):
-    theirs, ours = map(CALLS[name], pair)
-    assert_agree(ours, theirs)
-    assert_agree(pair[1].get_weights(), pair[0].get_weights())
+    assert_agree(*map(CALLS[name], pair))
+    assert_agree(*(model.get_weights() for model in pair))
 
 
 @pytest.mark.parametrize("steps", [4, 9])
@@ -902,9 +862,9 @@ def test_steps_that_the_data_do_not_fill_warn_as_in_keras(pair, steps):
 
 
 def test_without_metrics_a_single_float_comes_back(keras):
-    ours, theirs = compiled(tinynet, ()), compiled(keras, ())
+    theirs, ours = both(keras, compiled, ())
     for name in ("test_on_batch", "test_on_batch as a dictionary"):
-        assert_agree(CALLS[name](ours), CALLS[name](theirs))
+        assert_agree(CALLS[name](theirs), CALLS[name](ours))
     assert type(ours.evaluate(X, Y, verbose=0)) is float
     assert type(ours.train_on_batch(X, Y)) is float
 
@@ -925,23 +885,19 @@ def metrics_of(lib):
 
 
 def test_metrics_are_named_ordered_and_averaged_as_in_keras(keras):
-    ours, theirs = (compiled(lib, metrics_of(lib)) for lib in (tinynet, keras))
-    for return_dict in (False, True):
-        looks = (
-            model.evaluate(X, Y, batch_size=4, verbose=0, return_dict=return_dict)
-            for model in (ours, theirs)
-        )
-        assert_agree(*looks)
+    models = both(keras, lambda lib: compiled(lib, metrics_of(lib)))
+    for name in ("evaluate", "evaluate as a dictionary"):
+        assert_agree(*map(CALLS[name], models))
 
 
 def test_metrics_of_one_name_are_numbered_as_in_keras(keras):
-    ours, theirs = (
-        compiled(lib, ["acc", "acc", lib.metrics.CategoricalAccuracy(name="acc"), "accuracy"])
-        for lib in (tinynet, keras)
-    )
-    numbered = CALLS["test_on_batch as a dictionary"](ours)
+    def program(lib):
+        metrics = ["acc", "acc", lib.metrics.CategoricalAccuracy(name="acc"), "accuracy"]
+        return CALLS["test_on_batch as a dictionary"](compiled(lib, metrics))
+
+    expected, numbered = both(keras, program)
     assert list(numbered) == ["acc", "acc_1", "acc_2", "accuracy", "loss"]
-    assert_agree(numbered, CALLS["test_on_batch as a dictionary"](theirs))
+    assert_agree(expected, numbered)
 
 
 def test_predict_works_uncompiled_and_returns_an_array_of_its_own():
@@ -996,22 +952,22 @@ def test_reported_numbers_are_floats_of_float32():
 @pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
 def test_the_tutorial_s_summary_is_keras_s_before_and_after_fit(keras, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    texts = {}
-    for lib in (tinynet, keras):
+
+    def program(lib):
         lib.utils.clear_session()
-        model, texts[lib] = tutorial(lib), []
-        model.compile(
-            loss="categorical_crossentropy", optimizer=lib.optimizers.Adam(), metrics=["acc"]
-        )
-        model.summary(print_fn=texts[lib].append)
+        model, texts = tutorial(lib), []
+        model.compile(loss=ONE_HOT, optimizer=lib.optimizers.Adam(), metrics=["acc"])
+        model.summary(print_fn=texts.append)
         if lib is tinynet:
             model.fit(np.zeros((4, 28, 28)), np.eye(10)[:4], verbose=0)
         else:
             model.optimizer.build(model.trainable_variables)  # what its fit would do, in no time
-        model.summary(print_fn=texts[lib].append)
-    assert texts[tinynet] == texts[keras]
-    assert "Total params: 94,494" in texts[tinynet][0]
-    assert "Optimizer params: 188,990 (738.24 KB)" in texts[tinynet][1]
+        model.summary(print_fn=texts.append)
+        return texts
+
+    before, after = same(keras, program)
+    assert "Total params: 94,494" in before
+    assert "Optimizer params: 188,990 (738.24 KB)" in after
 
 
 # float32 in, float32 through
@@ -1021,9 +977,8 @@ IMAGES = RNG.integers(0, 2, (12, 2, 2))
 ANSWERS = np.eye(3)[RNG.integers(0, 3, 12)]
 
 
-def image_model(loss="categorical_crossentropy"):
-    model = Sequential([Input((2, 2)), layers.Flatten(), layers.Dense(4, "tanh")])
-    model.add(layers.Dense(3, "softmax"))
+def image_model(loss=ONE_HOT):
+    model = network(layers.Flatten(), (4, "tanh"), (3, "softmax"), inputs=(2, 2))
     model.set_weights([np.full(w.shape, 0.1) + np.arange(w.shape[-1]) for w in model.weights])
     model.compile("adam", loss, metrics=["acc"])
     return model
@@ -1069,10 +1024,10 @@ def test_whatever_comes_in_everything_is_float32(x_type, y_type):
 def test_class_numbers_of_any_type_train_alike(y_type):
     labels = ANSWERS.argmax(axis=1)
     x = IMAGES.astype("float64")
-    model = image_model("sparse_categorical_crossentropy")
+    model = image_model(SPARSE)
     assert dtypes_in_a_step(model, x, labels.astype(y_type)) == {"float32"}
     plain = training_bits(image_model(), x, ANSWERS, shuffle=False)
-    model = image_model("sparse_categorical_crossentropy")
+    model = image_model(SPARSE)
     assert training_bits(model, x, labels.astype(y_type), shuffle=False) == plain
 
 
@@ -1097,7 +1052,7 @@ def test_nothing_draws_from_the_global_generators():
     before_python = random.getstate()
     model = Sequential([layers.Dense(5, "sigmoid", kernel_initializer="he_normal")])
     model.add(layers.Dense(3, "softmax"))
-    model.compile("adam", "categorical_crossentropy")
+    model.compile("adam", ONE_HOT)
     model.fit(X, Y, batch_size=4, epochs=2, validation_split=0.2, verbose=0)
     model.train_on_batch(X, Y)
     model.evaluate(X, Y, verbose=0), model.predict(X, verbose=0), model(X)
@@ -1168,7 +1123,7 @@ FORMS = {
 @pytest.mark.parametrize("x_type", ["float32", "float64", "uint8"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["one-hot", "class numbers"])
 def test_arrays_of_any_layout_train_alike_and_are_left_alone(form, x_type, sparse, tmp_path):
-    loss = "sparse_categorical_crossentropy" if sparse else "categorical_crossentropy"
+    loss = SPARSE if sparse else ONE_HOT
     targets = ANSWERS.argmax(axis=1) if sparse else ANSWERS
     x = (IMAGES * 3 + np.arange(12)[:, None, None]).astype(x_type)
     plain = [x, targets, WEIGHTS[:1].repeat(12) + np.arange(12)]
@@ -1251,11 +1206,7 @@ def test_a_step_allocates_nothing_once_training_is_under_way(batch_size, shuffle
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (n, 28, 28)).astype("uint8")
     targets = np.eye(10)[rng.integers(0, 10, n)]
-    model = Sequential([Input((28, 28)), layers.Flatten()])
-    for units, activation in ((100, "sigmoid"), (144, "sigmoid"), (10, "softmax")):
-        model.add(layers.Dense(units, activation))
-    model.compile("adam", "categorical_crossentropy", metrics=["acc"])
-    watch = AllocationWatch()
+    model, watch = plain_tutorial(), AllocationWatch()
     # NumPy's loops take up to 8,192 numbers of scratch space, whatever they compute: make it 16.
     old = np.setbufsize(16)
     try:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal, look, put
+from networks import ONE_HOT, SPARSE, network as network_of, random_weights, samples
+from oracle import agree, both, same
 
 import tinynet
 from tinynet import activations, backend
@@ -13,25 +15,16 @@ from tinynet.regularizers import L2, Regularizer
 pytestmark = pytest.mark.computes
 
 RNG = np.random.default_rng(11)
-X = RNG.normal(size=(20, 4)).astype("float32")
-LABELS = RNG.integers(0, 3, 20)
-Y = np.eye(3)[LABELS]
-START = [RNG.normal(size=shape).astype("float32") for shape in ((4, 6), (6,), (6, 3), (3,))]
+X, LABELS, Y = samples(RNG, 20, (4,), 3)
+START = random_weights(RNG, 4, 6, 3)
 QUIET = {"batch_size": 8, "shuffle": False, "verbose": 0}
 
 
-def network(module, first, second, *between, optimizer="adam", **compiled):
+def network(module, first, second, *between, **compiled):
     """The same two Dense layers in Keras or tinynet, with the same weights."""
     stack = [module.layers.Dense(6, **first), *between, module.layers.Dense(3, **second)]
-    model = module.Sequential([module.layers.Input((4,)), *stack])
-    model.set_weights(START)
-    compiled = {"loss": "categorical_crossentropy", "metrics": ["acc"], **compiled}
-    model.compile(optimizer=optimizer, **compiled)
-    return model
-
-
-def both(keras, first, second, **compiled):
-    return [network(module, first, second, **compiled) for module in (keras, tinynet)]
+    compiled = {"loss": ONE_HOT, "metrics": ["acc"], **compiled}
+    return network_of(*stack, inputs=(4,), library=module, weights=START, **compiled)
 
 
 # L2
@@ -52,42 +45,41 @@ PRICED = [
 @pytest.mark.parametrize("weighted", [False, True])
 def test_training_with_l2_is_keras_s(keras, first, second, weighted):
     given = {"sample_weight": np.linspace(0, 2, 20).astype("float32")} if weighted else {}
-    theirs, ours = both(keras, first, second, optimizer="sgd")
-    histories = [
-        model.fit(X, Y, epochs=5, validation_data=(X[:7], Y[:7]), **QUIET, **given).history
-        for model in (theirs, ours)
-    ]
-    assert histories[1].keys() == histories[0].keys()
-    for name, values in histories[0].items():
-        assert_allclose(histories[1][name], values, rtol=3e-6)
-    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        assert_allclose(one, other, atol=3e-7)
-    assert_allclose(ours.evaluate(X, Y, verbose=0), theirs.evaluate(X, Y, verbose=0), rtol=3e-6)
+    given |= {"epochs": 5, "validation_data": (X[:7], Y[:7]), **QUIET}
+
+    def program(module):
+        model = network(module, first, second, optimizer="sgd")
+        history = model.fit(X, Y, **given)
+        return history, model.evaluate(X, Y, verbose=0), model.get_weights()
+
+    theirs, ours = both(keras, program)
+    agree(theirs[:2], ours[:2], rtol=3e-6)
+    agree(theirs[2], ours[2], rtol=1e-7, atol=3e-7)
 
 
 def test_the_price_is_in_the_loss_and_not_in_the_metrics():
     first, second = PRICED[0]
-    model = network(tinynet, first, second, metrics=["categorical_crossentropy"])
+    model = network(tinynet, first, second, metrics=[ONE_HOT])
     loss, crossentropy = model.evaluate(X, Y, verbose=0)
     assert loss == pytest.approx(crossentropy + 0.01 * (START[0] ** 2).sum(), rel=1e-6)
 
 
 def test_frozen_weights_cost_nothing(keras):
-    losses = []
-    for model in both(keras, *PRICED[1], optimizer="sgd"):
+    def program(module):
+        model = network(module, *PRICED[1], optimizer="sgd")
         model.layers[0].trainable = False
-        losses.append(model.fit(X, Y, epochs=2, **QUIET).history["loss"])
-    assert_allclose(*losses, rtol=3e-6)
+        return model.fit(X, Y, epochs=2, **QUIET)
+
+    agree(*both(keras, program), rtol=3e-6)
 
 
 def test_l2_reads_as_in_keras(keras):
-    given = (None, "l2", "L2", {"class_name": "L2", "config": {"l2": 0.3}})
-    for regularizer in given:
-        configs = [
-            module.layers.Dense(2, kernel_regularizer=regularizer, name="d").get_config()
-            for module in (keras, tinynet)
-        ]
-        assert configs[0]["kernel_regularizer"] == configs[1]["kernel_regularizer"]
+    def configured(module, regularizer):
+        dense = module.layers.Dense(2, kernel_regularizer=regularizer, name="d")
+        return dense.get_config()["kernel_regularizer"]
+
+    for regularizer in (None, "l2", "L2", {"class_name": "L2", "config": {"l2": 0.3}}):
+        same(keras, configured, regularizer)
     copy = Dense.from_config(Dense(2, kernel_regularizer=tinynet.regularizers.l2(0.7)).get_config())
     assert copy.kernel_regularizer.l2 == 0.7
     weights = RNG.normal(size=(3, 2)).astype("float32")
@@ -146,8 +138,8 @@ def test_a_layer_may_add_to_the_loss_on_its_own_account():
             self.slope_gradient[...] = (gradient * self.x).sum(axis=0) + 2 * self.slope
             return gradient * self.slope
 
-    model = tinynet.Sequential([tinynet.Input((4,)), Slope(), Dense(3, "softmax")])
-    model.compile("sgd", "categorical_crossentropy", metrics=["categorical_crossentropy"])
+    compiled = {"loss": ONE_HOT, "optimizer": "sgd", "metrics": [ONE_HOT]}
+    model = network_of(Slope(), (3, "softmax"), inputs=(4,), **compiled)
     loss, crossentropy = model.evaluate(X, Y, verbose=0)
     assert loss == pytest.approx(crossentropy + 4)
     assert tinynet.check_gradients(model, X, Y).ok
@@ -212,8 +204,7 @@ def test_in_use_nothing_happens(keras):
 
 @pytest.mark.parametrize("rate", [0, 0.0, 1, 1.0])
 def test_nothing_and_all_may_be_dropped_as_in_keras(keras, rate):
-    ours, theirs = (module.layers.Dropout(rate) for module in (tinynet, keras))
-    assert_array_equal(ours(X, training=True), np.asarray(theirs(X, training=True)))
+    agree(*both(keras, lambda module: module.layers.Dropout(rate)(X, training=True)))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -221,23 +212,22 @@ def test_with_keras_s_mask_training_is_keras_s(keras, monkeypatch, optimizer):
     mask = np.asarray(keras.layers.Dropout(0.4, seed=1)(np.ones((20, 6)), training=True))
     assert set(np.unique(mask)) == {0, np.float32(1 / 0.6)}
     monkeypatch.setattr(Dropout, "mask", lambda self, x: put(mask[: len(x)]))
-    models = [
-        network(
-            module, {"activation": "relu"}, {"activation": "softmax"}, between, optimizer=optimizer
-        )
-        for module, between in (
-            (keras, keras.layers.Lambda(lambda x: x * mask, output_shape=(6,))),
-            (tinynet, Dropout(0.4)),
-        )
-    ]
-    for model in models:  # so small that Keras on JAX has no probability to clip
+    dropping = {
+        keras: keras.layers.Lambda(lambda x: x * mask, output_shape=(6,)),
+        tinynet: Dropout(0.4),
+    }
+
+    def program(module):
+        first, second = {"activation": "relu"}, {"activation": "softmax"}
+        model = network(module, first, second, dropping[module], optimizer=optimizer)
+        # So small that Keras on JAX has no probability to clip.
         model.set_weights([weight / 3 for weight in START])
-    losses = [
-        model.fit(X, Y, epochs=4, **{**QUIET, "batch_size": 20}).history["loss"] for model in models
-    ]
-    assert_allclose(losses[1], losses[0], rtol=2e-6)
-    for one, other in zip(models[1].get_weights(), models[0].get_weights(), strict=True):
-        assert_allclose(one, other, atol=5e-7)
+        losses = model.fit(X, Y, epochs=4, **{**QUIET, "batch_size": 20}).history["loss"]
+        return losses, model.get_weights()
+
+    (their_losses, theirs), (our_losses, ours) = both(keras, program)
+    agree(their_losses, our_losses, rtol=2e-6)
+    agree(theirs, ours, rtol=1e-7, atol=5e-7)
 
 
 def test_gradients_through_dropout_are_right():
@@ -285,11 +275,11 @@ def test_dropout_of_a_shorter_batch_and_of_images():
 
 
 def test_dropout_reads_as_in_keras(keras):
-    configs = [
-        module.layers.Dropout(0.25, seed=3, name="d").get_config() for module in (keras, tinynet)
-    ]
-    assert configs[0] == configs[1]
-    assert Dropout.from_config(configs[0]).seed == 3
+    def configured(module):
+        return module.layers.Dropout(0.25, seed=3, name="d").get_config()
+
+    same(keras, configured)
+    assert Dropout.from_config(configured(keras)).seed == 3
     model = tinynet.Sequential([tinynet.Input((4,)), Dense(2), Dropout(0.1), Activation("relu")])
     copy = tinynet.Sequential.from_config(model.get_config())
     assert [type(layer) for layer in copy.layers] == [Dense, Dropout, Activation]
@@ -316,29 +306,25 @@ def test_what_else_keras_has_is_refused():
 
 @pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "softmax"])
 def test_a_layer_of_its_own_is_the_argument_of_dense(keras, name):
-    apart = [
-        network(module, {}, {"activation": "softmax"}, module.layers.Activation(name))
-        for module in (keras, tinynet)
-    ]
+    def apart(module):
+        return network(module, {}, {"activation": "softmax"}, module.layers.Activation(name))
+
+    theirs, ours = both(keras, apart)
     within = network(tinynet, {"activation": name}, {"activation": "softmax"})
-    losses = [model.fit(X, Y, epochs=3, **QUIET).history["loss"] for model in (*apart, within)]
-    assert losses[1] == losses[2]
-    assert_allclose(losses[1], losses[0], rtol=3e-6)
-    for one, other in zip(apart[1].get_weights(), within.get_weights(), strict=True):
-        assert_array_equal(one, other)
-    configs = [module.layers.Activation(name, name="a").get_config() for module in (keras, tinynet)]
-    assert configs[0] == configs[1]
+    expected, received, equal = (m.fit(X, Y, epochs=3, **QUIET) for m in (theirs, ours, within))
+    assert received.history["loss"] == equal.history["loss"]
+    agree(expected, received, rtol=3e-6)
+    agree(ours.get_weights(), within.get_weights())
+    same(keras, lambda module: module.layers.Activation(name, name="a").get_config())
 
 
-@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+@pytest.mark.parametrize("loss", [ONE_HOT, SPARSE])
 def test_softmax_as_a_layer_is_taken_together_with_cross_entropy(loss):
     target = Y if loss[0] == "c" else LABELS
     first = {"activation": "relu"}
-    apart = tinynet.Sequential(
-        [tinynet.Input((4,)), Dense(6, "relu"), Dense(3), Activation("softmax")]
+    apart = network_of(
+        (6, "relu"), (3,), Activation("softmax"), inputs=(4,), weights=START, loss=loss
     )
-    apart.set_weights(START)
-    apart.compile("adam", loss)
     within = network(tinynet, first, {"activation": "softmax"}, loss=loss)
     for model in (apart, within):
         model.set_weights([100 * weight for weight in START])  # where probabilities become 0
@@ -389,15 +375,16 @@ def leaky_relu_backward(gradient, a):
 @pytest.mark.parametrize(("function", "theirs"), [(swish, "swish"), (leaky_relu, None)])
 def test_a_plain_function_is_an_activation(keras, function, theirs):
     theirs = theirs or (lambda z: keras.activations.leaky_relu(z, negative_slope=0.2))
-    models = [
-        network(module, {"activation": f}, {"activation": "softmax"})
-        for module, f in ((keras, theirs), (tinynet, function))
-    ]
-    losses = [model.fit(X, Y, epochs=3, **QUIET).history["loss"] for model in models]
-    assert_allclose(losses[1], losses[0], rtol=3e-6)
-    for model in (models[1], network(tinynet, {}, {}, Activation(function), loss="mse")):
+    functions = {keras: theirs, tinynet: function}
+
+    def make(module):
+        return network(module, {"activation": functions[module]}, {"activation": "softmax"})
+
+    theirs, ours = both(keras, make)
+    agree(theirs.fit(X, Y, epochs=3, **QUIET), ours.fit(X, Y, epochs=3, **QUIET), rtol=3e-6)
+    for model in (ours, network(tinynet, {}, {}, Activation(function), loss="mse")):
         assert tinynet.check_gradients(model, X, Y).ok
-        assert models[1].layers[0].forward(put(X)).dtype == np.float32
+        assert ours.layers[0].forward(put(X)).dtype == np.float32
 
 
 def test_one_without_a_way_back_predicts_and_says_what_training_needs():
@@ -421,20 +408,21 @@ def test_a_wrong_way_back_is_found():
 
 
 def test_a_model_that_does_not_train_costs_nothing(keras):
-    losses = []
-    for module in (keras, tinynet):
+    def program(module):
         dense = module.layers.Dense(3, "softmax", kernel_regularizer="l2")
-        model = module.Sequential([module.layers.Input((4,)), dense])
-        model.set_weights([START[0][:, :3], START[3]])
+        start = START[0][:, :3], START[3]
+        model = network_of(dense, inputs=(4,), library=module, weights=start)
         model.trainable = False
-        model.compile("sgd", "categorical_crossentropy")
-        losses.append(model.evaluate(X, Y, verbose=0))
-    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+        model.compile("sgd", ONE_HOT)
+        return model.evaluate(X, Y, verbose=0)
+
+    expected, received = both(keras, program)
+    assert received == pytest.approx(expected, rel=1e-6)
     layer = Dense(3, "softmax", kernel_regularizer="l2")
     model = tinynet.Sequential([tinynet.Input((4,)), layer], trainable=False)
     model.set_weights([START[0][:, :3], START[3]])
-    model.compile("sgd", "categorical_crossentropy")
-    assert model.evaluate(X, Y, verbose=0) == pytest.approx(losses[0], rel=1e-6)
+    model.compile("sgd", ONE_HOT)
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_a_layer_s_outputs_cost_may_be_known_only_after_forward():

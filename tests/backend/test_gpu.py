@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import standin
 from arrays import assert_array_equal, look
+from networks import ONE_HOT, SPARSE, network, tutorial
+from oracle import agree
 
 import tinynet
 from tinynet import backend, layers, losses, optimizers, training
@@ -30,14 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Expected inputs of about")
 README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
 LAUNCHES = 56  # in a step of the tutorial's model; 60 are allowed
 SAMPLES = 640
-
-
-def tutorial(loss="categorical_crossentropy", **arguments):
-    model = tinynet.Sequential([tinynet.Input((28, 28)), layers.Flatten()])
-    for units, activation in ((100, "sigmoid"), (144, "sigmoid"), (10, "softmax")):
-        model.add(layers.Dense(units, activation))
-    model.compile("adam", loss, metrics=["acc"], **arguments)
-    return model
 
 
 def images(samples=SAMPLES, kind="uint8"):
@@ -98,10 +92,10 @@ def test_the_figures_are_those_of_the_readme(cupy):
     x, labels = images()
     found = []
     for name, y, loss in (
-        ("one-hot rows", one_hot(labels), "categorical_crossentropy"),
-        ("class numbers", labels, "sparse_categorical_crossentropy"),
+        ("one-hot rows", one_hot(labels), ONE_HOT),
+        ("class numbers", labels, SPARSE),
     ):
-        (launches, waits, copies, double), _ = epochs(cupy, 32, x, y, tutorial(loss))
+        (launches, waits, copies, double), _ = epochs(cupy, 32, x, y, tutorial(loss=loss))
         print(f"{name}: {launches / 20:.1f} launches a step, of which {double / 20:.1f} in float64")
         print(f"    an epoch: waits {waits}, copies {len(copies)} of {sum(copies)} bytes")
         found.append(launches // 20)
@@ -176,9 +170,8 @@ class Squares(losses.Loss):
 def test_after_a_fit_the_data_is_let_go(cupy, loss, shuffle):
     x = images(4000, "float32")[0][:, :2, :2]  # few inputs, and targets that take more
     wide = np.zeros((4000, 50), "float32")
-    model = tinynet.Sequential([tinynet.Input((2, 2)), layers.Flatten()])
-    model.add(layers.Dense(50, "softmax"))
-    model.compile("adam", loss(), metrics=["acc"])
+    stack = layers.Flatten(), (50, "softmax")
+    model = network(*stack, inputs=(2, 2), loss=loss(), metrics=["acc"])
     before = cupy.get_default_memory_pool().used_bytes()
     model.fit(x, wide, 32, 1, verbose=0, shuffle=shuffle)
     model.evaluate(x, wide, verbose=0)
@@ -251,8 +244,7 @@ def test_running_out_of_memory_leaves_the_model_as_it_was():
             pytest.raises(MemoryError, match="Out of memory"),
         ):
             model.fit(x, one_hot(labels), verbose=0)
-        for kept, now in zip(before, model.get_weights(), strict=True):
-            assert_array_equal(now, kept)
+        agree(before, model.get_weights())
         model.fit(x, one_hot(labels), verbose=0)
 
 
@@ -669,9 +661,8 @@ class Counting(tinynet.Layer):
 def test_all_of_a_model_moves(cupy):
     x, labels = images(96)
     with backend.use("numpy"):
-        model = tinynet.Sequential([tinynet.Input((28, 28)), layers.Flatten(), Counting()])
-        model.add(layers.Dense(10, "softmax"))
-        model.compile("sgd", "sparse_categorical_crossentropy")
+        stack = layers.Flatten(), Counting(), (10, "softmax")
+        model = network(*stack, inputs=(28, 28), loss=SPARSE, optimizer="sgd")
         model.fit(x, labels, verbose=0)
     model.to("cupy")
     assert model.layers[1].also is model.layers[1].seen
@@ -690,8 +681,7 @@ def test_layers_from_two_places_end_up_in_one(cupy):
         kept = there.get_weights() + here.get_weights()
         model = tinynet.Sequential([tinynet.Input((4,)), there, here])
     assert {type(weight) for weight in model.weights} == {cupy.ndarray}
-    for one, other in zip(kept, model.get_weights(), strict=True):
-        assert_array_equal(one, other)
+    agree(kept, model.get_weights())
     model.compile("sgd", "mse")
     model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
 
@@ -765,8 +755,8 @@ def test_targets_that_fit_no_output_are_refused_there_too(cupy):
 
     for place in ("numpy", "cupy"):
         with backend.use(place):
-            model = tinynet.Sequential([tinynet.Input((4,)), layers.Dense(5, "softmax")])
-            model.compile("sgd", Anything(), metrics=["categorical_accuracy"])
+            compiled = {"loss": Anything(), "metrics": ["categorical_accuracy"]}
+            model = network((5, "softmax"), inputs=(4,), optimizer="sgd", **compiled)
             with pytest.raises(ValueError, match="one-hot targets in the shape of the outputs"):
                 model.fit(np.ones((8, 4)), np.ones((8, 10)), verbose=0)
 
@@ -783,8 +773,7 @@ def test_weights_that_cannot_be_sent_change_nothing(cupy):
     with pytest.raises(MemoryError):
         model.set_weights(new)
     pool.set_limit(0)
-    for one, other in zip(before, model.get_weights(), strict=True):
-        assert_array_equal(one, other)
+    agree(before, model.get_weights())
 
 
 def test_built_layers_from_two_places_are_gathered_when_the_model_is_built(cupy):
@@ -828,8 +817,7 @@ def test_a_move_that_is_impossible_moves_nothing(cupy):
         assert {type(weight) for weight in model.weights} == {np.ndarray}
         room += 40_000
     pool.set_limit(0)
-    for one, other in zip(before, model.get_weights(), strict=True):
-        assert_array_equal(one, other)
+    agree(before, model.get_weights())
     model.fit(x, one_hot(labels), verbose=0)
     owner = tutorial()
     borrower = tinynet.Sequential([tinynet.Input((28, 28)), *owner.layers])
@@ -871,8 +859,7 @@ def test_weights_may_be_set_from_the_device(cupy):
     with backend.use("numpy"):
         here = tutorial()
         here.set_weights(model.weights)
-    for one, other in zip(here.get_weights(), model.get_weights(), strict=True):
-        assert_array_equal(one, other)
+    agree(here.get_weights(), model.get_weights())
 
 
 def test_distributions_are_recorded_from_the_gpu_as_well(cupy):

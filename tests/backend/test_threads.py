@@ -6,6 +6,7 @@ What is checked is what BLAS was told while a step ran, not how long anything to
 import numpy as np
 import pytest
 import threadpoolctl
+from networks import ONE_HOT, SPARSE, network
 
 import tinynet
 from tinynet.backend import threads
@@ -51,9 +52,7 @@ class Watch(tinynet.Layer):
 def seen_by(call, samples, batch_size, inputs=64, units=64):
     """The batches and threads of one call of a model's method."""
     watch = Watch()
-    layers = [tinynet.Input((inputs,)), watch, Dense(units), Dense(2, "softmax")]
-    model = tinynet.Sequential(layers)
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model = network(watch, (units,), (2, "softmax"), inputs=(inputs,), loss=SPARSE)
     x, y = np.ones((samples, inputs), "float32"), np.ones(samples, int)
     if call == "predict":
         model.predict(x, batch_size=batch_size, verbose=0)
@@ -124,8 +123,7 @@ def test_an_error_lifts_the_limit_too():
             raise KeyError
 
     stop = Stop()
-    model = tinynet.Sequential([tinynet.Input((3,)), stop, Dense(2, "softmax")])
-    model.compile("adam", "categorical_crossentropy")
+    model = network(stop, (2, "softmax"), inputs=(3,), loss=ONE_HOT)
     with pytest.raises(KeyError):
         model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
     assert stop.seen == [(4, {1})]

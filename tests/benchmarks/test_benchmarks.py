@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import standin
+from networks import SPARSE, network
 
 import tinynet
 
@@ -119,13 +120,9 @@ def test_the_loss_that_is_compared_is_that_of_the_weights(tmp_path):
     weights = [rng.normal(size=size) for size in ((784, 3), 3, (3, 10), 10)]
     np.savez(tmp_path / "mine.npz", *weights)
 
-    import tinynet
-
     tinynet.config.set_floatx("float64")
-    model = tinynet.Sequential([tinynet.Input((784,)), tinynet.layers.Dense(3, "sigmoid")])
-    model.add(tinynet.layers.Dense(10, "softmax"))
-    model.set_weights(weights)
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    stack = (3, "sigmoid"), (10, "softmax")
+    model = network(*stack, inputs=(784,), weights=weights, loss=SPARSE, optimizer="sgd")
     expected = model.evaluate(x.reshape(7, 784) / 255, y, verbose=0)
     assert loss_of("mine", tmp_path) == pytest.approx(expected, rel=1e-12)
 

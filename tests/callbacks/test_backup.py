@@ -15,12 +15,13 @@ import interrupted
 import numpy as np
 import pytest
 from arrays import assert_array_equal
+from networks import ONE_HOT, network
 
 import tinynet
 from tinynet import backend
 from tinynet.callbacks import BackupAndRestore, Callback, Distributions, ModelCheckpoint, backup
 from tinynet.engine import training_state
-from tinynet.layers import Dense, Dropout
+from tinynet.layers import Dropout
 
 pytestmark = pytest.mark.computes
 PROGRAM = pathlib.Path(interrupted.__file__)
@@ -118,13 +119,12 @@ class Watches(Callback):
 
 def training(
     folder, *others, epochs=5, save_freq="epoch", seed=3, optimizer="adam", metrics=("acc",),
-    loss="categorical_crossentropy", activation="tanh", rate=0.2, y=None, **options,
+    loss=ONE_HOT, activation="tanh", rate=0.2, y=None, **options,
 ):  # fmt: skip
     tinynet.utils.set_random_seed(seed)
     tinynet.utils.clear_session()  # another process would have the same names
-    model = tinynet.Sequential([tinynet.Input((3,)), Dense(4, activation), Dropout(rate)])
-    model.add(Dense(2, "softmax"))
-    model.compile(optimizer, loss, metrics=list(metrics))
+    compiled = {"loss": loss, "optimizer": optimizer, "metrics": list(metrics)}
+    model = network((4, activation), Dropout(rate), (2, "softmax"), inputs=(3,), **compiled)
     callbacks = [BackupAndRestore(folder, save_freq), *others]
     options = {"batch_size": 8, "verbose": 0, "epochs": epochs, "callbacks": callbacks, **options}
 
@@ -227,8 +227,8 @@ def test_a_training_without_a_backup_is_not_described():
         def get_config(self):
             raise NotImplementedError
 
-    model = tinynet.Sequential([tinynet.Input((3,)), Plain(), Dense(2, "softmax")])
-    model.compile("sgd", "categorical_crossentropy", metrics=[lambda y, p: (y - p)[:, 0]])
+    compiled = {"loss": ONE_HOT, "optimizer": "sgd", "metrics": [lambda y, p: (y - p)[:, 0]]}
+    model = network(Plain(), (2, "softmax"), inputs=(3,), **compiled)
     assert model.fit(X, Y, verbose=0).epoch == [0]
 
 
@@ -338,8 +338,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_changed(tmp_path):
     assert refused > 250
     path.write_bytes(good[:-1])
     tinynet.utils.set_random_seed(3)
-    model = tinynet.Sequential([tinynet.Input((3,)), Dense(2, "softmax")])
-    model.compile("adam", "categorical_crossentropy")
+    model = network((2, "softmax"), inputs=(3,), loss=ONE_HOT)
     weights = model.get_weights()
     generator = backend.generator().bit_generator.state
     with pytest.raises(ValueError, match=r"backup.zip.*To begin anew, delete it"):
@@ -572,8 +571,7 @@ def test_ctrl_c_ends_at_a_whole_step_and_says_how_to_go_on(tmp_path, moment, ste
     whole = [(), ()]
     for n, presses in enumerate((PressesCtrlC("never"), PressesCtrlC(moment))):
         tinynet.utils.set_random_seed(1)
-        model = tinynet.Sequential([tinynet.Input((3,)), Dense(2, "softmax")])
-        model.compile("adam", "categorical_crossentropy")
+        model = network((2, "softmax"), inputs=(3,), loss=ONE_HOT)
         kept = []
 
         class Keeps(Callback):

@@ -9,6 +9,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from arrays import array_equal, assert_allclose
+from networks import ONE_HOT, network, random_weights, samples
+from oracle import agree, both, renewed
 
 import tinynet
 from tinynet.callbacks import Callback, History, base
@@ -17,9 +19,8 @@ from tinynet.engine.tracker import Tracker
 pytestmark = pytest.mark.computes
 
 RNG = np.random.default_rng(5)
-X = RNG.normal(size=(10, 4)).astype("float32")
-Y = np.eye(3)[RNG.integers(0, 3, 10)]
-START = [RNG.normal(size=shape).astype("float32") for shape in ((4, 5), (5,), (5, 3), (3,))]
+X, _, Y = samples(RNG, 10, (4,), 3)
+START = random_weights(RNG, 4, 5, 3)
 HELD_OUT = (X[:6], Y[:6])
 QUIET = {"batch_size": 4, "shuffle": False, "verbose": 0}
 
@@ -32,11 +33,10 @@ HOOKS = [
 
 def compiled(lib):
     """4-5-3, sigmoid and softmax, in tinynet or Keras, starting from the same weights."""
-    dense = lib.layers.Dense
-    model = lib.Sequential([lib.Input((4,)), dense(5, "sigmoid"), dense(3, "softmax")])
-    model.set_weights(START)
-    model.compile("adam", "categorical_crossentropy", metrics=["acc"])
-    return model
+    return network(
+        (5, "sigmoid"), (3, "softmax"),
+        inputs=(4,), library=lib, weights=START, loss=ONE_HOT, metrics=["acc"],
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,10 @@ def keras_model(keras):
 
 
 @pytest.fixture
-def pairs(keras, keras_model):
-    """(library, model) of tinynet and of Keras, with equal weights and fresh optimizers."""
-    keras_model.set_weights(START)
-    for variable in keras_model.optimizer.variables:
-        if variable.name != "learning_rate":
-            variable.assign(np.zeros(variable.shape))
-    return [(tinynet, compiled(tinynet)), (keras, keras_model)]
+def in_both(keras, keras_model):
+    """Runs a program of (library, model) in Keras and in tinynet, from equal weights."""
+    models = {keras: renewed(keras_model, START), tinynet: compiled(tinynet)}
+    return lambda program: both(keras, lambda lib: program(lib, models[lib]))
 
 
 def recorder(lib, hooks=tuple(HOOKS)):
@@ -70,14 +67,11 @@ def recorder(lib, hooks=tuple(HOOKS)):
     return type("Recorder", (lib.callbacks.Callback,), {h: record(h) for h in hooks})(), calls
 
 
-def assert_same_calls(ours, theirs):
+def assert_same_calls(theirs, ours):
     """The same hooks in the same order, with the same places and logs."""
-    assert [call[:2] for call in ours] == [call[:2] for call in theirs]
-    for (name, _, mine), (_, _, other) in zip(ours, theirs, strict=True):
-        assert list(mine) == list(other), name
-        for key, value in mine.items():
-            assert type(value) is float or key == "outputs"
-            assert_allclose(value, other[key], rtol=1e-6, atol=1e-6, err_msg=name)
+    agree(theirs, ours, rtol=1e-6, atol=1e-6)
+    logs = [item for _, _, of_one in ours for item in of_one.items()]
+    assert all(type(value) is float or name == "outputs" for name, value in logs)
 
 
 USES = {
@@ -103,14 +97,15 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_hooks_come_in_keras_s_order_with_keras_s_arguments(pairs, use):
-    both = []
-    for lib, model in pairs:
+def test_hooks_come_in_keras_s_order_with_keras_s_arguments(in_both, use):
+    def program(lib, model):
         watch, calls = recorder(lib)
         USES[use](model, watch)
-        both.append(calls)
-    assert_same_calls(*both)
-    assert both[0]
+        return calls
+
+    theirs, ours = in_both(program)
+    assert_same_calls(theirs, ours)
+    assert ours
 
 
 def test_the_order_within_an_epoch_is_written_down_here():
@@ -156,42 +151,41 @@ def test_outputs_of_a_predicted_batch_are_handed_out_and_kept_apart():
 
 
 @pytest.mark.parametrize("hook", ["on_batch_begin", "on_batch_end"])
-def test_the_short_names_of_batch_hooks_work_as_in_keras(pairs, hook):
-    both = []
-    for lib, model in pairs:
+def test_the_short_names_of_batch_hooks_work_as_in_keras(in_both, hook):
+    def program(lib, model):
         watch, calls = recorder(lib, [hook])
         model.fit(X, Y, callbacks=[watch], **QUIET)
-        both.append(calls)
-    assert_same_calls(*both)
-    assert len(both[0]) == 3
+        return calls
+
+    theirs, ours = in_both(program)
+    assert_same_calls(theirs, ours)
+    assert len(ours) == 3
 
 
-def test_changes_to_the_logs_at_the_end_of_an_epoch_reach_the_history(pairs):
-    histories = []
-    for lib, model in pairs:
-
+def test_changes_to_the_logs_at_the_end_of_an_epoch_reach_the_history(in_both):
+    def program(lib, model):
         class Change(lib.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
                 logs["twice"] = 2 * epoch
                 logs["loss"] = 0.5
                 del logs["acc"]
 
-        histories.append(model.fit(X, Y, epochs=2, callbacks=[Change()], **QUIET).history)
-    assert histories[0] == histories[1] == {"loss": [0.5, 0.5], "twice": [0, 2]}
+        return model.fit(X, Y, epochs=2, callbacks=[Change()], **QUIET).history
+
+    assert in_both(program) == [{"loss": [0.5, 0.5], "twice": [0, 2]}] * 2
 
 
-def test_callbacks_are_called_in_their_order_and_see_each_other_s_changes(pairs):
-    seen = []
-    for lib, model in pairs:
-
+def test_callbacks_are_called_in_their_order_and_see_each_other_s_changes(in_both):
+    def program(lib, model):
         class Number(lib.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
                 logs["count"] = logs.get("count", 0) * 10 + self.number
 
         first, second = Number(), Number()
         first.number, second.number = 1, 2
-        seen.append(model.fit(X, Y, callbacks=[first, second], **QUIET).history["count"])
-    assert seen == [[12], [12]]
+        return model.fit(X, Y, callbacks=[first, second], **QUIET).history["count"]
+
+    assert in_both(program) == [[12], [12]]
 
 
 def test_each_call_of_a_begin_hook_gets_logs_of_its_own():
@@ -211,45 +205,46 @@ def test_each_call_of_a_begin_hook_gets_logs_of_its_own():
 
 
 @pytest.mark.parametrize("use", ["fit", "evaluate", "predict"])
-def test_a_callback_knows_its_model_and_keras_s_params(pairs, use):
-    params = []
-    for lib, model in pairs:
+def test_a_callback_knows_its_model_and_keras_s_params(in_both, use):
+    def program(lib, model):
         watch, _ = recorder(lib)
         USES[use](model, watch)
         assert watch.model is model
-        params.append(dict(watch.params))
-    assert params[0] == params[1]
+        return dict(watch.params)
+
+    theirs, ours = in_both(program)
+    assert ours == theirs
 
 
-def test_the_model_s_history_grows_during_fit_as_in_keras(pairs):
-    seen = []
-    for lib, model in pairs:
+def test_the_model_s_history_grows_during_fit_as_in_keras(in_both):
+    def program(lib, model):
         model.history, lengths = None, []
 
         class Look(lib.callbacks.Callback):
-            def on_epoch_begin(self, epoch, logs=None, lengths=lengths):
+            def on_epoch_begin(self, epoch, logs=None):
                 lengths.append(len(self.model.history.epoch))
 
         model.fit(X, Y, epochs=3, callbacks=[Look()], **QUIET)
-        seen.append(lengths)
-    assert seen[0] == seen[1] == [0, 1, 2]
+        return lengths
+
+    assert in_both(program) == [[0, 1, 2]] * 2
 
 
-def test_a_callback_may_evaluate_predict_and_set_the_learning_rate(pairs):
-    both = []
-    for lib, model in pairs:
+def test_a_callback_may_evaluate_predict_and_set_the_learning_rate(in_both):
+    def program(lib, model):
         seen = []
 
         class Nested(lib.callbacks.Callback):
-            def on_epoch_end(self, epoch, logs=None, seen=seen):
+            def on_epoch_end(self, epoch, logs=None):
                 seen.extend(self.model.evaluate(X, Y, batch_size=4, verbose=0))
                 seen.extend(self.model.predict(X, batch_size=4, verbose=0).ravel())
                 self.model.optimizer.learning_rate = 0.1 / (epoch + 1)
 
         history = model.fit(X, Y, epochs=3, callbacks=[Nested()], **QUIET).history
-        both.append([*seen, *history["loss"], *history["acc"]])
         model.optimizer.learning_rate = 0.001
-    assert_allclose(*both, rtol=2e-6, atol=2e-6)
+        return [*seen, *history["loss"], *history["acc"]]
+
+    agree(*in_both(program), rtol=2e-6, atol=2e-6)
 
 
 def test_weights_that_a_callback_sets_are_those_that_go_on():
@@ -297,9 +292,8 @@ def test_what_is_no_callback_is_refused_before_anything_happens(wrong, use):
     assert model.optimizer.iterations == 0
 
 
-def test_a_callback_without_super_init_works_as_in_keras(pairs):
-    for lib, model in pairs:
-
+def test_a_callback_without_super_init_works_as_in_keras(in_both):
+    def program(lib, model):
         class Bare(lib.callbacks.Callback):
             def __init__(self):
                 self.epochs = 0
@@ -309,7 +303,9 @@ def test_a_callback_without_super_init_works_as_in_keras(pairs):
 
         bare = Bare()
         model.fit(X, Y, epochs=2, callbacks=[bare], **QUIET)
-        assert bare.epochs == 2
+        return bare.epochs
+
+    assert in_both(program) == [2, 2]
 
 
 def test_history_can_be_used_as_a_callback_too():
@@ -323,18 +319,18 @@ def test_history_can_be_used_as_a_callback_too():
     assert mine.epoch == [2]
 
 
-def test_history_is_sorted_by_name_over_everything(keras, pairs):
-    keys = []
-    for _, model in pairs:
+def test_history_is_sorted_by_name_over_everything(in_both):
+    def program(lib, model):
         history = model.fit(X, Y, epochs=2, validation_data=HELD_OUT, validation_freq=2, **QUIET)
-        keys.append((list(history.history), [len(v) for v in history.history.values()]))
-    assert keys[0] == keys[1] == (["acc", "loss", "val_acc", "val_loss"], [2, 2, 1, 1])
+        return list(history.history), [len(v) for v in history.history.values()]
+
+    assert in_both(program) == [(["acc", "loss", "val_acc", "val_loss"], [2, 2, 1, 1])] * 2
 
 
 def test_history_is_sorted_beyond_val_too():
     model = compiled(tinynet)
     hits = [tinynet.metrics.CategoricalAccuracy(name=name) for name in ("zeal", "hit")]
-    model.compile("adam", "categorical_crossentropy", metrics=hits)
+    model.compile("adam", ONE_HOT, metrics=hits)
     history = model.fit(X, Y, validation_data=HELD_OUT, **QUIET).history
     assert list(history) == ["hit", "loss", "val_hit", "val_loss", "val_zeal", "zeal"]
 
@@ -409,11 +405,11 @@ def test_methods_that_nobody_overrides_are_not_called_for_batches(monkeypatch):
     assert called["on_epoch_end"] == 2
 
 
-def test_a_hook_set_on_the_object_itself_is_heard_as_in_keras(pairs):
-    heard = []
-    for lib, model in pairs:
+def test_a_hook_set_on_the_object_itself_is_heard_as_in_keras(in_both):
+    def program(lib, model):
         watch, batches = lib.callbacks.Callback(), []
-        watch.on_train_batch_end = lambda batch, logs=None, batches=batches: batches.append(batch)
+        watch.on_train_batch_end = lambda batch, logs=None: batches.append(batch)
         model.fit(X, Y, callbacks=[watch], **QUIET)
-        heard.append(batches)
-    assert heard[0] == heard[1] == [0, 1, 2]
+        return batches
+
+    assert in_both(program) == [[0, 1, 2]] * 2

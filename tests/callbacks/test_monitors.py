@@ -7,7 +7,8 @@ import warnings
 
 import numpy as np
 import pytest
-from arrays import assert_allclose, assert_array_equal
+from networks import ONE_HOT, network as network_of, samples
+from oracle import agree, both, same
 
 import tinynet
 from tinynet import callbacks
@@ -17,17 +18,16 @@ from tinynet.utils import files
 pytestmark = pytest.mark.computes
 
 RNG = np.random.default_rng(3)
-X = RNG.normal(size=(20, 3)).astype("float32")
-Y = np.eye(2)[RNG.integers(0, 2, 20)]
+X, _, Y = samples(RNG, 20, (3,), 2)
 START = [RNG.normal(size=(3, 2)).astype("float32"), np.zeros(2, "float32")]
 QUIET = {"batch_size": 5, "verbose": 0, "shuffle": False}
 
 
 def network(module=tinynet, optimizer="sgd"):
-    model = module.Sequential([module.layers.Input((3,)), module.layers.Dense(2, "softmax")])
-    model.set_weights(START)
-    model.compile(optimizer, "categorical_crossentropy", metrics=["acc"])
-    return model
+    return network_of(
+        (2, "softmax"), inputs=(3,), library=module, weights=START,
+        loss=ONE_HOT, optimizer=optimizer, metrics=["acc"],
+    )  # fmt: skip
 
 
 class Player:
@@ -102,30 +102,26 @@ def test_it_stops_when_keras_s_does(keras, arguments, values):
 @pytest.mark.host
 @pytest.mark.parametrize("verbose", [0, 1])
 def test_it_says_what_keras_s_says(keras, capsys, verbose):
+    def said(module, course):
+        arguments = {"patience": 2, "restore_best_weights": True, "verbose": verbose}
+        play(module.callbacks.EarlyStopping(**arguments), course)
+        return capsys.readouterr().out
+
     for course in ([3, 2, 1, 2, 3], [3, 2, 1]):
-        said = []
-        for module in (keras, tinynet):
-            watch = module.callbacks.EarlyStopping(
-                patience=2, restore_best_weights=True, verbose=verbose
-            )
-            play(watch, course)
-            said.append(capsys.readouterr().out)
-        assert said[0] == said[1]
+        same(keras, said, course)
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_acc", "loss", "acc"])
 def test_a_fit_ends_where_keras_s_ends(keras, monitor):
-    results = []
-    for module in (keras, tinynet):
+    def program(module):
         model = network(module)
         model.optimizer.learning_rate = 1.5
         watch = module.callbacks.EarlyStopping(monitor, patience=2, restore_best_weights=True)
         given = {"epochs": 25, "validation_data": (X[:9], Y[:9]), **QUIET}
         history = model.fit(X[9:], Y[9:], callbacks=[watch], **given)
-        results.append((history.epoch, watch.best_epoch, model.get_weights()))
-    assert results[0][:2] == results[1][:2]
-    for one, other in zip(results[0][2], results[1][2], strict=True):
-        assert_allclose(one, other, atol=1e-6)
+        return history.epoch, watch.best_epoch, model.get_weights()
+
+    agree(*both(keras, program), rtol=1e-7, atol=1e-6)
 
 
 @pytest.mark.host
@@ -174,8 +170,7 @@ def test_after_each_epoch_the_weights_are_saved(tmp_path):
     assert [file.name for file in written] == expected
     for file, weights in zip(written, kept, strict=True):
         model.load_weights(file)
-        for one, other in zip(model.get_weights(), weights, strict=True):
-            assert_array_equal(one, other)
+        agree(weights, model.get_weights())
 
 
 @pytest.mark.parametrize(
@@ -191,8 +186,7 @@ def test_after_each_epoch_the_weights_are_saved(tmp_path):
     ],
 )
 def test_it_saves_when_keras_s_does(keras, tmp_path, monkeypatch, arguments):
-    saved = []
-    for module in (keras, tinynet):
+    def saved(module):
         folder = tmp_path / module.__name__
         folder.mkdir()
         batch = "-{batch}" if "save_freq" in arguments else ""
@@ -202,14 +196,13 @@ def test_it_saves_when_keras_s_does(keras, tmp_path, monkeypatch, arguments):
         model.optimizer.learning_rate = 1.0
         given = {"epochs": 5, "validation_data": (X[:9], Y[:9]), **QUIET}
         model.fit(X[9:], Y[9:], callbacks=[checkpoint], **given)
-        saved.append(sorted(os.listdir(folder)))
-    assert saved[0] == saved[1]
-    assert saved[1] or "initial_value_threshold" in arguments
+        return sorted(os.listdir(folder))
+
+    assert same(keras, saved) or "initial_value_threshold" in arguments
 
 
 def test_it_says_what_keras_s_says_of_saving(keras, tmp_path, capsys):
-    said = []
-    for module in (keras, tinynet):
+    def said(module):
         path = tmp_path / "best.weights.h5"
         arguments = {"save_weights_only": True, "save_best_only": True, "verbose": 1}
         checkpoint = module.callbacks.ModelCheckpoint(path, **arguments)
@@ -217,10 +210,11 @@ def test_it_says_what_keras_s_says_of_saving(keras, tmp_path, capsys):
         model.optimizer.learning_rate = 3.0
         model.fit(X, Y, epochs=6, validation_data=(X, Y), callbacks=[checkpoint], **QUIET)
         lines = capsys.readouterr().out.replace(str(path), "PATH").splitlines()
-        said.append([line for line in lines if line and "finished" not in line])
-    assert said[0] == said[1]
-    assert any("did not improve" in line for line in said[1])
-    assert any("improved from None to" in line for line in said[1])
+        return [line for line in lines if line and "finished" not in line]
+
+    lines = same(keras, said)
+    assert any("did not improve" in line for line in lines)
+    assert any("improved from None to" in line for line in lines)
 
 
 @pytest.mark.host
@@ -246,8 +240,7 @@ def test_weights_come_back_into_another_model_of_the_kind(tmp_path):
     model.save_weights(path)
     other = network()
     other.load_weights(str(path))
-    for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
-        assert_array_equal(one, another)
+    agree(other.get_weights(), model.get_weights())
     assert [file.name for file in path.parent.iterdir()] == ["a.weights.h5"]
 
 
@@ -276,12 +269,10 @@ def test_what_is_no_file_of_these_weights_is_refused_and_changes_nothing(tmp_pat
         (tmp_path / "bad.weights.h5").write_bytes(content)
         with pytest.raises(ValueError, match="Expected a whole file of a model like this"):
             model.load_weights(tmp_path / "bad.weights.h5")
-    wider = tinynet.Sequential([tinynet.Input((3,)), tinynet.layers.Dense(7)])
-    wider.save_weights(tmp_path / "wider.weights.h5")
+    network_of((7,), inputs=(3,)).save_weights(tmp_path / "wider.weights.h5")
     with pytest.raises(ValueError, match=r"\(3, 7\), \(7,\)\], and layer 'dense' wants \[\(3, 2"):
         model.load_weights(tmp_path / "wider.weights.h5")
-    for weight, was in zip(model.get_weights(), START, strict=True):
-        assert_array_equal(weight, was)
+    agree(START, model.get_weights())
     for method in (model.save_weights, model.load_weights):
         with pytest.raises(
             ValueError, match=r"must end in `.weights.h5`. .* Write: .weights.weights"
@@ -295,20 +286,19 @@ def test_what_is_no_file_of_these_weights_is_refused_and_changes_nothing(tmp_pat
 
 
 def test_functions_are_called_at_their_moments(keras):
-    called = []
-    for module in (keras, tinynet):
+    def called(module):
         log = []
         tell = module.callbacks.LambdaCallback(
-            on_train_begin=lambda logs=None, log=log: log.append("begin"),
-            on_epoch_begin=lambda epoch, logs=None, log=log: log.append(f"epoch {epoch}"),
-            on_train_batch_end=lambda batch, logs=None, log=log: log.append((batch, sorted(logs))),
-            on_test_end=lambda logs=None, log=log: log.append(("test", sorted(logs))),
+            on_train_begin=lambda logs=None: log.append("begin"),
+            on_epoch_begin=lambda epoch, logs=None: log.append(f"epoch {epoch}"),
+            on_train_batch_end=lambda batch, logs=None: log.append((batch, sorted(logs))),
+            on_test_end=lambda logs=None: log.append(("test", sorted(logs))),
             on_epoch_end=None,
         )
         network(module).fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=[tell], **QUIET)
-        called.append(log)
-    assert called[0] == called[1]
-    assert len(called[1]) == 1 + 2 * (1 + 4 + 1)
+        return log
+
+    assert len(same(keras, called)) == 1 + 2 * (1 + 4 + 1)
 
 
 @pytest.mark.host
@@ -328,25 +318,25 @@ def broken_at(batch):
 
 
 def test_with_terminate_on_nan_training_ends_as_in_keras(keras, capsys):
-    ends = []
-    for module in (keras, tinynet):
+    def end(module):
         model = network(module)
         stop = module.callbacks.TerminateOnNaN()
         history = model.fit(broken_at(1), Y, epochs=3, callbacks=[stop], **QUIET)
-        ends.append((history.epoch, np.isnan(history.history["loss"]), model.stop_training))
         assert np.isnan(model.get_weights()[0]).all()
-    assert ends[0] == ends[1]
+        return history.epoch, np.isnan(history.history["loss"]), model.stop_training
+
+    same(keras, end)
     assert "Epoch 1: Invalid loss, terminating training" in capsys.readouterr().out
 
 
 def test_a_validation_of_nan_ends_nothing_as_in_keras(keras):
-    ends = []
-    for module in (keras, tinynet):
+    def end(module):
         given = {"validation_data": (broken_at(0), Y), "epochs": 3, **QUIET}
         stop = module.callbacks.TerminateOnNaN()
         history = network(module).fit(X, Y, callbacks=[stop], **given)
-        ends.append((history.epoch, [bool(np.isnan(v)) for v in history.history["val_loss"]]))
-    assert ends[0] == ends[1]
+        return history.epoch, [bool(np.isnan(v)) for v in history.history["val_loss"]]
+
+    same(keras, end)
     with pytest.raises(ValueError, match="in the validation of epoch 1"):
         network().fit(X, Y, validation_data=(broken_at(0), Y), **QUIET)
 
@@ -368,14 +358,12 @@ def test_the_first_bad_step_is_named(batch, verbose, capsys):
     assert f"(first in step {batch + 1})" in str(error.value)
     assert f"x holds NaN or infinity, first in sample {5 * batch + 2}." in str(error.value)
     assert "All weights are NaN or infinite by now." in str(error.value)
-    for weight, was in zip(model.get_weights(), START, strict=True):
-        assert_array_equal(weight, was)
+    agree(START, model.get_weights())
 
 
 def test_weights_that_ran_away_are_named():
-    layers = [tinynet.Input((3,)), tinynet.layers.Dense(4, name="a")]
-    model = tinynet.Sequential([*layers, tinynet.layers.Dense(2, name="b")])
-    model.compile(tinynet.optimizers.SGD(1e3), "mse")
+    layers = [tinynet.layers.Dense(units, name=name) for units, name in ((4, "a"), (2, "b"))]
+    model = network_of(*layers, inputs=(3,), loss="mse", optimizer=tinynet.optimizers.SGD(1e3))
     with pytest.raises(ValueError, match="Expected a finite loss") as error:
         model.fit(X, Y, epochs=50, **QUIET)
     text = str(error.value)

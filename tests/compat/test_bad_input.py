@@ -17,6 +17,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from networks import ONE_HOT, SPARSE, network
 
 import tinynet
 from tinynet import backend
@@ -124,11 +125,8 @@ def _what_came_of_them():
 
 def fresh(loss):
     tinynet.utils.set_random_seed(1)
-    model = tinynet.Sequential(
-        [tinynet.Input((4,)), Dense(5, "tanh"), Dropout(0.1), Dense(3, "softmax")]
-    )
-    model.compile("adam", loss, metrics=["acc"])
-    return model
+    stack = (5, "tanh"), Dropout(0.1), (3, "softmax")
+    return network(*stack, inputs=(4,), loss=loss, metrics=["acc"])
 
 
 def state(model):
@@ -199,7 +197,7 @@ def as_plain(x):
 @settings
 @hypothesis.given(x=THINGS, batch_size=NUMBERS)
 def test_predict(x, batch_size):
-    model = fresh("categorical_crossentropy")
+    model = fresh(ONE_HOT)
     before = state(model)
     given = attempt("predict", lambda: model.predict(x, batch_size, verbose=0), x)
     assert state(model) == before
@@ -212,7 +210,7 @@ def test_predict(x, batch_size):
 @settings
 @hypothesis.given(x=THINGS)
 def test_call(x):
-    model = fresh("categorical_crossentropy")
+    model = fresh(ONE_HOT)
     before = state(model)
     given = attempt("call", lambda: model(x), x)
     assert state(model) == before
@@ -228,7 +226,7 @@ def test_call(x):
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch"])
 def test_training(method, x, y, weight, batch_size, sparse, good):
-    loss = ("sparse_" if sparse else "") + "categorical_crossentropy"
+    loss = SPARSE if sparse else ONE_HOT
     model = fresh(loss)
     if good in ("x", "both"):
         x = np.linspace(-1, 1, 32).reshape(8, 4)
@@ -268,7 +266,7 @@ OPTIONS = {
 def test_options_of_fit(data, name):
     value = data.draw(OPTIONS[name])
     hypothesis.assume(not (name in ("epochs",) and value in (10**9, 2**70)))  # that is an answer
-    model = fresh("sparse_categorical_crossentropy")
+    model = fresh(SPARSE)
     x, y = np.linspace(-1, 1, 32).reshape(8, 4), np.arange(8) % 3
     before = state(model)
     options = {"verbose": 0, name: value}

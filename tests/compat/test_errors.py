@@ -11,6 +11,8 @@ import re
 import numpy as np
 import pytest
 from arrays import look
+from networks import ONE_HOT, SPARSE, network, random_weights
+from oracle import refused as refused_in_both
 
 import tinynet
 from tinynet import Input, Sequential, backend, layers, losses, metrics, optimizers
@@ -26,17 +28,16 @@ RNG = np.random.default_rng(5)
 X = RNG.normal(size=(10, 4)).astype("float32")
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
 Y = np.eye(3)[LABELS]
-START = [RNG.normal(size=shape).astype("float32") for shape in ((4, 5), (5,), (5, 3), (3,))]
-ONE_HOT, SPARSE = "categorical_crossentropy", "sparse_categorical_crossentropy"
+START = random_weights(RNG, 4, 5, 3)
+STACK = (5, "sigmoid"), (3, "softmax")
 
 
 def compiled(lib=tinynet, loss=ONE_HOT, optimizer="adam", metrics=("acc",)):
     """4-5-3, sigmoid and softmax, in tinynet or Keras, starting from the same weights."""
-    dense = lib.layers.Dense
-    model = lib.Sequential([lib.Input((4,)), dense(5, "sigmoid"), dense(3, "softmax")])
-    model.set_weights(START)
-    model.compile(optimizer, loss, metrics=list(metrics))
-    return model
+    return network(
+        *STACK, inputs=(4,), library=lib, weights=START,
+        loss=loss, optimizer=optimizer, metrics=list(metrics),
+    )  # fmt: skip
 
 
 def trained(**arguments):
@@ -48,10 +49,7 @@ def trained(**arguments):
 
 
 def unbuilt():
-    dense = layers.Dense
-    model = Sequential([dense(5, "sigmoid"), dense(3, "softmax")])
-    model.compile("adam", ONE_HOT, metrics=["acc"])
-    return model
+    return network(*STACK, loss=ONE_HOT, metrics=["acc"])
 
 
 def state(model):
@@ -217,8 +215,7 @@ def test_class_weights_for_several_labels_a_sample_are_refused_as_in_keras(keras
     rows, labels = X[:, None].repeat(2, axis=1), LABELS[:, None].repeat(2, axis=1)
     targets = labels if loss == SPARSE else np.eye(3)[labels]
     for lib, errors in ((keras, (TypeError, ValueError)), (tinynet, ValueError)):
-        model = lib.Sequential([lib.Input((2, 4)), lib.layers.Dense(3, "softmax")])
-        model.compile("adam", loss)
+        model = network((3, "softmax"), inputs=(2, 4), library=lib, loss=loss)
         with pytest.raises(errors):
             model.fit(rows, targets, class_weight={0: 2.0}, verbose=0)
 
@@ -280,14 +277,12 @@ KERAS_SAYS = {
 
 
 def stack_with(lib, **arguments):
-    lib.Sequential([lib.layers.Dense(3)]).compile("adam", ONE_HOT, **arguments)
+    network((3,), library=lib, loss=ONE_HOT, **arguments)
 
 
 @pytest.mark.parametrize("words", KERAS_SAYS)
 def test_the_error_has_keras_s_words(keras, words):
-    for lib in (keras, tinynet):
-        with pytest.raises(ValueError, match=re.escape(words)):
-            KERAS_SAYS[words](lib)
+    refused_in_both(keras, KERAS_SAYS[words], re.escape(words))
 
 
 # Names that nobody knows
@@ -802,15 +797,10 @@ def broken_metric(y_true, y_pred):
 
 @pytest.mark.parametrize("method", ["fit", "train_on_batch"])
 def test_an_error_in_a_user_s_own_loss_layer_or_metric_changes_nothing(method):
-    def model_of(loss=ONE_HOT, metrics=(), top=()):
-        model = Sequential([layers.Dense(5), *top, layers.Dense(3, "softmax")])
-        model.compile("adam", loss, metrics=list(metrics))
-        return model
-
     for model in (
-        model_of(loss=BrokenLoss()),
-        model_of(metrics=[broken_metric]),
-        model_of(top=[BrokenLayer()]),
+        network((5,), (3, "softmax"), loss=BrokenLoss()),
+        network((5,), (3, "softmax"), loss=ONE_HOT, metrics=[broken_metric]),
+        network((5,), BrokenLayer(), (3, "softmax"), loss=ONE_HOT),
     ):
         train = getattr(model, method)
         refused(model, lambda train=train: train(X, Y), "on purpose", error=BrokenError)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import strokes
 from arrays import assert_allclose, assert_array_equal
+from networks import SPARSE, network
 
 import tinynet
 from tinynet.datasets import prepare
@@ -140,10 +141,8 @@ def reader(mnist):
     """A network that knows MNIST."""
     images, labels = mnist
     tinynet.utils.set_random_seed(1)
-    model = tinynet.Sequential([tinynet.layers.Flatten(input_shape=(28, 28))])
-    model.add(tinynet.layers.Dense(100, "relu"))
-    model.add(tinynet.layers.Dense(10, "softmax"))
-    model.compile("adam", "sparse_categorical_crossentropy")
+    stack = tinynet.layers.Flatten(), (100, "relu"), (10, "softmax")
+    model = network(*stack, inputs=(28, 28), loss=SPARSE)
     model.fit(images / np.float32(255), labels, epochs=2, verbose=0)
     return model
 

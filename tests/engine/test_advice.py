@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from networks import ONE_HOT, SPARSE, network
 
 import tinynet
 from tinynet.layers import Activation, Dense, Dropout, Flatten
@@ -17,10 +18,8 @@ LABELS = np.arange(12) % 3
 Y = np.eye(3)[LABELS]
 
 
-def model_of(*top, loss="categorical_crossentropy"):
-    model = tinynet.Sequential([tinynet.Input((4,)), *(top or [Dense(3, "softmax")])])
-    model.compile("sgd", loss)
-    return model
+def model_of(*top, loss=ONE_HOT):
+    return network(*(top or [(3, "softmax")]), inputs=(4,), loss=loss, optimizer="sgd")
 
 
 def said(model, x=X, y=Y, **options):
@@ -34,7 +33,7 @@ def said(model, x=X, y=Y, **options):
 def test_a_training_in_order_is_not_commented_on():
     assert said(model_of()) == []
     assert said(model_of(Dense(1), loss="mse"), y=X[:, 0]) == []
-    assert said(model_of(loss="sparse_categorical_crossentropy"), y=LABELS) == []
+    assert said(model_of(loss=SPARSE), y=LABELS) == []
     assert said(model_of(), validation_split=0.25) == []
 
 
@@ -101,7 +100,7 @@ def test_a_softmax_too_few(activation):
 @pytest.mark.parametrize("kind", ["int64", "float32"])
 def test_labels_without_an_output_are_counted(change, words, shape, kind):
     y = change(LABELS).astype(kind).reshape(shape)
-    (text,) = said(model_of(loss="sparse_categorical_crossentropy"), y=y)
+    (text,) = said(model_of(loss=SPARSE), y=y)
     assert text.startswith("Expected labels from 0 to 2, one for each output, ")
     assert words in text
 
@@ -109,7 +108,7 @@ def test_labels_without_an_output_are_counted(change, words, shape, kind):
 @pytest.mark.parametrize("sparse", [True, False])
 def test_a_class_that_only_the_split_has_is_missed(sparse):
     labels = np.sort(LABELS)
-    loss = ("sparse_" if sparse else "") + "categorical_crossentropy"
+    loss = SPARSE if sparse else ONE_HOT
     y = labels if sparse else np.eye(3)[labels]
     (text,) = said(model_of(loss=loss), y=y, validation_split=0.4)
     assert text == (
@@ -121,8 +120,7 @@ def test_a_class_that_only_the_split_has_is_missed(sparse):
 
 
 def test_a_model_that_is_not_built_yet_is_looked_at_as_well():
-    model = tinynet.Sequential([Flatten(), Dense(3, "softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model = network(Flatten(), (3, "softmax"), loss=SPARSE, optimizer="sgd")
     (text,) = said(model, y=LABELS + 1)
     assert "from 0 to 2" in text
 
@@ -133,7 +131,7 @@ def test_only_what_is_meant_is_warned_of():
     assert said(model_of(), far, batch_size=5) == []  # the first batch is that of the caller
     assert len(said(model_of(), far, batch_size=11)) == 1
     labels = np.where(LABELS == 0, 1, 5)  # from 1, but not to the number of outputs
-    (text,) = said(model_of(loss="sparse_categorical_crossentropy"), y=labels)
+    (text,) = said(model_of(loss=SPARSE), y=labels)
     assert text.endswith("Write: a last layer of 6 units")
     ordered = np.sort(X[:, 0])
     assert said(model_of(Dense(1), loss="mse"), y=ordered, validation_split=0.4) == []
@@ -186,7 +184,7 @@ def test_of_a_healthy_network_none_is_dead_and_nothing_is_changed():
 
 def test_raw_pixels_kill_sigmoids():
     images = RNG.integers(0, 256, (50, 784))
-    model = tinynet.Sequential([tinynet.Input((784,)), Dense(100, "sigmoid"), Dense(10, "softmax")])
+    model = network((100, "sigmoid"), (10, "softmax"), inputs=(784,))
     few = len(tinynet.find_dead_units(model, images / 255))
     assert few == 0
     model.set_weights([weight * 8 for weight in model.get_weights()])

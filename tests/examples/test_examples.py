@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import standin
+from networks import ONE_HOT, network
 
 import tinynet
 
@@ -244,9 +245,8 @@ def test_scale_out_gets_the_same_losses_on_four_devices_as_on_one(tmp_path, kera
     assert all(float(number) < 5e-6 for pair in apart for number in pair)
     # Its own file is as good as one that was trained on the spot.
     assert not list(tmp_path.iterdir())
-    model = tinynet.Sequential([tinynet.Input((8, 8)), tinynet.layers.Flatten()])
-    model.add(tinynet.layers.Dense(10, "softmax"))
-    model.compile("sgd", "categorical_crossentropy")
+    flat = tinynet.layers.Flatten()
+    model = network(flat, (10, "softmax"), inputs=(8, 8), loss=ONE_HOT, optimizer="sgd")
     model.save(tmp_path / "mine.keras")
     result = run(*arguments, "--model", "mine.keras", cwd=tmp_path, example=example)
     assert result.returncode == 0, result.stderr
@@ -276,8 +276,7 @@ def test_draw_digit_writes_a_page_and_answers_for_a_picture(tmp_path):
     assert re.search(r"one\.png: a 1, with \d", result.stdout)
     assert (tmp_path / "p" / "d.html").read_text("utf-8").startswith("<!doctype html>")
     # A model that was saved; and one that the page cannot show.
-    model = tinynet.Sequential([tinynet.Input((8, 8)), tinynet.layers.Flatten()])
-    model.add(tinynet.layers.Dense(10, "softmax"))
+    model = network(tinynet.layers.Flatten(), (10, "softmax"), inputs=(8, 8))
     model.save(tmp_path / "m.keras")
     result = run(*arguments, "--model", "m.keras", cwd=tmp_path, example=example)
     assert result.returncode == 0, result.stderr

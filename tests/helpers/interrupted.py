@@ -14,11 +14,12 @@ import signal
 import sys
 
 import numpy as np
+from networks import ONE_HOT, network
 
 import tinynet
 from tinynet import backend
 from tinynet.callbacks import BackupAndRestore, Callback, EarlyStopping
-from tinynet.layers import Dense, Dropout
+from tinynet.layers import Dropout
 from tinynet.utils import files
 
 EPOCHS, STEPS = 12, 10
@@ -76,10 +77,8 @@ def train(folder, moment, number, save_freq="epoch", verbose=0):
     x = rng.normal(size=(95, 6)).astype("float32")  # so that the last batch is a short one
     y = np.eye(3)[(x[:, 0] > 0).astype(int) + (x[:, 1] > 0.5)]
     tinynet.utils.set_random_seed(1)
-    model = tinynet.Sequential([tinynet.Input((6,)), Dense(16, "relu"), Dropout(0.3)])
-    model.add(Dropout(0.1, seed=4))
-    model.add(Dense(3, "softmax"))
-    model.compile("adam", "categorical_crossentropy", metrics=["acc", "mse"])
+    stack = (16, "relu"), Dropout(0.3), Dropout(0.1, seed=4), (3, "softmax")
+    model = network(*stack, inputs=(6,), loss=ONE_HOT, metrics=["acc", "mse"])
     now = Countdown(number)
     if moment == "write":
         plain = pathlib.Path.open

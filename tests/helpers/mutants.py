@@ -16,9 +16,10 @@ import tempfile
 from collections import Counter
 
 import numpy as np
+from networks import network
 
 import tinynet
-from tinynet.layers import Dense, Flatten
+from tinynet.layers import Flatten
 from tinynet.saving import hdf5
 
 LONGEST = 60  # seconds for one file; a hang, not a slow machine
@@ -28,8 +29,7 @@ MEMORY = 1 << 30  # bytes beyond what the program has when it begins
 def model(trained=True):
     tinynet.utils.set_random_seed(3)
     tinynet.utils.clear_session()
-    made = tinynet.Sequential([tinynet.Input((2, 3)), Flatten(), Dense(5, "relu"), Dense(4)])
-    made.compile("adam", "mse")
+    made = network(Flatten(), (5, "relu"), (4,), inputs=(2, 3), loss="mse")
     rng = np.random.default_rng(0)
     for _ in range(1 + trained):
         made.fit(rng.normal(size=(8, 2, 3)), rng.normal(size=(8, 4)), verbose=0)

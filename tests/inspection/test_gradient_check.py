@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from arrays import look
+from networks import ONE_HOT, SPARSE, network, samples as random_samples
 from own import Scale
 
 import tinynet
@@ -13,29 +14,18 @@ from tinynet.layers import Dense, Flatten
 
 pytestmark = pytest.mark.computes
 
-LOSSES = {
-    "one-hot": "categorical_crossentropy",
-    "labels": "sparse_categorical_crossentropy",
-    "numbers": "mse",
-}
+LOSSES = {"one-hot": ONE_HOT, "labels": SPARSE, "numbers": "mse"}
 
 
 def data(kind="one-hot", samples=6, inputs=4, classes=3):
     rng = np.random.default_rng(2)
-    x = rng.normal(size=(samples, inputs)).astype("float32")
-    labels = rng.integers(classes, size=samples)
-    y = {
-        "one-hot": np.eye(classes)[labels],
-        "labels": labels,
-        "numbers": rng.normal(size=(samples, classes)),
-    }
-    return x, y[kind]
+    x, labels, rows = random_samples(rng, samples, (inputs,), classes)
+    numbers = rng.normal(size=(samples, classes))
+    return x, {"one-hot": rows, "labels": labels, "numbers": numbers}[kind]
 
 
-def model_of(*hidden, loss="categorical_crossentropy", last="softmax", classes=3):
-    model = tinynet.Sequential([tinynet.Input((4,)), *hidden, Dense(classes, last)])
-    model.compile("adam", loss)
-    return model
+def model_of(*hidden, loss=ONE_HOT, last="softmax", classes=3):
+    return network(*hidden, (classes, last), inputs=(4,), loss=loss)
 
 
 # Right ones
@@ -64,8 +54,7 @@ def test_weights_of_samples_and_further_axes_are_right():
     for reduction in ("sum_over_batch_size", "sum", "mean_with_sample_weight"):
         model = model_of(Dense(5, "tanh"), loss=losses.CategoricalCrossentropy(reduction=reduction))
         assert tinynet.check_gradients(model, x, y, sample_weight=weights)
-    deep = tinynet.Sequential([tinynet.Input((2, 4)), Dense(3, "tanh"), Flatten(), Dense(1)])
-    deep.compile("sgd", "mse")
+    deep = network((3, "tanh"), Flatten(), (1,), inputs=(2, 4), loss="mse", optimizer="sgd")
     rng = np.random.default_rng(0)
     assert tinynet.check_gradients(deep, rng.normal(size=(5, 2, 4)), rng.normal(size=(5, 1)))
 
@@ -102,14 +91,13 @@ def test_a_corner_is_not_stepped_across():
 def test_at_a_corner_there_is_nothing_to_compare():
     """A sample of zeros, and biases of zero: z is exactly 0, where relu has two slopes."""
     x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0], [1], [1], [0]])
+    given = {"inputs": (2,), "loss": "mse", "optimizer": "sgd"}
     for seed in range(5):
         tinynet.utils.set_random_seed(seed)
-        model = tinynet.Sequential([tinynet.Input((2,)), Dense(4, "relu"), Dense(1, "sigmoid")])
-        model.compile("sgd", "mse")
+        model = network((4, "relu"), (1, "sigmoid"), **given)
         assert tinynet.check_gradients(model, x, y)
-        wrong = tinynet.Sequential([tinynet.Input((2,)), WrongSign(4, "relu"), Dense(1, "sigmoid")])
-        wrong.compile("sgd", "mse")
-        wrong.set_weights(model.get_weights())
+        weights = model.get_weights()
+        wrong = network(WrongSign(4, "relu"), (1, "sigmoid"), weights=weights, **given)
         names = [one.name for one in tinynet.check_gradients(wrong, x, y).parameters if not one.ok]
         assert names == [f"{wrong.layers[0].name}/bias"]
 
@@ -216,8 +204,7 @@ def test_nothing_of_the_model_changes():
 
 def test_a_model_that_is_not_built_stays_so():
     x, y = data()
-    model = tinynet.Sequential([Dense(4, "tanh"), Dense(3, "softmax")])
-    model.compile("adam", "categorical_crossentropy")
+    model = network((4, "tanh"), (3, "softmax"), loss=ONE_HOT)
     state = backend.generator().bit_generator.state
     assert tinynet.check_gradients(model, x, y)
     assert not model.built

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from arrays import assert_allclose, look
 from gradients import central_differences
+from networks import ONE_HOT, SPARSE, network
 from own import Scale
 
 import tinynet
@@ -27,11 +28,9 @@ def xor(optimizer="adam"):
     return model
 
 
-def classifier(loss="categorical_crossentropy", activation="tanh"):
-    model = tinynet.Sequential([tinynet.Input((2, 3)), Flatten(), Dense(5, activation)])
-    model.add(Dense(4, "softmax"))
-    model.compile("adam", loss, metrics=["acc"])
-    return model
+def classifier(loss=ONE_HOT, activation="tanh"):
+    stack = Flatten(), (5, activation), (4, "softmax")
+    return network(*stack, inputs=(2, 3), loss=loss, metrics=["acc"])
 
 
 def images(one_hot=True):
@@ -71,7 +70,7 @@ def test_every_number_follows_from_the_one_before(rng):
 @pytest.mark.parametrize("one_hot", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
 def test_they_are_those_of_training(activation, one_hot, weighted):
-    name = "categorical_crossentropy" if one_hot else "sparse_categorical_crossentropy"
+    name = ONE_HOT if one_hot else SPARSE
     model, (x, y) = classifier(name, activation), images(one_hot)
     weights = np.linspace(0, 2, 6) if weighted else None
     trace = model.trace(x, y, sample_weight=weights)
@@ -148,8 +147,7 @@ def test_what_is_not_there_is_answered_with_what_is():
 
 
 def test_a_layer_of_one_s_own_shows_what_can_be_known():
-    model = tinynet.Sequential([tinynet.Input((2,)), Scale(name="own"), Dense(1)])
-    model.compile("sgd", "mse")
+    model = network(Scale(name="own"), (1,), inputs=(2,), loss="mse", optimizer="sgd")
     own = model.trace(X, XOR)["own"]
     assert [one.symbol for one in own.forward] == ["x", "scale", "seen", "a"]
     assert [one.symbol for one in own.backward] == ["∂L/∂a", "∂L/∂scale", "∂L/∂x"]
@@ -212,8 +210,7 @@ def test_the_table_tells_the_formulas_and_the_numbers():
 
 
 def test_of_large_arrays_only_the_figures_are_shown():
-    model = tinynet.Sequential([tinynet.Input((50,)), Dense(30, "relu"), Dense(10, "softmax")])
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model = network((30, "relu"), (10, "softmax"), inputs=(50,), loss=SPARSE)
     text = str(model.trace(np.ones((20, 50)), np.arange(20) % 10))
     assert "(50, 30)  min " in text
     assert len(text.splitlines()) < 60
@@ -228,7 +225,7 @@ def test_the_terms_of_a_cross_entropy_can_be_followed():
     for n in range(3):
         assert f"sample {n + 1}: −ln {p[n]:.6g} = {-np.log(p[n]):.4g}"[:-1] in str(trace)
     assert f"/ 3 = {trace.loss:.6g}" in str(trace)
-    model, (x, y) = classifier("sparse_categorical_crossentropy"), images(one_hot=False)
+    model, (x, y) = classifier(SPARSE), images(one_hot=False)
     assert "sample 1: −ln " in str(model.trace(x[:3], y[:3]))
 
 
@@ -305,7 +302,7 @@ def test_a_certain_mistake_is_traced_as_training_sees_it():
     """Where a probability of 0 or 1 is reached, the loss is not clipped, and the gradient flows."""
     model = tinynet.Sequential([tinynet.Input((3,)), Dense(2, "softmax", name="top")])
     model.set_weights([[[30, 0], [0, 0], [0, 0]], [0, 0]])
-    model.compile(tinynet.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+    model.compile(tinynet.optimizers.SGD(1.0), SPARSE)
     x, y = np.array([[1, 0.5, 0.5], [8, 0, 0]], "float32"), np.array([1, 1])
     trace = model.trace(x, y)
     loss = model.train_on_batch(x, y)

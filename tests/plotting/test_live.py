@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from networks import SPARSE, network
 
 import tinynet
 from tinynet import plotting
@@ -30,8 +31,8 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def train(*callbacks, epochs=4, metrics=("acc",), **options):
-    model = tinynet.Sequential([tinynet.Input((3,)), tinynet.layers.Dense(2, "softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=list(metrics))
+    compiled = {"loss": SPARSE, "optimizer": "sgd", "metrics": list(metrics)}
+    model = network((2, "softmax"), inputs=(3,), **compiled)
     options = {"validation_data": (X, Y), "verbose": 0, **options}
     return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
 
@@ -275,8 +276,7 @@ def test_what_cannot_be_a_picture_is_refused_at_once(path):
 
 def test_a_place_that_cannot_be_written_is_known_before_training(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    model = tinynet.Sequential([tinynet.Input((3,)), tinynet.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model = network((1,), inputs=(3,), loss="mse", optimizer="sgd")
     before = model.get_weights()
     with pytest.raises(OSError, match="file"):
         model.fit(X, Y, verbose=0, callbacks=[LivePlot(tmp_path / "file" / "curves.png")])

@@ -9,6 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal
+from networks import ONE_HOT, network, samples
+from oracle import agree, same, variables
 
 import tinynet
 from tinynet import backend
@@ -18,9 +20,8 @@ from tinynet.utils import files
 pytestmark = pytest.mark.computes
 
 RNG = np.random.default_rng(11)
-X = RNG.normal(size=(48, 2, 3)).astype("float32")
-LABELS = RNG.integers(0, 4, 48)
-ROWS = np.eye(4, dtype="float32")[LABELS]
+X, _, ROWS = samples(RNG, 48, (2, 3), 4)
+ROWS = ROWS.astype("float32")
 # Not shuffled, so that Keras sees the same batches.
 IN_ORDER = {"batch_size": 8, "shuffle": False, "verbose": 0}
 
@@ -34,10 +35,9 @@ def layers(lib, **of_the_second):
     ]
 
 
-def compiled(lib, stack=None, optimizer="adam", loss="categorical_crossentropy", metrics=("acc",)):
-    model = lib.Sequential(layers(lib) if stack is None else stack)
-    model.compile(optimizer, loss, metrics=list(metrics))
-    return model
+def compiled(lib, stack=None, metrics=("acc",), **compiled):
+    compiled = {"loss": ONE_HOT, "metrics": list(metrics), **compiled}
+    return network(*(stack or layers(lib)), library=lib, **compiled)
 
 
 def frozen(lib):
@@ -96,10 +96,6 @@ def pairs(keras):
     return {"tinynet to Keras": (tinynet, keras), "Keras to tinynet": (keras, tinynet)}
 
 
-def variables(model):
-    return [np.asarray(variable) for variable in model.optimizer.variables]
-
-
 @pytest.mark.host
 @pytest.mark.parametrize("direction", ["tinynet to Keras", "Keras to tinynet"])
 @pytest.mark.parametrize("kind", MODELS)
@@ -111,24 +107,17 @@ def test_the_same_training_whoever_continues_it(keras, tmp_path, kind, direction
     model.fit(X, ROWS, epochs=3, **IN_ORDER)
     model.save(path)
     other = there.models.load_model(path)
-    for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
-        assert_array_equal(one, another)
+    agree(model.get_weights(), other.get_weights())
     assert [x.name for x in model.layers] == [x.name for x in other.layers]
     assert [x.trainable for x in model.layers] == [x.trainable for x in other.layers]
-    for one, another in zip(variables(model), variables(other), strict=True):
-        assert_allclose(one, another, rtol=2e-7, atol=1e-30)
+    agree(variables(model), variables(other), rtol=2e-7, atol=1e-30)
     assert int(variables(other)[0]) == 18
-    losses = [np.ravel(m.evaluate(X, ROWS, verbose=0)) for m in (model, other)]
-    assert_allclose(losses[0], losses[1], rtol=1e-6)
+    agree(*(m.evaluate(X, ROWS, verbose=0) for m in (model, other)), rtol=1e-6)
 
-    histories = [m.fit(X, ROWS, epochs=3, **IN_ORDER).history for m in (model, other)]
-    assert list(histories[0]) == list(histories[1])
-    for name, values in histories[0].items():
-        assert_allclose(values, histories[1][name], rtol=2e-6)
-    for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
-        assert_allclose(one, another, atol=2e-6)  # the issue's bound is 1e-5
-    for one, another in zip(variables(model), variables(other), strict=True):
-        assert_allclose(one, another, rtol=1e-3, atol=1e-6)
+    agree(*(m.fit(X, ROWS, epochs=3, **IN_ORDER) for m in (model, other)), rtol=2e-6)
+    # The issue's bound is 1e-5.
+    agree(model.get_weights(), other.get_weights(), rtol=1e-7, atol=2e-6)
+    agree(variables(model), variables(other), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.host
@@ -169,8 +158,7 @@ def test_tinynet_s_own_files_bring_back_everything(tmp_path, kind):
     assert backend.generator().bit_generator.state == before  # nothing was drawn
     assert twin.get_config() == model.get_config()
     assert twin.name == model.name
-    for one, other in zip(variables(model), variables(twin), strict=True):
-        assert_allclose(one, other, rtol=2e-7)
+    agree(variables(model), variables(twin), rtol=2e-7)
     assert_array_equal(twin.predict(X, verbose=0), model.predict(X, verbose=0))
     assert all(weight.base is twin.flat for weight in twin.trainable_weights)
     histories = [m.fit(X, ROWS, epochs=2, **IN_ORDER).history for m in (model, twin)]
@@ -186,10 +174,8 @@ def test_weights_alone_pass_from_one_to_the_other(keras, tmp_path):
         other.fit(X, ROWS, **IN_ORDER)
         model.save_weights(path)
         other.load_weights(path)
-        for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
-            assert_array_equal(one, another)
-        for one, another in zip(variables(model), variables(other), strict=True):
-            assert_allclose(one, another, rtol=2e-7, atol=1e-30)
+        agree(model.get_weights(), other.get_weights())
+        agree(variables(model), variables(other), rtol=2e-7, atol=1e-30)
 
 
 def test_an_optimizer_that_has_not_begun_stays_new(tmp_path):
@@ -211,8 +197,7 @@ def test_the_state_of_another_optimizer_is_left_and_said(keras, tmp_path):
     other.fit(X, ROWS, **IN_ORDER)
     with pytest.warns(UserWarning, match="only the weights were loaded.* 'sgd' is another"):
         other.load_weights(tmp_path / "a.weights.h5")
-    for one, another in zip(model.get_weights(), other.get_weights(), strict=True):
-        assert_array_equal(one, another)
+    agree(model.get_weights(), other.get_weights())
     # In a whole file, the same happens when a layer was frozen after training.
     model = compiled(keras)
     model.fit(X, ROWS, **IN_ORDER)
@@ -305,14 +290,13 @@ OWN = {"Scale": Scale, "Huge": Huge, "Plain": Plain, "half": half, "spread": spr
 def test_a_reader_s_own_parts_are_found_by_name(tmp_path):
     path = tmp_path / "own.keras"
     stack = [tinynet.Input((2, 3)), Flatten(), Scale(), Dense(4, half)]
-    model = compiled(tinynet, stack, Plain(0.1, momentum=0.9), Huge(), [spread])
+    model = compiled(tinynet, stack, [spread], optimizer=Plain(0.1, momentum=0.9), loss=Huge())
     model.fit(X, ROWS, **IN_ORDER)
     model.save(path)
     twin = tinynet.models.load_model(path, custom_objects=OWN)
     assert type(twin.layers[1]) is Scale
     assert (type(twin.optimizer), type(twin.loss)) == (Plain, Huge)
-    for one, other in zip(model.get_weights(), twin.get_weights(), strict=True):
-        assert_array_equal(one, other)
+    agree(model.get_weights(), twin.get_weights())
     runs = [m.fit(X, ROWS, **IN_ORDER).history for m in (model, twin)]
     assert runs[0] == runs[1]
     assert list(runs[0]) == ["loss", "spread"]
@@ -336,7 +320,7 @@ def test_keras_opens_a_reader_s_own_layer_with_a_twin_of_it(keras, tmp_path):
             return x * self.scale
 
     Twin.__name__ = "Scale"  # under this name, Keras looks for its weights
-    model = tinynet.Sequential([tinynet.Input((3,)), Scale(name="mine"), Dense(2)])
+    model = network(Scale(name="mine"), (2,), inputs=(3,))
     model.save(tmp_path / "own.keras")
     twin = keras.models.load_model(tmp_path / "own.keras", custom_objects={"Scale": Twin})
     x = X[:, 0]
@@ -417,7 +401,7 @@ class Fills(tinynet.Layer):
 
 
 def test_a_layer_may_write_into_its_weights_as_it_builds(tmp_path):
-    model = tinynet.Sequential([tinynet.Input((3,)), Fills(), Dense(2)])
+    model = network(Fills(), (2,), inputs=(3,))
     model.layers[0].set_weights([[1, 2, 3]])
     model.save(tmp_path / "a.keras")
     twin = tinynet.models.load_model(tmp_path / "a.keras", custom_objects={"Fills": Fills})
@@ -438,7 +422,7 @@ def test_a_model_that_is_all_frozen_makes_no_steps_in_either(keras, tmp_path):
     for here, there in pairs(keras).values():
         model = compiled(here)
         model.trainable = False
-        model.compile("adam", "categorical_crossentropy")
+        model.compile("adam", ONE_HOT)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras has something to say of that
             model.fit(X, ROWS, **IN_ORDER)
@@ -508,15 +492,15 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
 
 @pytest.mark.host
 def test_a_keras_file_holds_what_keras_s_does(keras, tmp_path):
-    names = []
-    for lib in (tinynet, keras):
+    def program(lib):
         path = tmp_path / f"{lib.__name__}.keras"
         compiled(lib).save(path)
         with zipfile.ZipFile(path) as archive:
-            names.append({(x.filename, x.compress_type) for x in archive.infolist()})
-            metadata = json.loads(archive.read("metadata.json"))
-            assert metadata["keras_version"] == keras.__version__ == tinynet.saving.KERAS
-    assert names[0] == names[1]
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+            assert version == keras.__version__ == tinynet.saving.KERAS
+            return {(x.filename, x.compress_type) for x in archive.infolist()}
+
+    same(keras, program)
 
 
 @pytest.mark.host
@@ -631,8 +615,8 @@ def test_drafts_of_programs_that_were_killed_long_ago_are_removed(tmp_path):
 
 @pytest.mark.host
 def test_loading_what_has_weights_of_a_further_layer_is_refused(tmp_path):
-    big = tinynet.Sequential([tinynet.Input((3,)), Dense(3), Dense(3)])
-    small = tinynet.Sequential([tinynet.Input((3,)), Dense(3), Dropout(0.5), Activation("relu")])
+    big = network((3,), (3,), inputs=(3,))
+    small = network((3,), Dropout(0.5), Activation("relu"), inputs=(3,))
     big.save_weights(tmp_path / "big.weights.h5")
     small.save_weights(tmp_path / "small.weights.h5")
     with pytest.raises(ValueError, match="weights of a further layer, dense_1"):
@@ -646,8 +630,8 @@ def test_loading_what_has_weights_of_a_further_layer_is_refused(tmp_path):
 @pytest.mark.host
 def test_layers_without_weights_may_be_others(tmp_path):
     """As in Keras: what has no weights has nothing to say."""
-    one = tinynet.Sequential([tinynet.Input((3,)), Dense(3), Dropout(0.5)])
-    other = tinynet.Sequential([tinynet.Input((3,)), Dense(3, name="else")])
+    one = network((3,), Dropout(0.5), inputs=(3,))
+    other = network(Dense(3, name="else"), inputs=(3,))
     one.save_weights(tmp_path / "a.weights.h5")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -8,6 +8,8 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from arrays import assert_array_equal
+from networks import SPARSE, network
+from oracle import refused, same
 
 import tinynet
 from tinynet.utils import set_random_seed, to_categorical
@@ -81,9 +83,7 @@ def test_labels_are_left_as_they_are():
     ],
 )
 def test_what_keras_cannot_convert_raises_the_same_error(keras, labels, classes, error):
-    for library in (keras, tinynet):
-        with pytest.raises(error):
-            library.utils.to_categorical(labels, classes)
+    refused(keras, lambda library: library.utils.to_categorical(labels, classes), error=error)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,7 @@ def test_the_error_says_what_to_write(labels, classes, hint):
 
 
 def model_weights():
-    layers = [tinynet.Input((5,)), tinynet.layers.Dense(4), tinynet.layers.Dense(3)]
-    return tinynet.Sequential(layers).get_weights()
+    return network((4,), (3,), inputs=(5,)).get_weights()
 
 
 def test_the_seed_decides_the_weights_of_models_made_afterwards():
@@ -123,8 +122,7 @@ def test_the_seed_decides_the_weights_of_models_made_afterwards():
 def test_the_seed_decides_the_order_of_the_samples():
     def losses():
         set_random_seed(5)
-        model = tinynet.Sequential([tinynet.Input((2,)), tinynet.layers.Dense(2, "softmax")])
-        model.compile("sgd", "sparse_categorical_crossentropy")
+        model = network((2, "softmax"), inputs=(2,), loss=SPARSE, optimizer="sgd")
         x, y = np.arange(40, dtype="float32").reshape(20, 2) / 40, np.arange(20) % 2
         return model.fit(x, y, batch_size=3, epochs=2, verbose=0).history["loss"]
 
@@ -132,18 +130,16 @@ def test_the_seed_decides_the_order_of_the_samples():
 
 
 def test_the_seed_also_sets_python_s_and_numpy_s_generators_as_keras_does(keras):
-    drawn = []
-    for library in (keras, tinynet):
+    def drawn(library):
         library.utils.set_random_seed(6)
-        drawn.append((random.random(), np.random.random()))  # noqa: NPY002
-    assert drawn[0] == drawn[1]
+        return random.random(), np.random.random()  # noqa: NPY002
+
+    same(keras, drawn)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "a", None])
 def test_what_is_no_seed_is_refused_as_keras_refuses_it(keras, seed):
-    for library in (keras, tinynet):
-        with pytest.raises(ValueError, match=r"[sS]eed"):
-            library.utils.set_random_seed(seed)
+    refused(keras, lambda library: library.utils.set_random_seed(seed), "[sS]eed")
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(7)])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import strokes
 from arrays import assert_allclose, assert_array_equal
+from networks import SPARSE, tutorial
 
 import tinynet
 from tinynet.datasets.mnist import prepare_digit
@@ -76,10 +77,7 @@ def trained(mnist, mnist_directory):
         patch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
         _, (x_test, y_test) = tinynet.datasets.mnist.load_data()
     tinynet.utils.set_random_seed(5)
-    model = tinynet.Sequential([Flatten(input_shape=(28, 28)), Dense(100, "sigmoid")])
-    model.add(Dense(144, "sigmoid"))
-    model.add(Dense(10, "softmax"))
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["acc"])
+    model = tutorial(loss=SPARSE)
     model.fit(images / np.float32(255), labels, epochs=3, verbose=0)
     return model, x_test / np.float32(255), y_test
 

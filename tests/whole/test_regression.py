@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal, through
 from gradients import central_differences
+from networks import network
+from oracle import agree, both
 
 import tinynet as bare  # as it is; the rest of the file looks at it from the host
 
@@ -70,9 +72,7 @@ def test_backward_is_the_derivative(keras, rng, shapes):
 
 def regression(library, rng_seed=3):
     """A small model that learns a number, from the same weights in both libraries."""
-    layers = library.layers
-    model = library.Sequential([library.Input((2,)), layers.Dense(5, activation="tanh")])
-    model.add(layers.Dense(1))
+    model = network((5, "tanh"), (1,), inputs=(2,), library=library)
     rng = np.random.default_rng(rng_seed)
     model.set_weights([rng.normal(size=w.shape) * 0.5 for w in model.get_weights()])
     return model
@@ -84,18 +84,18 @@ def test_training_on_numbers_is_keras_s(keras, rng, identifier, column):
     x = rng.normal(size=(40, 2)).astype("float32")
     y = x[:, 0] * x[:, 1]
     y = y[:, None] if column else y
-    found = []
-    for library in (keras, bare):
+
+    def program(library):
         model = regression(library)
         model.compile("adam", identifier, metrics=[identifier])
         history = model.fit(x, y, epochs=3, batch_size=8, verbose=0, shuffle=False).history
-        found.append((history, model.get_weights()))
-    (theirs, their_weights), (ours, our_weights) = found
+        return history, model.get_weights()
+
+    (theirs, their_weights), (ours, our_weights) = both(keras, program)
     assert list(ours) == list(theirs) == sorted([identifier, "loss"])
     for name, values in theirs.items():
         assert ours[name] == pytest.approx(values, rel=1e-6)
-    for one, other in zip(our_weights, their_weights, strict=True):
-        assert_allclose(one, other, rtol=0, atol=1e-6)
+    agree(their_weights, our_weights, atol=1e-6)
 
 
 def test_names_and_configuration_are_keras_s(keras):

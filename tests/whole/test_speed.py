@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal
+from networks import SPARSE, network
 
 import tinynet
 from tinynet import losses, metrics
@@ -52,8 +53,7 @@ class OnPredictBatch(Callback):
 @pytest.fixture
 def model():
     tinynet.utils.set_random_seed(3)
-    layers = [tinynet.Input((6,)), CountedDense(8, "tanh"), Dense(CLASSES, "softmax")]
-    return tinynet.Sequential(layers)
+    return network(CountedDense(8, "tanh"), (CLASSES, "softmax"), inputs=(6,))
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ TOGETHER = [512, 512, SAMPLES - 1024]
 
 
 def test_evaluate_takes_small_batches_together_and_says_the_same(model, samples):
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["acc"])
+    model.compile("sgd", SPARSE, metrics=["acc"])
     weights = np.random.default_rng(6).uniform(0, 2, SAMPLES)
     for given in ({}, {"sample_weight": weights}, {"steps": 20}):
         merged, seen = evaluated(model, samples, **given)
@@ -103,7 +103,7 @@ def test_the_bar_counts_batches_that_were_taken_together(model, samples, monkeyp
     monkeypatch.setattr(
         evaluation.ProgressBar, "update", lambda bar, step, logs: steps.append(step)
     )
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.compile("sgd", SPARSE)
     model.evaluate(*samples, verbose=0)
     assert steps == [16, 32, 35]
     model.predict(samples[0], verbose=0)
@@ -111,7 +111,7 @@ def test_the_bar_counts_batches_that_were_taken_together(model, samples, monkeyp
 
 
 def test_a_large_batch_stays_what_it_is(model, samples):
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.compile("sgd", SPARSE)
     assert evaluated(model, samples, batch_size=600)[1] == [600, 500]
     assert evaluated(model, samples, batch_size=300)[1] == [300, 300, 300, 200]
 
@@ -158,10 +158,10 @@ class CentredDense(CountedDense):
         {"loss": BatchLoss()},
         {"loss": losses.SparseCategoricalCrossentropy(reduction="sum")},
         {"loss": losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")},
-        {"loss": "sparse_categorical_crossentropy", "metrics": [first_is_right]},
-        {"loss": "sparse_categorical_crossentropy", "metrics": ["acc", Share()]},
+        {"loss": SPARSE, "metrics": [first_is_right]},
+        {"loss": SPARSE, "metrics": ["acc", Share()]},
         {"loss": RelativeLoss()},
-        {"loss": "sparse_categorical_crossentropy", "metrics": [RelativeAccuracy()]},
+        {"loss": SPARSE, "metrics": [RelativeAccuracy()]},
     ],
     ids=["loss", "sum", "weighted mean", "function", "metric", "relative loss", "relative metric"],
 )
@@ -209,8 +209,7 @@ def over_the_batch(z, out=None):
 )
 def test_layers_that_may_look_at_the_batch_get_their_batch(samples, make, expected):
     layer = make()
-    model = tinynet.Sequential([tinynet.Input((6,)), layer, Dense(CLASSES, "softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model = network(layer, (CLASSES, "softmax"), inputs=(6,), loss=SPARSE, optimizer="sgd")
     model.evaluate(*samples, verbose=0)
     assert layer.seen == expected
     layer.seen = []
@@ -232,7 +231,7 @@ def test_predict_takes_small_batches_together_and_says_the_same(model, samples):
 
 
 def test_training_never_takes_batches_together(model, samples):
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.compile("sgd", SPARSE)
     model.fit(*samples, verbose=0)
     assert model.layers[0].seen == ONE_BY_ONE
     assert max(ONE_BY_ONE) < evaluation.ROWS_AT_ONCE
