@@ -399,7 +399,8 @@ def test_cublas_is_called_with_the_right_arguments(monkeypatch, rng, turned):
 
 
 def python(program, **variables):
-    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent), **variables}
+    path = os.pathsep.join(map(str, (BENCHMARKS.parent, TESTS / "helpers")))
+    environment = {**os.environ, "PYTHONPATH": path, **variables}
     command = [sys.executable, "-c", program]
     return subprocess.run(
         command, cwd=TESTS, env=environment, capture_output=True, text=True, check=False
