@@ -1,8 +1,8 @@
 """tinynet: a neural-network library small enough to read, with Keras's interface and numbers.
 
-Start reading at `models.Sequential.fit`, follow a batch through `training.train_step` to
-`layers.Dense.forward` and back through `layers.Dense.backward_from_z`, and end in
-`optimizers.Adam.update`. That is the whole path from pixels to a weight's change.
+Start with `examples/from_scratch.py`, then `tinynet/README.md`, the table of contents. The path of
+a batch: `models.Sequential.fit`, `training.train_step`, `layers.Dense.forward`, back through
+`layers.Dense.backward_from_z`, and `optimizers.Adam.update`, which changes the weights.
 """
 
 import importlib
