@@ -1,6 +1,6 @@
 """The whole idea on one page: a neural network that learns, in plain NumPy.
 
-    python examples/from_scratch.py
+    python -m pip install -e . && python examples/from_scratch.py
 
 Read it from top to bottom; you need Python and a little calculus. tinynet supplies the images and
 nothing else. The network is 784-100-144-10: two layers of sigmoids, then a softmax over the ten
@@ -36,7 +36,7 @@ def load() -> tuple[Array, Array, Array, Array]:
 
 
 # 2. Where the weights start: W uniform on ±√(6 / (inputs + units)) (Glorot) and b = 0, as in Keras.
-#    Equal units would get equal gradients and stay equal, so W is random. The limit keeps signals
+#    Units that start equal would stay equal, so W is random. The limit keeps signals
 #    and gradients from growing or shrinking much from layer to layer.
 def initial_weights(sizes: tuple[int, ...], rng: np.random.Generator) -> list[Array]:
     weights = []
@@ -75,7 +75,7 @@ def loss(p: Array, y: Array) -> float:
 #    At the softmax, ln pₖ = zₖ − ln Σⱼ eᶻʲ, so ∂(ln pₖ)/∂zⱼ = [k = j] − pⱼ, and for one image
 #        δⱼ = ∂L/∂zⱼ = −Σₖ yₖ ([k = j] − pⱼ) = −yⱼ + pⱼ Σₖ yₖ = pⱼ − yⱼ, because Σₖ yₖ = 1.
 #    In each layer, z = x W + b gives ∂L/∂W = xᵀ δ, ∂L/∂b = Σ δ over the batch, ∂L/∂x = δ Wᵀ.
-#    This x is the output a of the layer before, where δ = ∂L/∂a · σ′(z) with σ′(z) = a (1 − a).
+#    This x is the output a of the layer before, for which δ = ∂L/∂a · σ′(z), and σ′(z) = a (1 − a).
 def backward(weights: list[Array], x: Array, outputs: tuple[Array, ...], y: Array) -> list[Array]:
     _, _, W2, _, W3, _ = weights
     a1, a2, p = outputs
@@ -89,7 +89,7 @@ def backward(weights: list[Array], x: Array, outputs: tuple[Array, ...], y: Arra
 
 
 # 6. Adam: m and v are running means of each gradient and of its square. m / √v does not depend on
-#    the gradient's scale, so every weight moves by about η or less in a step. Both means start at 0
+#    the gradient's scale, so a weight usually moves by at most about η. Both means start at 0
 #    and are too small at first; α corrects for that (Kingma and Ba 2015, end of section 2).
 class Adam:
     def __init__(self, weights: list[Array]) -> None:
@@ -139,7 +139,7 @@ def main() -> None:
     optimizer = Adam(weights)
     epochs = EPOCHS if len(x_train) > 10_000 else 10 * EPOCHS  # few images take more passes
     for epoch in range(1, epochs + 1):
-        order = rng.permutation(len(x_train))  # other batches in every epoch
+        order = rng.permutation(len(x_train))  # a new order in every epoch
         mean = train_epoch(weights, optimizer, x_train, y_train, order)
         right = accuracy(weights, x_test, test_labels)
         print(f"Epoch {epoch}: loss {mean:.4f}, {right:.2%} of the test images right", flush=True)

@@ -1,7 +1,7 @@
 """tinynet: a neural-network library small enough to read, with Keras's interface and numbers.
 
 Start with `examples/from_scratch.py`, then `tinynet/README.md`, the table of contents. The path of
-a batch: `models.Sequential.fit`, `training.train_step`, `layers.Dense.forward`, back through
+a batch: `training.fit`, `training.train_step`, `layers.Dense.forward`, back through
 `layers.Dense.backward_from_z`, and `optimizers.Adam.update`, which changes the weights.
 """
 

@@ -43,7 +43,7 @@ class Layer(LayerBase):
         raise NotImplementedError(f"{type(self).__name__} has to define forward(x, training)")
 
     def backward(self, gradient: Array) -> Array | None:
-        """From ∂L/∂output to ∂L/∂input; the gradients of the weights are left beside them."""
+        """From ∂L/∂output to ∂L/∂input; each weight's gradient goes to `self.<name>_gradient`."""
         raise NotImplementedError(f"{type(self).__name__} has to define backward(gradient)")
 
 

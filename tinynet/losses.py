@@ -5,8 +5,8 @@ What happens between the values of the samples and the one number of the batch, 
 averaging, is the same for all, and stands in the contract, `Loss`.
 
 Cross-entropy has two ways back. The general one goes through the probabilities: loss gradient, then
-softmax's backward. The fused one goes to softmax's inputs in one step, (p − y), which is exact,
-shorter, and still right where a probability has become 0.
+softmax's backward. The fused one goes to softmax's inputs in one step, (p − y): exact, shorter, and
+right where a probability has become 0. In `fit`, `engine/objective.py` takes that step.
 """
 
 from collections.abc import Callable

@@ -61,7 +61,7 @@ class Objective:
     def backward(self) -> Array:
         """∂L/∂z or ∂L/∂y_pred for each sample: that of ℓᵢ, times wᵢ/n."""
         if self.fused:
-            # `losses.crossentropy_backward`, the minus sign being in the targets already.
+            # With t = −(wᵢ/n) y this is (wᵢ/n) (p Σy − y), see `losses.crossentropy_backward`.
             t = self._target
             return t - self._y_pred * t.sum(axis=-1, keepdims=True)
         gradient = self.loss.backward(self._target, self._y_pred)
