@@ -156,10 +156,10 @@ class Adam(Optimizer):
 
     A weight whose gradient keeps its sign moves by about η a step, whatever the gradient's size.
 
-    Two rearrangements, neither of which changes the result. As in Keras, the two corrections are
-    one number, w ← w − α m / (√v + ε) with α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ); so ε stands outside of
-    them (the paper's "ε hat"). And m and v are kept divided by (1 − β₁) and (1 − β₂), as plain
-    sums m ← β₁ m + g and v ← β₂ v + g², which saves two passes over all weights in each step.
+    Two rearrangements. As in Keras, the two corrections are one number, w ← w − α m / (√v + ε) with
+    α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ); only where ε is added differs from the formula above. And m and v
+    are kept divided by (1 − β₁) and (1 − β₂), as plain sums m ← β₁ m + g and v ← β₂ v + g², which
+    saves two passes over all weights in each step and changes nothing but rounding.
 
     Arguments:
         learning_rate: η.
