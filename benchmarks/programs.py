@@ -205,9 +205,8 @@ class TinynetFloat64(Tinynet):
 
         class Adam(tinynet.optimizers.Adam):
             def prepare(self, iteration: int) -> None:
-                tinynet.config.set_floatx("float32")
+                self.scalar = tinynet.backend.host.float32
                 super().prepare(iteration)
-                tinynet.config.set_floatx("float64")
 
         optimizer = Adam()
         tinynet.config.set_floatx("float64")

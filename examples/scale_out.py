@@ -46,8 +46,8 @@ def main() -> None:
         # 2. Three go on from it.
         try:
             model = load_model(path)
-            model.check_targets(y.shape, model.compute_output_shape(x.shape))
-        except (ValueError, OSError, AssertionError) as error:
+            model.evaluate(x[:1], y[:1], verbose=0)
+        except (ValueError, OSError) as error:
             raise SystemExit(f"Expected a compiled model of these images: {error}") from None
         if any(isinstance(layer, Dropout) for layer in model.layers):
             print("Its Dropout draws other masks in Keras: the losses will not be the same.")

@@ -70,8 +70,8 @@ def test_an_empty_batch_gives_an_empty_output(keras):
 def test_the_logarithm_of_softmax_stays_beside_it(rng):
     layer = Dense(5, activation="softmax")
     output = layer(rng.normal(size=(2, 3, 4)).astype("float32"))
-    assert layer.log_probabilities.shape == (2, 3, 5)
-    assert_allclose(np.exp(layer.log_probabilities), output, rtol=1e-6)
+    assert layer.surprise.shape == (2, 3, 5)
+    assert_allclose(np.exp(-layer.surprise), output, rtol=1e-6)
 
 
 def test_a_caller_gets_an_array_of_its_own(rng):
@@ -599,3 +599,23 @@ def test_a_layer_s_own_attributes_are_its_own():
 def test_only_none_is_the_default_initializer(initializer):
     with pytest.raises(ValueError, match="Could not interpret initializer"):
         tinynet.Layer().add_weight((2,), initializer, name="w")
+
+
+def test_an_activation_layer_of_one_s_own_may_call_activate():
+    class Doubled(tinynet.layers.Activation):
+        def forward(self, x, training=False):
+            return 2 * self.activate(x, self.buffer("mine", x.shape, x.dtype))
+
+    x = np.ones((2, 3), "float32")
+    assert_allclose(through(Doubled("softmax"))(x), 2 / 3, rtol=1e-6)
+    assert_allclose(through(Doubled("tanh"))(x), 2 * np.tanh(1), rtol=1e-6)
+
+
+def test_an_activation_need_not_be_hashable():
+    class Twice:
+        __hash__ = None
+
+        def __call__(self, z):
+            return 2 * z
+
+    assert_allclose(through(tinynet.layers.Activation(Twice()))(np.ones((1, 2), "float32")), 2)

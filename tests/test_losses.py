@@ -12,16 +12,13 @@ from gradients import central_differences
 from oracle import agree, both, refused_in_keras_s_words
 
 import tinynet as bare  # as it is; the rest of the file looks at it from the host
+from tinynet.compat.targets import as_loss
 
 pytestmark = pytest.mark.computes
 
 tinynet = through(bare)
 activations, losses = tinynet.activations, tinynet.losses
-Dense, Flatten, Objective = (
-    tinynet.layers.Dense,
-    tinynet.layers.Flatten,
-    tinynet.engine.objective.Objective,
-)
+Dense, Flatten, Objective = tinynet.layers.Dense, tinynet.layers.Flatten, losses.Objective
 CategoricalCrossentropy = losses.CategoricalCrossentropy
 SparseCategoricalCrossentropy = losses.SparseCategoricalCrossentropy
 
@@ -276,7 +273,7 @@ def head(data, activation="softmax", seed=0):
     layer.kernel_initializer.stddev = 0.5
     layer(x)
     outputs = layer.forward(x)
-    return layer, outputs, layer.log_probabilities.copy()
+    return layer, outputs, -layer.surprise if activation == "softmax" else None
 
 
 def targets_of(kind, data):
@@ -305,7 +302,7 @@ FUSED = [
 def test_the_fused_step_equals_the_general_one(precise, loss, kind, weighted):
     layer, p, _ = head(precise)
     y, weights = targets_of(kind, precise), precise.weights if weighted else None
-    objective = Objective(loss, layer)
+    objective = Objective(loss, [layer])
     assert objective.fused
     value = objective.forward(y, p, weights)
     assert value == pytest.approx(float(loss(y, p, weights)), abs=1e-12)
@@ -323,12 +320,12 @@ def test_the_fused_step_equals_the_general_one(precise, loss, kind, weighted):
 def test_the_fused_gradient_is_that_of_the_reported_loss(precise, loss, kind, weighted):
     layer, p, z = head(precise)
     y, weights = targets_of(kind, precise), precise.weights if weighted else None
-    objective = Objective(loss, layer)
+    objective = Objective(loss, [layer])
     objective.forward(y, p, weights)
     gradient = objective.backward()
 
     def value():
-        p = bare.activations.softmax(put(z), log=layer.bare.log_probabilities)
+        p = bare.activations.softmax(put(z), surprise=layer.bare.surprise)
         return objective.forward(y, p, weights)
 
     assert_allclose(gradient, central_differences(value, z), rtol=1e-7, atol=1e-9)
@@ -345,7 +342,7 @@ def test_other_pairs_are_not_fused_and_just_as_right(
     layer, outputs, _ = head(precise, activation)
     loss = CategoricalCrossentropy(from_logits, reduction=reduction)
     weights = precise.weights if weighted else None
-    objective = Objective(loss, layer)
+    objective = Objective(loss, [layer])
     assert not objective.fused
     value = objective.forward(precise.one_hot, outputs, weights)
     assert value == pytest.approx(float(loss(precise.one_hot, outputs, weights)), rel=1e-12)
@@ -372,7 +369,7 @@ class SquaredError(bare.losses.Loss):
 def test_a_loss_of_one_s_own_is_weighted_by_sample(rng, shape, weighted):
     y, outputs = rng.normal(size=shape), rng.normal(size=shape)
     weights = rng.uniform(size=4) if weighted else None
-    objective = Objective(through(SquaredError()), Flatten())
+    objective = Objective(through(SquaredError()), [Flatten()])
     value = objective.forward(y, outputs, weights)
     each = ((outputs - y) ** 2).reshape(4, -1).sum(axis=-1) * (1 if weights is None else weights)
     assert value == pytest.approx(each.mean(), rel=1e-12)
@@ -390,7 +387,7 @@ def test_a_loss_that_changes_cross_entropy_is_not_taken_for_it(precise):
             return 2 * super().backward(y_true, y_pred)
 
     layer, p, _ = head(precise)
-    objective = Objective(Doubled(), layer)
+    objective = Objective(Doubled(), [layer])
     value = float(CategoricalCrossentropy()(precise.one_hot, p))
     assert objective.forward(precise.one_hot, p) == pytest.approx(2 * value, rel=1e-12)
 
@@ -399,7 +396,7 @@ def test_a_loss_that_changes_cross_entropy_is_not_taken_for_it(precise):
 def test_what_a_loss_returned_is_not_changed(rng, weighted):
     y, outputs, weights = (rng.normal(size=shape) for shape in ((4, 5), (4, 5), 4))
     loss = through(SquaredError())
-    objective = Objective(loss, Flatten())
+    objective = Objective(loss, [Flatten()])
     objective.forward(y, outputs, weights if weighted else None)
     objective.backward()
     assert_array_equal(loss.returned, 2 * (outputs - y))
@@ -415,7 +412,7 @@ def test_on_saturated_logits_the_fused_loss_still_teaches(keras):
     assert_array_equal(p, [[1, 0]])
     y = np.array([[0, 1]], "float32")
 
-    objective = Objective(CategoricalCrossentropy(), layer)
+    objective = Objective(CategoricalCrossentropy(), [layer])
     assert objective.forward(y, p) == 400
     assert_array_equal(objective.backward(), [[1, -1]])
 
@@ -462,7 +459,7 @@ def test_the_configuration_is_keras_s_and_makes_the_same_loss(keras, name, argum
     ],
 )
 def test_a_loss_can_be_given_in_keras_s_ways(identifier):
-    loss = bare.losses.as_loss(identifier)
+    loss = as_loss(identifier)
     assert type(loss) is bare.losses.CategoricalCrossentropy
     assert loss.get_config() == CategoricalCrossentropy().get_config()
 
@@ -478,7 +475,7 @@ def test_a_function_without_a_gradient_is_refused_with_what_to_write():
         return ((y_true - y_pred) ** 2).mean(axis=-1)
 
     with pytest.raises(ValueError, match=r"function mine.*subclass of tinynet\.losses\.Loss"):
-        losses.as_loss(mine)
+        as_loss(mine)
 
 
 @pytest.mark.parametrize(
@@ -551,8 +548,8 @@ def test_a_layer_with_a_forward_of_its_own_is_not_fused():
             return 0.9 * super().forward(x, training) + 0.1 / self.units
 
     layer, plain = Mixed(3, "softmax"), Dense(3, "softmax")
-    assert Objective(CategoricalCrossentropy(), plain).fused
-    assert not Objective(CategoricalCrossentropy(), layer).fused
+    assert Objective(CategoricalCrossentropy(), [plain]).fused
+    assert not Objective(CategoricalCrossentropy(), [layer]).fused
 
 
 def test_no_loss_is_not_minus_zero():
@@ -560,7 +557,7 @@ def test_no_loss_is_not_minus_zero():
     x = np.ones((1, 1), "float32")
     layer(x)
     layer.set_weights([[[200, -200]], [0, 0]])
-    value = Objective(CategoricalCrossentropy(), layer).forward(
+    value = Objective(CategoricalCrossentropy(), [layer]).forward(
         np.array([[1.0, 0.0]]), layer.forward(x)
     )
     assert value == 0
@@ -572,3 +569,37 @@ def test_check_shapes_can_be_called_as_a_method_of_the_class():
     tinynet.losses.MeanSquaredError.check_shapes(loss, (3, 2), (3, 2))
     with pytest.raises(ValueError, match="one number for each output"):
         tinynet.losses.MeanSquaredError.check_shapes(loss, (3,), (3, 2))
+
+
+def test_the_functions_take_no_more_than_keras_s():
+    y, p = precise_rows()
+    for call in (
+        lambda: bare.losses.mean_squared_error(y, p, 1),
+        lambda: bare.losses.categorical_crossentropy(y, p, True, from_logits=False),
+        lambda: bare.losses.categorical_crossentropy(y, p, name="x"),
+        lambda: bare.losses.categorical_crossentropy(y, p, foo=1),
+        lambda: bare.metrics.categorical_accuracy(y, p, 0.7),
+        lambda: bare.metrics.categorical_accuracy(y, p, dtype=None),
+    ):
+        with pytest.raises(TypeError, match="argument"):
+            call()
+
+
+def precise_rows():
+    return np.eye(3)[[0, 1]], np.full((2, 3), 1 / 3)
+
+
+@pytest.mark.parametrize(
+    "part", [bare.regularizers.L2(), bare.layers.Dense(3), bare.metrics.Metric()]
+)
+def test_what_is_no_loss_is_not_taken_for_one(part):
+    with pytest.raises(ValueError, match=r"a loss with a gradient|Could not interpret loss"):
+        as_loss(part)
+
+
+def test_a_loss_of_one_s_own_is_called_as_the_one_that_it_is_derived_from():
+    class Mine(bare.losses.CategoricalCrossentropy):
+        pass
+
+    assert Mine().name == "categorical_crossentropy"
+    assert Mine.from_config(Mine().get_config()).name == "categorical_crossentropy"

@@ -10,11 +10,12 @@ from arrays import assert_array_equal, through
 from oracle import both
 
 import tinynet as bare  # as it is; the rest of the file looks at it from the host
+from tinynet.engine import tracker as bare_tracker
 
 pytestmark = pytest.mark.computes
 
 tinynet = through(bare)
-metrics = tinynet.metrics
+metrics, tracker = tinynet.metrics, through(bare_tracker)
 
 CATEGORICAL, SPARSE, BINARY = (
     "CategoricalAccuracy",
@@ -113,7 +114,7 @@ def test_a_function_of_one_s_own_is_averaged(keras, rng):
 
     y, p = (rng.uniform(size=(8, 3)).astype("float32") for _ in range(2))
     theirs = keras.metrics.MeanMetricWrapper(distance)
-    ours = metrics.resolve(distance, y.shape, p.shape)
+    ours = tracker.resolve(distance, y.shape, p.shape)
     assert ours.name == "distance"
     assert ours(y, p) == pytest.approx(float(theirs(y, p)), rel=1e-6)
 
@@ -141,7 +142,7 @@ def test_counting_is_exact_beyond_float32_and_float64(rng):
 
 def test_values_are_summed_in_float64():
     value = np.float32(0.1)
-    metric = metrics.resolve(lambda y, p: p[:, 0], (1, 1), (1, 1))
+    metric = tracker.resolve(lambda y, p: p[:, 0], (1, 1), (1, 1))
     for size in (1, 100_000, 7):
         metric.update_state(np.zeros((size, 1)), np.full((size, 1), value))
     assert metric.result() == pytest.approx(float(value), rel=1e-12)
@@ -179,7 +180,7 @@ def test_a_result_is_a_python_float(rng):
 @pytest.mark.parametrize("targets", [(8,), (8, 1), (8, 3), (8, 2), (8, 2, 1), (8, 2, 3)])
 def test_accuracy_means_what_the_shapes_say(keras, word, targets, outputs):
     y, p = np.zeros(targets, "float32"), np.zeros(outputs, "float32")
-    ours = metrics.resolve(word, targets, outputs)
+    ours = tracker.resolve(word, targets, outputs)
     theirs = keras.src.trainers.compile_utils.get_metric(word, y, p)
     assert type(ours.bare).__name__ == type(theirs).__name__
     assert ours.name == theirs.name == word
@@ -192,14 +193,14 @@ def test_accuracy_means_what_the_shapes_say(keras, word, targets, outputs):
 def test_a_metric_is_called_what_it_was_asked_for_by(keras, name):
     y = p = np.zeros((8, 3), "float32")
     theirs = keras.src.trainers.compile_utils.get_metric(name, y, p)
-    ours = metrics.resolve(name, y.shape, p.shape)
+    ours = tracker.resolve(name, y.shape, p.shape)
     assert ours.name == theirs.name == name
 
 
 def test_cross_entropy_may_be_a_metric(keras, rng):
     y, p = np.eye(4)[rng.integers(4, size=9)], rng.uniform(0.1, 1, (9, 4)).astype("float32")
     expected = float(keras.losses.CategoricalCrossentropy()(y, p))
-    metric = metrics.resolve("categorical_crossentropy", y.shape, p.shape)
+    metric = tracker.resolve("categorical_crossentropy", y.shape, p.shape)
     assert metric(y, p) == pytest.approx(expected, rel=1e-6)
 
 
@@ -212,7 +213,7 @@ def test_a_metric_can_be_given_in_keras_s_ways(keras, name):
     assert cls().get_config() == theirs.get_config()
     assert metrics.serialize(cls()) == keras.metrics.serialize(theirs)
     for identifier in (name, snake, cls, cls(), metrics.serialize(cls())):
-        metrics.check(identifier)
+        tracker.check_metrics([identifier])
         assert type(metrics.get(identifier).bare) is cls.bare
     assert cls(name="mine").name == "mine"
 
@@ -234,11 +235,15 @@ def test_targets_of_the_other_kind_are_refused(name, shape):
 
 @pytest.mark.parametrize("wrong", ["acuracy", "categorical_acc", "foo", 3, None])
 def test_what_is_no_metric_is_refused(wrong):
-    for refuse in (metrics.check, metrics.get, lambda m: metrics.resolve(m, (8, 3), (8, 3))):
+    for refuse in (
+        lambda m: tracker.check_metrics([m]),
+        metrics.get,
+        lambda m: tracker.resolve(m, (8, 3), (8, 3)),
+    ):
         with pytest.raises(ValueError, match="Could not interpret metric identifier"):
             refuse(wrong)
 
 
 def test_an_unknown_name_is_answered_with_near_ones():
     with pytest.raises(ValueError, match="Did you mean 'accuracy'"):
-        metrics.check("acuracy")
+        tracker.check_metrics(["acuracy"])

@@ -375,7 +375,7 @@ def assert_one_vector(model):
     ]
     weights = [getattr(layer, name) for layer, name in names]
     assert [id(weight) for weight in weights] == [id(weight) for weight in model.weights]
-    for vector, suffix in ((model.flat, ""), (model.flat_gradient, "_gradient")):
+    for vector, suffix in ((model.flat, ""), (model.parameters.gradients, "_gradient")):
         assert vector.ndim == 1
         start = address(vector)
         for layer, name in names:
@@ -583,7 +583,7 @@ def test_a_borrower_that_pops_a_layer_leaves_it_to_its_owner():
     third = Sequential([Input((5,)), layer])
     third.compile("adam", ONE_HOT)
     assert_one_vector(fitted(owner))
-    assert third.lender is owner
+    assert third.parameters.lender is owner.parameters
 
 
 def test_a_popped_layer_is_free_for_another_model():
@@ -1002,7 +1002,7 @@ def dtypes_in_a_step(model, x, y):
                 setattr(layer, method, spy(getattr(layer, method)))
     model.train_on_batch(x, y, sample_weight=np.ones(len(x)))
     model.fit(x, y, batch_size=5, verbose=0, class_weight={0: 2})
-    seen.update(a.dtype.name for a in (model.flat, model.flat_gradient, *model.weights))
+    seen.update(a.dtype.name for a in (model.flat, model.parameters.gradients, *model.weights))
     seen.update(a.dtype.name for a in model.optimizer.variables[1:])
     for array_list in model.optimizer.get_state()["state"]:
         seen.update(a.dtype.name for a in array_list)

@@ -366,3 +366,39 @@ def test_whole_numbers_are_refused_before_anything_is_built():
         with pytest.raises(ValueError, match="Expected weights of a float type, received dtype"):
             call()
         assert not optimizer.built
+
+
+def test_a_state_can_be_taken_over_by_another_optimizer_or_for_the_arrays_it_came_from():
+    weights, others = np.ones(3, "float32"), np.ones(5, "float32")
+    optimizer = optimizers.Adam()
+    optimizer.apply_gradients([(weights, weights)])
+    state = optimizer.get_state()
+    other = optimizers.Adam()
+    other.set_state(state)
+    for one, two in zip(other.variables, optimizer.variables, strict=True):
+        assert_array_equal(one, two)
+    optimizer.build([others])
+    optimizer.set_state(state)
+    optimizer.apply_gradients([(weights, weights)])
+    assert optimizer.iterations == 2
+
+
+class FourSlots(optimizers.Adam):
+    """Adam with two slots more."""
+
+    slots = ("m", "v", "first", "second")
+
+    def update(self, weights, gradient, *state, scratch):
+        super().update(weights, gradient, *state[:2], scratch=scratch)
+        for number, slot in enumerate(state[2:]):
+            slot[...] = number + 1
+
+
+def test_further_slots_of_one_s_own_are_variables_too():
+    weights = np.ones(3, "float32")
+    optimizer = FourSlots()
+    optimizer.apply_gradients([(weights.copy(), weights)])
+    assert len(optimizer.variables) == 2 + 4
+    assert_allclose(optimizer.variables[-1], 2 * (1 - 0.999), rtol=1e-4)
+    optimizer.set_variables(optimizer.variables)
+    assert_allclose(optimizer.get_state()["state"][0][3], [2, 2, 2], rtol=1e-6)

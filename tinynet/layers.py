@@ -2,34 +2,26 @@
 
 `forward` keeps what `backward` needs. `backward`, directly under it, takes ∂L/∂output, leaves the
 gradients of the weights beside them, and returns ∂L/∂input to the layer below: backpropagation.
+Source: https://keras.io/api/layers/
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-from tinynet import activations, backend, initializers, regularizers
+from tinynet import activations, backend, initializers, regularizers  # noqa: F401, found by name
 from tinynet.backend import Array, Shape, random
-from tinynet.compat import arguments, checks, naming, validation
-from tinynet.compat.configuration import serialize_layer as serialize  # noqa: F401
-from tinynet.compat.layer import LayerBase
+from tinynet.compat import checks
+from tinynet.compat.activation import DERIVATIVES, FROM_Z, OWN
+from tinynet.compat.configuration import public, serialize_layer as serialize  # noqa: F401
+from tinynet.compat.layer import LayerBase, input_function
 
 
 class Layer(LayerBase):
     """The base of every layer, tinynet's and your own.
 
     A subclass writes `build` (its weights, by `add_weight`), `forward` and `backward`, and
-    `compute_output_shape` if its output is not of its input's shape.
-
-    Arguments:
-        name, trainable: numbered by class if not given; whether training changes the weights.
-        dtype: the float type; only `floatx` or None.
-        input_shape: the shape of one sample, for the first layer of a model.
-
-    Source: https://keras.io/api/layers/base_layer/
+    `compute_output_shape` if the output's shape is not the input's. `LayerBase` has the rest.
     """
-
-    _initializer = staticmethod(initializers.get)
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights for inputs of `input_shape`, (batch or None, …)."""
@@ -50,18 +42,14 @@ class Layer(LayerBase):
 class Flatten(Layer):
     """Turn each sample, such as a 28×28 image, into one row of numbers.
 
-    Arguments:
-        data_format: ``"channels_first"`` moves the second axis to the end before flattening.
-
-    Source: https://keras.io/api/layers/reshaping_layers/flatten/
+    With the `data_format` ``"channels_first"`` the second axis is first moved to the end.
     """
 
-    any_dtype = True
-    by_sample = True
+    any_dtype = by_sample = True
 
-    def __init__(self, data_format: str | None = None, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.data_format = checks.data_format(data_format)
+    def __init__(self, data_format: str | None = None, **base: Any) -> None:
+        super().__init__(**base)
+        self.data_format = data_format or "channels_last"
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, *sizes = input_shape
@@ -84,58 +72,49 @@ class Flatten(Layer):
 class Activated(Layer):
     """What `Dense` and `Activation` have in common: an activation f, and the way back."""
 
-    activation: activations.Activation
-    _caches: tuple[str, ...] = ("_a", "_z", "_log_a")
-    _shape: tuple[int, ...]
+    activation: Any
+    backward_from_z: Any  # the way back from z to x
+    _shape: tuple[int, ...] = ()  # of the output
+    _caches: tuple[str, ...] = ("_a", "_z", "surprise")
 
     @property
     def by_sample(self) -> bool:  # type: ignore[override]
-        return activations.is_known(self.activation)
+        return self.activation in OWN
 
     def activate(self, z: Array, out: Array) -> Array:
         """a = f(z), where possible in the array `out`, which may be z."""
-        f, self._z, self._log_a = self.activation, z, out
-        if f is activations.softmax:  # cross-entropy takes the logarithm beside it
-            self._a = activations.softmax(z, out=self.buffer("a", z.shape, z.dtype), log=out)
-        elif activations.is_known(f):
+        f, self._z = self.activation, z
+        if f is activations.softmax:  # cross-entropy takes −ln a beside it
+            self._a = activations.softmax(z, out=self.buffer("a", z.shape, z.dtype), surprise=out)
+            self.surprise = out.reshape(self._shape or out.shape)
+        elif f in OWN:
             self._a = f(z, out=out)
         else:  # a reader's own, which need not know about `out`
             self._a = backend.as_array(f(z))
-        return self._a
+        return self._a.reshape(self._shape or self._a.shape)
 
-    def through_activation(self, gradient: Array) -> Array:
-        """δ = ∂L/∂z from ∂L/∂a."""
+    def backward(self, gradient: Array) -> Array | None:
+        """δ = ∂L/∂z = f′(z) ∂L/∂a, by the backward of f. The rest is `backward_from_z`."""
         f = self.activation
         if f is activations.linear:
-            return gradient
+            return self.backward_from_z(gradient)
         gradient = gradient.reshape(self._a.shape)
-        if activations.is_known(f):
-            delta = self.buffer("delta", gradient.shape, gradient.dtype)
-            return activations.backward(f)(gradient, self._a, out=delta)
-        return activations.backward(f)(gradient, self._z if activations.wants_z(f) else self._a)
-
-    @property
-    def log_probabilities(self) -> Array:
-        """ln a of the last forward pass, if f is softmax, in the shape of the output."""
-        return self._log_a.reshape(self._shape)
+        given = self._z if f in FROM_Z else self._a
+        out = {"out": self.buffer("delta", gradient.shape, gradient.dtype)} if f in OWN else {}
+        return self.backward_from_z(DERIVATIVES[f](gradient, given, **out))
 
 
 class Dense(Activated):
     """Every input connected with every unit: ``a = f(x W + b)``.
 
     Arguments:
-        units: how many outputs, a positive integer.
-        activation: f, a name or a function; None is the identity.
-        use_bias: whether b is added.
+        units, activation, use_bias: how many outputs; f, a name or a function; whether b is added.
         kernel_initializer, bias_initializer: where W and b start.
         kernel_regularizer: what W costs, R(W), which is added to the loss: ``"l2"``, ``L2(0.001)``.
 
     Shapes: x (batch, …, in), W = ``kernel`` (in, units), b = ``bias`` (units,), a (batch, …, units)
-
-    Source: https://keras.io/api/layers/core_layers/dense/
     """
 
-    by_sample = Activated.by_sample
     _caches = (*Activated._caches, "_x")
 
     def __init__(
@@ -146,19 +125,14 @@ class Dense(Activated):
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
-        **arguments: Any,
+        **base: Any,
     ) -> None:
-        super().__init__(**arguments)
-        self.units = checks.units(units)
-        self.activation = activations.get(activation)
-        self.use_bias = validation.flag(use_bias, "use_bias")
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.kernel: Array = None
-        self.bias: Array = None
-        self.kernel_gradient: Array = None
-        self.bias_gradient: Array = None
+        super().__init__(**base)
+        self.units, self.activation, self.use_bias = units, activation, use_bias
+        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
+        self.kernel_regularizer = kernel_regularizer
+        unbuilt: Array = None
+        self.kernel = self.kernel_gradient = self.bias = self.bias_gradient = unbuilt
 
     def build(self, input_shape: Shape) -> None:
         self.add_weight((input_shape[-1] or 0, self.units), self.kernel_initializer, name="kernel")
@@ -181,11 +155,7 @@ class Dense(Activated):
         backend.xp.matmul(rows, self.kernel, out=z)  # (batch, in) @ (in, units)
         if self.use_bias:
             z += self.bias  # to every row
-        return self.activate(z, out=z).reshape(self._shape)
-
-    def backward(self, gradient: Array) -> Array | None:
-        """Through f, by its own backward: δ = ∂L/∂z from ∂L/∂a. The rest is `backward_from_z`."""
-        return self.backward_from_z(self.through_activation(gradient))
+        return self.activate(z, out=z)
 
     def backward_from_z(self, delta: Array) -> Array | None:
         """From δ = ∂L/∂z to the gradients of W, b and x.
@@ -197,8 +167,6 @@ class Dense(Activated):
             ∂L/∂W_ij = Σₙ x_ni δ_nj      ∂L/∂W = xᵀ δ
             ∂L/∂b_j  = Σₙ δ_nj
             ∂L/∂x_ni = Σⱼ δ_nj W_ij      ∂L/∂x = δ Wᵀ
-
-        Where W itself costs R(W), ∂R/∂W is added to its gradient.
         """
         xp = backend.xp
         delta = delta.reshape(-1, self.units)
@@ -207,7 +175,7 @@ class Dense(Activated):
             # `matmul` takes four times as long to find out.
             product = xp.multiply if len(delta) == 1 else xp.matmul
             product(self._x.T, delta, out=self.kernel_gradient)
-            if self.kernel_regularizer is not None:
+            if self.kernel_regularizer is not None:  # W itself costs R(W)
                 scratch = self.buffer("cost", self.kernel.shape, self.kernel.dtype)
                 self.kernel_gradient += self.kernel_regularizer.gradient(self.kernel, out=scratch)
             if self.use_bias:
@@ -225,24 +193,15 @@ class Dense(Activated):
 
 
 class Activation(Activated):
-    """a = f(x), for a name or function f, as a layer: ``Dense(10), Activation("softmax")``.
+    """a = f(x), for a name or function f, as a layer: ``Dense(10), Activation("softmax")``."""
 
-    Source: https://keras.io/api/layers/core_layers/activation/
-    """
-
-    by_sample = Activated.by_sample
-
-    def __init__(self, activation: Any, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.activation = activations.get(activation)
+    def __init__(self, activation: Any, **base: Any) -> None:
+        super().__init__(**base)
+        self.activation = activation
 
     def forward(self, x: Array, training: bool = False) -> Array:
         self._shape = x.shape
         return self.activate(x, self.buffer("out", x.shape, x.dtype))
-
-    def backward(self, gradient: Array) -> Array:
-        """∂L/∂x = ∂L/∂a · f′(x)."""
-        return self.backward_from_z(self.through_activation(gradient))
 
     def backward_from_z(self, delta: Array) -> Array:
         """What arrives below f is passed on as it is: there are no weights."""
@@ -250,27 +209,22 @@ class Activation(Activated):
 
 
 class Dropout(Layer):
-    """y = x m / (1 − r): in training, m is 0 with probability r and else 1, for each number anew.
+    """y = x m / (1 − r): in training, m is 0 with probability r, else 1, drawn for each number.
 
     The division keeps the mean, E[y] = x (1 − r) / (1 − r) = x; when the network is used, y = x.
 
-    Arguments:
-        rate: r, the share that is dropped, from 0 to 1.
-        seed: a whole number, for masks of the layer's own; else they come from tinynet's generator.
+    Arguments: `rate` is r; with a `seed`, the masks do not depend on tinynet's generator.
 
-    Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html;
-    https://keras.io/api/layers/regularization_layers/dropout/
+    Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
     """
 
-    by_sample = True  # in use, where it does nothing
+    by_sample = True  # outside training, where it does nothing
     counters = ("drawn",)
     _caches = ("_mask",)
 
-    def __init__(
-        self, rate: float, noise_shape: Any = None, seed: int | None = None, **arguments: Any
-    ) -> None:
-        super().__init__(noise_shape=noise_shape, **arguments)
-        self.rate, self.seed = checks.rate(rate), checks.seed(seed)
+    def __init__(self, rate: float, seed: int | None = None, **base: Any) -> None:
+        super().__init__(**base)
+        self.rate, self.seed = rate, seed
         self.drawn = 0  # masks so far
         self._mask: Array = None
 
@@ -295,10 +249,9 @@ class Dropout(Layer):
             mask[...] = 0
             return mask
         self.drawn += 1
-        key = random.key(self.seed, self.drawn)
-        # Bits, taken as a number from 0 to 2³², are below r 2³² with probability r.
-        limit = min(round(self.rate * random.ALL), random.ALL - 1)
-        backend.xp.greater_equal(self.random_bits(x.shape, key), limit, out=mask)
+        bits = self.random_bits(x.shape, random.key(self.seed, self.drawn))
+        limit = min(round(self.rate * random.ALL), random.ALL - 1)  # a share of r is below
+        backend.xp.greater_equal(bits, limit, out=mask)
         mask *= 1 / (1 - self.rate)
         return mask
 
@@ -308,13 +261,11 @@ class InputLayer(Layer):
 
     any_dtype = True
 
-    def __init__(
-        self, batch_shape: Any = None, dtype: Any = None, name: Any = None, **unsupported: Any
-    ):
+    def __init__(self, batch_shape: Any = None, dtype: Any = None, name: Any = None) -> None:
         super().__init__(name=name)
-        arguments.refuse("Input", unsupported, arguments.FURTHER["InputLayer"])
-        self.input_dtype, self.batch_shape = dtype, checks.batch_shape(batch_shape)
-        self.ensure_built(self.batch_shape)
+        self.input_dtype, self.batch_shape = dtype, batch_shape
+        self._written_dtype = dtype or "float32"
+        self.ensure_built(batch_shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         return x
@@ -322,29 +273,8 @@ class InputLayer(Layer):
     def backward(self, gradient: Array) -> Array:
         return gradient
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "dtype": self.input_dtype or "float32"}
 
-
-def Input(  # noqa: N802, a function with the name of a class, as in Keras
-    shape: Sequence[int | None] | None = None,
-    batch_size: int | None = None,
-    dtype: Any = None,
-    *,
-    batch_shape: Sequence[int | None] | None = None,
-    name: str | None = None,
-    **unsupported: Any,
-) -> InputLayer:
-    """The shape of one sample (or, as `batch_shape`, of a batch), first in a `Sequential`.
-
-    >>> Input(shape=(28, 28)).batch_shape
-    (None, 28, 28)
-
-    Source: https://keras.io/api/layers/core_layers/input/
-    """
-    batch_shape = checks.one_shape(shape, batch_size, batch_shape)
-    return InputLayer(batch_shape=batch_shape, dtype=dtype, name=name, **unsupported)
-
+Input = input_function(InputLayer)  # ``Input(shape=(28, 28))``, first in a `Sequential`
 
 KNOWN = {layer.__name__: layer for layer in (Activation, Dense, Dropout, Flatten, InputLayer)}
-get = naming.getter("layer", KNOWN, Layer)
+get = public("layer", Layer, KNOWN)[0]

@@ -7,57 +7,38 @@ many images have in common.
 
 from tinynet import backend
 from tinynet.backend import Array
-from tinynet.compat import checks, naming
-from tinynet.compat.configuration import Configurable, serialize as serialize
+from tinynet.compat.configuration import Configurable, public
 
 
 class Regularizer(Configurable):
     """The base of every regulariser, tinynet's and your own: write `__call__` and `gradient`."""
 
-    keras_module = "keras.regularizers"
-
     def __call__(self, x: Array) -> Array:
-        """What the weights `x` cost, one number."""
+        """R, what the weights `x` cost: one number."""
         raise NotImplementedError(f"{type(self).__name__} has to define __call__(x)")
 
     def gradient(self, x: Array, out: Array | None = None) -> Array:
-        """The derivative of that by each weight, in the shape of `x`, written to `out` if given."""
+        """∂R/∂x, in the shape of `x`, written to `out` if given."""
         raise NotImplementedError(f"{type(self).__name__} has to define gradient(x, out)")
 
 
 class L2(Regularizer):
-    """R = λ Σ w²: the larger a weight, the more a little less of it saves.
+    """R = λ Σ w², with `l2` as λ: the larger a weight, the more a little less of it saves.
 
     ∂R/∂w = 2 λ w, so that in each step of SGD a weight shrinks by the share 2 η λ of itself,
-    besides what the loss wants.
-
-    Arguments:
-        l2: λ, at least 0.
-
-    >>> penalty = L2(0.1)
-    >>> import numpy as np
-    >>> float(penalty(np.array([1.0, 2.0])))
-    0.5
-    >>> penalty.gradient(np.array([1.0, 2.0]))
-    array([0.2, 0.4])
-
-    Source: https://keras.io/api/layers/regularizers/#l2-class
+    besides what the loss wants. Source: https://keras.io/api/layers/regularizers/#l2-class
     """
 
     def __init__(self, l2: float = 0.01) -> None:
-        self.l2 = checks.l2(l2)
+        self.l2 = l2
 
     def __call__(self, x: Array) -> Array:
-        x = backend.as_float(x)
-        flat = x.reshape(-1)
-        return backend.of(x).vdot(flat, flat) * self.l2
+        flat = backend.as_float(x).reshape(-1)
+        return backend.of(flat).vdot(flat, flat) * self.l2
 
     def gradient(self, x: Array, out: Array | None = None) -> Array:
-        x = backend.as_float(x)
-        return backend.of(x).multiply(x, 2 * self.l2, out=out)
+        return backend.of(x).multiply(backend.as_float(x), 2 * self.l2, out=out)
 
 
 l2 = L2  # Keras has it under both names
-
-_KNOWN = {"L2": L2, "l2": L2}
-get = naming.getter("regularizer", _KNOWN, Regularizer, none=None)
+get, serialize = public("regularizer", Regularizer, {"L2": L2, "l2": L2}, none=None)

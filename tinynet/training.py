@@ -1,8 +1,9 @@
 """Training: the step, the epoch, and `fit`.
 
 A step is four lines, in `train_step`: forward, loss, backward, update. All the rest of this file
-is about doing that for every batch of every epoch: checking what came, telling callbacks and
-progress bar, and putting everything back if something fails.
+is about doing that for every batch of every epoch, and telling callbacks and the progress bar. Data
+are checked by `engine.plan`; if something fails, `engine.rollback` puts everything back.
+Source: https://keras.io/api/models/model_training_apis/
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,10 @@ from tinynet.callbacks import History
 from tinynet.callbacks.base import CallbackList
 from tinynet.compat import validation
 from tinynet.engine import memory
-from tinynet.engine.advice import advise
-from tinynet.engine.data import Batch, Batches, Passes, split_tail, weigh_classes
-from tinynet.engine.evaluation import BATCH_SIZE, on_batch, prepare, test_epoch
-from tinynet.engine.rollback import check_finite, check_weights, sum_of_weights, unchanged_on_error
+from tinynet.engine.data import Batch, Batches, Passes, weigh_classes
+from tinynet.engine.evaluation import on_batch, prepare, validate
+from tinynet.engine.plan import check_can_train, plan
+from tinynet.engine.rollback import check_finite, check_weights, computing
 from tinynet.engine.tracker import Logs, Tracker
 from tinynet.engine.training_state import Course
 from tinynet.utils.interrupt import Interrupt
@@ -27,27 +28,21 @@ from tinynet.utils.progress import ProgressBar, epoch_header, resolve_verbose
 def train_step(model: Any, batch: Batch) -> tuple[Array, Array]:
     """One batch: change every weight a little so that the loss becomes smaller.
 
-    Returns:
-        The batch's loss and outputs, from before the change.
+    Returns: the batch's loss and outputs, from before the change.
     """
     output = model.forward(batch.x, training=True)
     loss = model.objective.forward(batch.y, output, batch.sample_weight)
     model.backward(model.objective.backward())
-    model.optimizer.apply_gradients(model.gradients_and_weights)
+    model.optimizer.apply_gradients(model.parameters.pairs)
     return loss, output
 
 
 def train_epoch(
-    model: Any,
-    course: Course,
-    tracker: Tracker,
-    listeners: CallbackList,
-    bar: ProgressBar,
-    interrupt: Interrupt,
+    model: Any, course: Course, tracker: Tracker, listeners: Any, bar: Any, interrupt: Any
 ) -> Logs:
     """Train on the batches of the next epoch; return the loss and metrics over them all."""
-    where, accept = f"in epoch {course.epoch + 1}", listeners.accept_nan
-    batches = course.data
+    batches, accept = course.data, listeners.accept_nan
+    where = f"in epoch {course.epoch + 1}"
 
     def seen(when: str) -> Logs:
         return check_finite(tracker.logs(), model, batches, when, tracker, accept)
@@ -60,14 +55,13 @@ def train_epoch(
             tracker.update(batch, loss, output)
             course.step = step
             if bar.due():
-                now = f"{where} by step {step}"
-                bar.update(step, seen(now))
+                bar.update(step, seen(f"{where} by step {step}"))
             if listeners.watches_train_batches:
                 listeners.call("on_train_batch_end", step - 1, tracker.logs())
             if interrupt.pending or model.stop_training:
                 interrupt.check()
                 break
-    (total,) = tracker.read_anew(sum_of_weights(model))
+    (total,) = tracker.read_anew(model.flat.sum(dtype="float64"))
     logs = seen(where)
     if not accept:
         check_weights(total, model, batches, where)
@@ -96,73 +90,45 @@ def fit(
     """Train for some epochs, each a pass over all samples in batches.
 
     Arguments:
-        x: samples, (n, …), a NumPy array of any numeric type.
-        y: targets, (n, …): one-hot rows, class numbers …, as the loss wants them.
+        x, y: samples, (n, …), of any numeric type, and targets, (n, …), as the loss wants them.
         batch_size: samples in a step; 32 if not given. The last batch is what remains.
-        epochs: the number of the last epoch, counted from 1.
+        epochs, initial_epoch: the number of the last epoch, from 1; how many are done already.
         verbose: 0 silent, 1 a progress bar, 2 a line for each epoch; ``"auto"`` is 1.
         callbacks: a list of `Callback` objects.
         validation_split: the share of the samples, from the end and before shuffling, that is
             not trained on but evaluated after each epoch.
-        validation_data: (x, y) or (x, y, sample_weight) for that; it goes before the split.
+        validation_data: (x, y) or (x, y, sample_weight) for that; it overrides the split.
         shuffle: whether each epoch takes the samples in a new random order.
-        class_weight: how much a sample of a class counts; 1 for classes not mentioned.
-        sample_weight: how much each sample counts in the loss, (n,).
-        initial_epoch: the number of epochs already done.
-        steps_per_epoch: batches in an epoch; all of a pass if not given.
-        validation_steps, validation_batch_size: the same for validation.
-        validation_freq: validate every so many epochs, or after those in a list.
+        class_weight, sample_weight: how much a class counts in the loss, 1 if it is not mentioned;
+            how much each sample does, (n,).
+        steps_per_epoch, validation_steps: batches in an epoch, in a validation; all if not given.
+        validation_batch_size, validation_freq: samples in such a batch; validate every so many
+            epochs, or after those in a list.
 
-    Returns:
-        A `History`; its `history` maps ``"loss"``, ``"val_loss"``, … to a value an epoch.
+    Returns: a `History`; its `history` maps ``"loss"``, ``"val_loss"``, … to one value per epoch.
 
-    Raises:
-        ValueError: for arguments that do not fit, or a loss that became NaN or infinite.
-            Whatever raises, weights, optimizer and random generator are then as before.
-
-    Source: https://keras.io/api/models/model_training_apis/#fit-method
+    Raises: a ValueError for arguments that do not fit, or a loss that became NaN or infinite.
+    Whatever is raised, weights, optimizer and random generator are then as before.
     """
-    # Everything is checked before anything is built or changed.
-    params = {"verbose": verbose, "epochs": epochs}
-    verbose = resolve_verbose(verbose)
+    params, verbose = {"verbose": verbose, "epochs": epochs}, resolve_verbose(verbose)
     epochs = validation.count(epochs, "epochs", least=0)
     initial_epoch = validation.count(initial_epoch, "initial_epoch", least=0)
-    batch_size = validation.count(batch_size, "batch_size", BATCH_SIZE)
     shuffle = validation.flag(shuffle, "shuffle")
-    validates_after = validation.schedule(validation_freq)
-    model.check_can_train()
-    samples = prepare(model, x, y, sample_weight)
-    held_out_samples = split_off = None
-    if validation_data is not None:
-        held_out_samples = prepare(model, *validation.validation_data(validation_data))
-    elif validation.share(validation_split, "validation_split"):
-        samples, held_out_samples = split_tail(samples, validation_split)
-        split_off = held_out_samples
-    samples = weigh_classes(
-        model, samples, class_weight
-    )  # after the split: validation is not weighted
-    batches = Batches(*samples, batch_size, model.dtype)
-    steps = validation.count(steps_per_epoch, "steps_per_epoch", len(batches))
-    if held_out_samples is not None:
-        size = validation.count(validation_batch_size, "validation_batch_size", batch_size)
-        held_out = Batches(*held_out_samples, size, model.dtype)
-        checks = validation.count(validation_steps, "validation_steps", len(held_out))
-        checks = held_out.steps_within(checks)
-    history = History()
+    asked = plan(
+        model, x, y, sample_weight, batch_size, validation_split, validation_data, class_weight,
+        steps_per_epoch, validation_steps, validation_batch_size, validation_freq,
+    )  # fmt: skip
+    batches, steps, held_out, history = asked.batches, asked.steps, asked.held_out, History()
     listeners = CallbackList(callbacks, model, {**params, "steps": steps}, history)
-
-    advise(model, samples, split_off, batch_size)
-
     with (
         memory.explained(model, "fit", batches.largest()),
-        unchanged_on_error(model),
+        computing(model, trains=True),
         Interrupt() as interrupt,
     ):
-        model.start_training((batches.largest(), *samples[0].shape[1:]))
+        model.start_training((batches.largest(), *batches.x.source.shape[1:]))
         model.stop_training, model.history = False, history
-        batches.load()
-        if held_out_samples is not None:
-            held_out.load()
+        for part in filter(None, (batches, held_out)):
+            part.load()
         passes = Passes(batches, backend.generator() if shuffle else None)
         course = Course(model, passes, steps, listeners, initial_epoch)
         logs: Logs = {}
@@ -174,13 +140,10 @@ def fit(
                 if not course.halfway:
                     listeners.call("on_epoch_begin", epoch, {})
                 bar = ProgressBar(steps, verbose)
-                tracker = Tracker(
-                    model.metrics_for(samples[1].shape), model.dtype, min(steps, len(batches))
-                )
-                logs = train_epoch(model, course, tracker, listeners, bar, interrupt)
-                if held_out_samples is not None and validates_after(epoch + 1):
+                logs = train_epoch(model, course, asked.tracker(model), listeners, bar, interrupt)
+                if held_out is not None and asked.validates_after(epoch + 1):
                     with interrupt.at_once():
-                        logs |= validate(model, held_out, checks, listeners, epoch)
+                        logs |= validate(model, held_out, asked.held_out_steps, listeners, epoch)
                 bar.finish(logs)
                 logs = dict(sorted(logs.items()))
                 course.end_epoch()
@@ -197,19 +160,6 @@ def fit(
     return history
 
 
-def validate(
-    model: Any, held_out: Batches, steps: int, listeners: CallbackList, epoch: int
-) -> Logs:
-    """The loss and metrics over what is not trained on, as ``val_loss`` …; without a bar."""
-    assert held_out.y is not None
-    tracker = Tracker(model.metrics_for(held_out.y.source.shape), model.dtype, steps)
-    test_epoch(model, held_out, steps, tracker, listeners)
-    logs = tracker.logs("val_")
-    if not listeners.accept_nan:
-        check_finite(logs, model, held_out, f"in the validation of epoch {epoch + 1}")
-    return logs
-
-
 def train_on_batch(
     model: Any,
     x: HostArray,
@@ -218,16 +168,12 @@ def train_on_batch(
     class_weight: Mapping[int, float] | None = None,
     return_dict: bool = False,
 ) -> float | list[float] | dict[str, float]:
-    """One step on all of `x` as one batch; returns its loss and metrics, as `evaluate` does.
-
-    Raises:
-        ValueError: as `fit`; then nothing has changed.
-    """
-    model.check_can_train()
+    """One step on all of `x` as one batch; returns its loss and metrics, as `evaluate` does."""
+    check_can_train(model)
     samples = weigh_classes(model, prepare(model, x, y, sample_weight), class_weight)
-    with memory.explained(model, "train_on_batch", len(samples[0])), unchanged_on_error(model):
+    with memory.explained(model, "train_on_batch", len(samples[0])), computing(model, trains=True):
         model.start_training(samples[0].shape)
         results = on_batch(model, samples, train_step, "in train_on_batch", return_dict)
-        total = float(sum_of_weights(model))
+        total = model.flat.sum(dtype="float64")
         check_weights(total, model, Batches(*samples), "in train_on_batch")
     return results

@@ -1,12 +1,14 @@
 """Configurations read off the constructors; and from a name or a configuration to a part."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 import tinynet
 from tinynet import activations, initializers, layers, losses, metrics, optimizers, regularizers
 from tinynet.compat import arguments
-from tinynet.compat.configuration import Configurable, constructor_arguments
+from tinynet.compat.configuration import Configurable
 
 PARTS = [
     initializers.Zeros(),
@@ -46,28 +48,32 @@ def test_a_configuration_makes_the_same_part_again(part):
     again = type(part).from_config(config)
     assert again is not part
     assert again.get_config() == config
-    module = MODULES[part.keras_module.partition(".")[2]]
+    module = MODULES[type(part).__module__.partition(".")[2]]
     assert module.get(module.serialize(part)).get_config() == config
 
 
 @PART
 def test_a_configuration_has_what_keras_s_has(keras, part):
-    theirs = getattr(keras, part.keras_module.partition(".")[2])
+    theirs = getattr(keras, type(part).__module__.partition(".")[2])
     config = part.get_config()
     again = getattr(theirs, type(part).__name__).from_config(dict(config))
     expected, received = (set(found) - {"seed"} for found in (again.get_config(), config))
     # Keras leaves out of an optimizer's what is not set, and writes a layer's own further ones.
-    assert received - expected <= {"dtype", "weight_decay", *arguments.further(type(part))}
-    assert expected - received <= {"dtype", *arguments.further(type(part))}
+    assert received - expected <= {
+        "dtype",
+        "weight_decay",
+        *getattr(type(part).__init__, "further", ()),
+    }
+    assert expected - received <= {"dtype", *getattr(type(part).__init__, "further", ())}
 
 
 def test_every_argument_is_an_attribute_or_one_of_keras_s():
     """Else `get_config` would leave it out, in silence."""
     for part in PARTS:
         of_model = {"input_shape", "input_dim"} if isinstance(part, tinynet.Layer) else set()
-        names = set(constructor_arguments(type(part))) - of_model
+        names = set(type(part).__init__.names) - of_model
         missing = {name for name in names if not hasattr(part, name)}
-        assert missing <= arguments.further(type(part)).keys()
+        assert missing <= arguments.written(type(part)).keys()
         assert names - missing <= part.get_config().keys()
 
 
@@ -230,3 +236,59 @@ def test_what_a_name_of_one_s_own_stands_for_is_called_where_a_part_is_wanted():
         assert losses.get("mine") is abs
         with pytest.raises(TypeError):
             initializers.get("own")
+
+
+class Own(initializers.RandomNormal):
+    def __init__(self, seed=None):
+        super().__init__(0.0, 1.0, seed)
+        self.seed = seed
+
+
+class Ones(initializers.HeNormal):
+    def generator(self):
+        return np.random.default_rng(1)
+
+
+class Tagged:
+    def __init_subclass__(cls, tag=None, **further):
+        super().__init_subclass__(**further)
+        cls.tag = tag
+
+
+class Bound(layers.Dense, Tagged, tag=3, units=2):
+    """Decides how many units, and hands the tag on."""
+
+
+def test_a_class_may_decide_arguments_of_its_base():
+    layer = Bound("relu", name="b")
+    assert (layer.units, layer.tag, layer.name) == (2, 3, "b")
+    assert "units" not in inspect.signature(Bound).parameters
+    with pytest.raises(ValueError, match=r"Unrecognized.*units"):
+        Bound(units=3)
+    with pytest.raises(TypeError, match=r"unexpected|takes no keyword"):
+        type("Wrong", (layers.Dense,), {}, no_argument=1)
+
+
+def test_what_a_class_decides_cannot_be_given():
+    for call in (lambda: initializers.Zeros(value=3), lambda: initializers.Ones(3)):
+        with pytest.raises(TypeError, match="argument"):
+            call()
+    with pytest.raises(ValueError, match="Unrecognized"):
+        initializers.HeNormal(scale=3)
+
+
+def test_one_seed_is_drawn_for_an_initializer_and_none_for_what_is_refused():
+    generator = tinynet.backend.generator()
+    before = generator.bit_generator.state
+    with pytest.raises(TypeError, match="units"):
+        layers.Dense()
+    assert generator.bit_generator.state == before
+    Own()
+    after = generator.bit_generator.state
+    generator.bit_generator.state = before
+    generator.integers(2**31)
+    assert generator.bit_generator.state == after
+
+
+def test_an_initializer_s_own_generator_is_the_one_that_draws():
+    assert Ones(seed=2)((3, 3)).tolist() == initializers.HeNormal(seed=1)((3, 3)).tolist()

@@ -72,7 +72,7 @@ PAIRS = [
 # What tinynet adds, or Keras computes in a way that has no meaning here.
 OWN = {
     "out": "an array to write to",
-    "log": "an array to write softmax's logarithm to",
+    "surprise": "an array to write the negative logarithm of softmax to",
     "parts": "shapes of the variables in one vector",
 }
 

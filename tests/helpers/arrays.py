@@ -11,7 +11,7 @@ import numpy as np
 
 import tinynet
 from tinynet import backend
-from tinynet.engine.objective import Objective
+from tinynet.losses import Objective
 
 PARTS = (
     tinynet.Layer, tinynet.Loss, tinynet.Metric, tinynet.Optimizer, tinynet.Initializer, Objective,
@@ -59,6 +59,8 @@ class through:  # noqa: N801, read as a word
 def _inside(value):
     if isinstance(value, through):
         return value.bare
+    if isinstance(value, list) and any(isinstance(part, through) for part in value):
+        return list(map(_inside, value))
     return put(value) if isinstance(value, np.ndarray) else value
 
 

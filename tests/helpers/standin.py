@@ -25,8 +25,8 @@ UFUNCS = {
     for name in (
         "absolute", "add", "bitwise_and", "bitwise_or", "bitwise_xor", "divide", "equal", "exp",
         "greater", "greater_equal", "invert", "less", "less_equal", "log", "maximum", "multiply",
-        "negative", "not_equal", "power", "right_shift", "sign", "sqrt", "subtract", "tanh",
-        "trunc",
+        "negative", "not_equal", "positive", "power", "right_shift", "sign", "sqrt", "subtract",
+        "tanh", "trunc",
     )
 }  # fmt: skip
 FUNCTIONS = {

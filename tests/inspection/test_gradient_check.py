@@ -188,7 +188,11 @@ def test_nothing_of_the_model_changes():
     model.fit(x, y, verbose=0)
 
     def everything():
-        arrays = [*map(look, model.weights), *model.optimizer.variables, look(model.flat_gradient)]
+        arrays = [
+            *map(look, model.weights),
+            *model.optimizer.variables,
+            look(model.parameters.gradients),
+        ]
         state = backend.generator().bit_generator.state
         return [array.tobytes() for array in arrays], state, tinynet.config.floatx(), model.dtype
 
@@ -334,3 +338,17 @@ def test_the_printed_table_can_be_read(capsys):
     assert lines[-2].startswith("first/bias[")
     assert lines[-2].endswith("It has the wrong sign.")
     assert all(len(line) <= 120 for line in lines)
+
+
+def test_a_model_that_has_trained_is_checked_down_to_the_input():
+    """Training goes back no further than to the lowest layer that trains; the check does."""
+    model = tinynet.Sequential([tinynet.Input((4,)), Dense(5, "tanh"), Dense(3, "softmax")])
+    model.layers[0].trainable = False
+    model.compile("adam", "categorical_crossentropy")
+    x, y = np.random.default_rng(0).normal(size=(6, 4)), np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    model.fit(x, y, verbose=0)
+    assert not model.layers[1].passes_gradient
+    found = tinynet.check_gradients(model, x, y)
+    assert found
+    assert "input" in repr(found)
+    assert not model.layers[1].passes_gradient  # it was a copy that went down

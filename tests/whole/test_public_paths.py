@@ -146,6 +146,7 @@ OWN = {
     "layers": "get",
     "layers.Dense": "backward backward_from_z by_sample ensure_built forward",
     "layers.Layer": "any_dtype backward buffer by_sample counters ensure_built forward",
+    "losses": "crossentropy_backward",
     "losses.Loss": "backward by_sample check_shapes",
     "metrics.Metric": "add by_sample call",
     "models.Sequential": "backward ensure_built forward to trace",

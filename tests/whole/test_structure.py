@@ -11,33 +11,34 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "tinynet"
 
-# A file in tinynet/ is a page of the textbook, with the lines that it has at most, everything
-# counted. Growth is a decision that somebody writes here.
+# A file in tinynet/ is a page of the textbook, with the lines that it should have at most,
+# everything counted; a tenth more is forgiven, if all pages together keep to ALL_PAGES.
 PAGES = {
-    "initializers": 198,
-    "activations": 203,
-    "regularizers": 63,
-    "layers": 350,
-    "losses": 319,
-    "metrics": 200,
-    "optimizers": 232,
-    "training": 233,
-    "models": 327,
+    "initializers": 110,
+    "activations": 150,
+    "regularizers": 45,
+    "layers": 270,
+    "losses": 190,
+    "metrics": 110,
+    "optimizers": 185,
+    "training": 170,
+    "models": 170,
 }
+ALL_PAGES = 1400
 NO_PAGES = {"__init__", "config"}
 
 # A folder is a wing, with the statements that it has at most.
 WINGS = {
     "backend": 432,
-    "compat": 687,
+    "compat": 812,
     "utils": 295,
     "callbacks": 366,
-    "saving": 381,
-    "engine": 968,
-    "inspection": 651,
+    "saving": 399,
+    "engine": 1066,
+    "inspection": 648,
     "datasets": 291,
     "plotting": 552,
-    "web": 179,
+    "web": 180,
     "doctor": 51,
 }
 
@@ -47,14 +48,16 @@ ORDER = [
     for group in """
     config
     backend.diagnosis backend.gpu backend.random backend backend.threads
-    compat compat.naming compat.arguments compat.configuration compat.validation compat.checks
-    compat.weights compat.layer compat.optimizer
+    compat compat.naming compat.validation compat.checks compat.arguments compat.constructors
+    compat.configuration compat.targets compat.activation compat.initializer compat.weights
+    compat.layer compat.optimizer
     utils.files utils.interrupt utils.progress utils.labels utils
     initializers activations regularizers layers losses metrics optimizers
     callbacks.base callbacks.history callbacks.monitors callbacks.backup callbacks
     saving.hdf5 saving.save saving saving.load
-    engine engine.memory engine.data engine.tracker engine.rollback engine.network engine.device
-    engine.objective engine.evaluation engine.advice engine.training_state
+    engine engine.memory engine.data engine.tracker engine.rollback engine.parameters
+    engine.network engine.device engine.evaluation engine.advice engine.plan
+    engine.training_state
     training
     inspection inspection.summary inspection.worked_update inspection.trace_table inspection.trace
     inspection.gradient_report inspection.gradient_check inspection.dead_units
@@ -128,9 +131,19 @@ def test_a_file_is_a_page_and_a_folder_is_a_wing():
     assert folders == WINGS.keys()
 
 
+def lines(page):
+    return len((PACKAGE / f"{page}.py").read_text("utf-8").splitlines())
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_keeps_to_its_lines(page):
-    assert len((PACKAGE / f"{page}.py").read_text("utf-8").splitlines()) <= PAGES[page]
+    assert lines(page) <= PAGES[page] * 11 // 10
+
+
+def test_all_pages_together_keep_to_theirs():
+    total = sum(map(lines, PAGES))
+    print(f"{total} lines in {len(PAGES)} pages")
+    assert total <= ALL_PAGES
 
 
 @pytest.mark.parametrize("wing", WINGS)

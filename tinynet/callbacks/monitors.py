@@ -10,7 +10,7 @@ import os
 import pathlib
 import warnings
 
-from tinynet import backend, metrics
+from tinynet import backend, losses
 from tinynet.callbacks.base import Callback, Logs
 from tinynet.compat import naming, validation
 from tinynet.utils import files
@@ -71,7 +71,7 @@ def rises(name: str) -> bool | None:
     name = name.removeprefix("val_")
     if name == "acc" or name.endswith("accuracy"):
         return True
-    return False if name == "loss" or metrics.is_loss(name) else None
+    return False if name in ("loss", "mse", "MSE", "MeanSquaredError", *losses.FUNCTIONS) else None
 
 
 class EarlyStopping(Watcher):

@@ -1,16 +1,71 @@
-"""Arguments that Keras has and tinynet has not: refused by name, and never silently ignored.
+"""What constructors accept, declared once for all parts; and what they refuse, in which words.
 
-Their defaults may be spelled out, as Keras's own configurations do, and are then accepted.
+Keras's arguments that tinynet lacks are refused by name, never ignored. The others are checked, or
+turned from a name into what it names, by the function in the table. `constructors` does so.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from tinynet.compat import checks, naming, validation
+from tinynet.compat.checks import Check
 from tinynet.compat.naming import is_tinynet_s, short
+
+
+def part(kind: str) -> Check:
+    """A name, a configuration or an object, made an object (or function) of that kind."""
+    return lambda value, name: naming.GETTERS[kind](value)
+
+
+def one_of(*words: str | None) -> Check:
+    return lambda value, name: validation.choice(value, name, *words)
+
+
+PARTS = {
+    "activation": part("activation function"),
+    "kernel_initializer": part("initializer"),
+    "bias_initializer": part("initializer"),
+    "kernel_regularizer": part("regularizer"),
+}
+
+# How the arguments of a constructor are checked, by the class that has it.
+CHECKED: dict[str, dict[str, Check]] = {
+    "LayerBase": {
+        "name": checks.optional(naming.check),
+        "trainable": validation.flag,
+        "dtype": checks.float_type,
+        "input_shape": checks.optional(validation.shape),
+        "input_dim": checks.optional(lambda n, _: validation.shape((n,), "input_shape")[0]),
+    },
+    "Flatten": {"data_format": one_of("channels_last", "channels_first", None)},
+    "Dense": {"units": checks.units, "use_bias": validation.flag},
+    "Dropout": {"rate": checks.rate, "seed": checks.seed},
+    "InputLayer": {"batch_shape": checks.batch_shape, "dtype": lambda value, name: value},
+    "VarianceScaling": {
+        "scale": checks.scale,
+        "mode": one_of("fan_avg", "fan_in", "fan_out"),
+        "distribution": one_of("uniform", "truncated_normal"),
+    },
+    "L2": {"l2": checks.l2},
+    "Loss": {"reduction": checks.reduction},
+    "CategoricalCrossentropy": {
+        "from_logits": validation.flag,
+        "label_smoothing": checks.label_smoothing,
+    },
+    "Metric": {"dtype": checks.float_type},
+    "OptimizerBase": {"name": checks.optional(naming.check), "weight_decay": checks.weight_decay},
+    "SGD": {"momentum": checks.momentum, "nesterov": validation.flag},
+    "Adam": {
+        "beta_1": checks.beta_1,
+        "beta_2": checks.beta_2,
+        "epsilon": checks.epsilon,
+        "amsgrad": validation.flag,
+    },
+}
 
 # Keras's further arguments, with their defaults, by the class or method that takes them.
 FURTHER: dict[str, dict[str, Any]] = {
-    "Layer": {"activity_regularizer": None, "autocast": True},
+    "LayerBase": {"activity_regularizer": None, "autocast": True},
     "Dense": {
         "bias_regularizer": None,
         "kernel_constraint": None,
@@ -24,9 +79,7 @@ FURTHER: dict[str, dict[str, Any]] = {
     "VarianceScaling": {"input_axes": None, "output_axes": None},
     "CategoricalCrossentropy": {"axis": -1, "ignore_class": None, "dtype": None},
     "MeanSquaredError": {"dtype": None},
-    "Metric": {"dtype": "float32"},
-    "FunctionMetric": {"function": None},
-    "Optimizer": {
+    "OptimizerBase": {
         "clipnorm": None,
         "clipvalue": None,
         "global_clipnorm": None,
@@ -49,42 +102,68 @@ FURTHER: dict[str, dict[str, Any]] = {
     "summary": {"positions": None, "layer_range": None, "expand_nested": False},
 }
 
-# Those that Keras writes into a configuration, and tinynet therefore does as well.
-WRITTEN = {
-    "Dense": ("bias_regularizer", "kernel_constraint", "bias_constraint", "quantization_config"),
-    "Dropout": ("noise_shape",),
-    "CategoricalCrossentropy": ("axis",),
-    "SparseCategoricalCrossentropy": ("ignore_class",),
-    "InputLayer": ("sparse", "ragged", "optional"),
-    "VarianceScaling": ("input_axes", "output_axes"),
-    "Metric": ("dtype",),
-    "Optimizer": tuple(FURTHER["Optimizer"]),
+# What Keras writes into a configuration beside the arguments that tinynet has.
+WRITTEN: dict[str, dict[str, Any]] = {
+    "Dense": {
+        "bias_regularizer": None,
+        "kernel_constraint": None,
+        "bias_constraint": None,
+        "quantization_config": None,
+    },
+    "Dropout": {"noise_shape": None},
+    "CategoricalCrossentropy": {"axis": -1},
+    "SparseCategoricalCrossentropy": {"ignore_class": None},
+    "InputLayer": {"sparse": False, "ragged": False, "optional": False},
+    "VarianceScaling": {"input_axes": None, "output_axes": None},
+    "Metric": {"dtype": "float32"},
+    "OptimizerBase": FURTHER["OptimizerBase"],
 }
 
+# The arguments that a reader's own subclass decides: its configuration is without them.
+DECIDED = {"VarianceScaling": ("scale", "mode", "distribution")}
 
-def further(kind: type) -> dict[str, Any]:
-    """Keras's further arguments of a class and of those that it is derived from."""
-    tables = (FURTHER.get(base.__name__, {}) for base in kind.__mro__ if is_tinynet_s(base))
-    return {name: default for table in tables for name, default in table.items()}
+# The positional arguments in Keras's order, where it is not that of a constructor here.
+IN_ORDER = {
+    "Dropout": "rate noise_shape seed",
+    "CategoricalCrossentropy": "from_logits label_smoothing axis reduction name",
+    "SparseCategoricalCrossentropy": "from_logits ignore_class reduction axis name",
+    "MeanSquaredError": "reduction name",
+    "SGD": "learning_rate momentum nesterov weight_decay",
+    "Adam": "learning_rate beta_1 beta_2 epsilon amsgrad weight_decay",
+}
+
+# What Keras says of arguments that it does not know either.
+UNKNOWN_ARE = "Unrecognized keyword arguments passed to {}"
+OTHER_WORDS = {"OptimizerBase": "Argument(s) not recognized"}
+
+# What somebody wrote who gets such a class.
+CALLED = {"InputLayer": "Input"}
+
+
+def checks_of(kind: type) -> dict[str, Check]:
+    """How the arguments of a class, and of those it is derived from, are checked."""
+    tables = [CHECKED.get(base.__name__, {}) for base in reversed(kind.__mro__)]
+    # Parts come last: to make one can draw a number, which a refusal must not.
+    return {**{name: check for table in tables for name, check in table.items()}, **PARTS}
 
 
 def written(kind: type) -> dict[str, Any]:
-    """Those of them that Keras writes into a configuration, with their defaults."""
+    """What Keras writes into the configuration of a class beside the arguments that it has here."""
     own = filter(is_tinynet_s, kind.__mro__)
-    names = next((WRITTEN[base.__name__] for base in own if base.__name__ in WRITTEN), ())
-    return {name: further(kind)[name] for name in names}
+    return next((WRITTEN[base.__name__] for base in own if base.__name__ in WRITTEN), {})
 
 
-def refuse_of(part: object, given: Mapping[str, Any], *unknown_are: str) -> None:
-    """`refuse` what the constructor of `part` was given."""
-    refuse(type(part).__name__, given, further(type(part)), *unknown_are)
+def refuse_of(kind: type, given: Mapping[str, Any], keras_has: Mapping[str, Any]) -> None:
+    """`refuse` what a constructor of `kind` was given, and does not take."""
+    words = [OTHER_WORDS[base.__name__] for base in kind.__mro__ if base.__name__ in OTHER_WORDS]
+    refuse(CALLED.get(kind.__name__, kind.__name__), given, keras_has, *words)
 
 
 def refuse(
     where: str,
     arguments: Mapping[str, Any],
     keras_has: Mapping[str, Any] | None = None,
-    unknown_are: str = "Unrecognized keyword arguments passed to {}",
+    unknown_are: str = UNKNOWN_ARE,
 ) -> None:
     """Raise for each argument that tinynet does not support; Keras's defaults may be spelled out.
 

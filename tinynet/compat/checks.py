@@ -5,27 +5,93 @@ line to write; where Keras has a sentence for it, the text begins with Keras's.
 """
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinynet.backend import Shape, is_integer
 from tinynet.compat import validation
 from tinynet.compat.naming import short
 
+Check = Callable[..., Any]  # from a value and its argument's name to what is assigned
+
+
+def real(words: str, low: float, high: float, absent: Any = ...) -> Check:
+    """A check for a number from `low` to `high`; `absent`, if given, is what None stands for."""
+
+    def check(value: Any, name: str = "") -> Any:
+        if value is None and absent is not ...:
+            return absent
+        if not validation.is_real(value) or not low <= value <= high:
+            raise ValueError(words.format(short(value)))
+        return float(value)
+
+    return check
+
+
+rate = real(
+    "Invalid value received for argument `rate`. Expected a float value between 0 and 1. "
+    "Received: rate={}. Write: Dropout(0.5)", 0, 1
+)  # fmt: skip
+scale = real(
+    "Argument `scale` must be positive. Received: scale={}. Write: scale=1.0", math.ulp(0), math.inf
+)
+l2 = real(
+    "Invalid value for argument l2: expected a non-negative float. Received: l2={}. "
+    "Write: L2(0.01)", 0, sys.float_info.max, absent=0.01
+)  # fmt: skip
+label_smoothing = real(
+    "Expected label_smoothing to be a number from 0 to 1, received: {}. "
+    "Write: label_smoothing=0.1", 0, 1
+)  # fmt: skip
+learning_rate = real(
+    "Argument `learning_rate` should be float, at least 0. Received instead: learning_rate={}. "
+    "Write: learning_rate=0.001", 0, math.nextafter(3.4e38, 0)
+)  # fmt: skip
+weight_decay = real(
+    "Expected weight_decay to be a number of at least 0, or None, received: {}. "
+    "Write: weight_decay=0.004", 0, sys.float_info.max, absent=None
+)  # fmt: skip
+momentum = real(
+    "`momentum` must be a float between [0, 1]. Received: momentum={}. Write: momentum=0.9", 0, 1
+)
+beta_1, beta_2 = (
+    real(
+        f"Expected {name} to be at least 0 and below 1, received: {{}}. Write: {name}={example}",
+        0, math.nextafter(1, 0)
+    ) for name, example in (("beta_1", 0.9), ("beta_2", 0.999))
+)  # fmt: skip
+epsilon = real(
+    "Expected epsilon to be a number of at least 0, received: {}. Write: epsilon=1e-07",
+    0, math.inf
+)  # fmt: skip
+
+validation_split = real(
+    "Expected validation_split to be at least 0 and below 1, received: {}. "
+    "Write: validation_split=0.1", 0, math.nextafter(1, 0)
+)  # fmt: skip
+
 # Layers and activations
 
 
-def no_backward(name: str) -> ValueError:
-    """The error for an activation without a backward."""
-    name = name if name.isidentifier() else "f"
-    return ValueError(
-        f"Expected an activation with a backward, received: {name}. Write:\n"
-        f"    @tinynet.activations.backward_of({name})\n"
-        f"    def {name}_backward(gradient, a): ..."
-    )
+def float_type(dtype: Any, name: str = "dtype") -> str | None:
+    """The float type in Keras's spellings of it: a name, or a policy's configuration."""
+    if isinstance(dtype, dict):
+        dtype = dtype.get("config", {}).get("name")
+    if dtype not in (None, "float32", "float64"):
+        raise ValueError(
+            f"Expected dtype to be 'float32' or 'float64', received: {dtype!r}. "
+            "Leave it out to get tinynet.config.floatx()."
+        )
+    return dtype
 
 
-def units(value: Any) -> int:
+def optional(check: Check) -> Check:
+    """The same check, of an argument that may be None."""
+    return lambda value, name: None if value is None else check(value, name)
+
+
+def units(value: Any, name: str = "units") -> int:
     """The number of outputs of a layer."""
     if not is_integer(value) or value <= 0:
         raise ValueError(
@@ -35,23 +101,7 @@ def units(value: Any) -> int:
     return int(value)
 
 
-def data_format(value: Any) -> str:
-    """Where the channels of an image stand; last if that is not said."""
-    known = ("channels_last", "channels_first", None)
-    return validation.choice(value, "data_format", *known) or "channels_last"
-
-
-def rate(value: Any) -> float:
-    """The share of numbers that is dropped."""
-    if not validation.is_real(value) or not 0 <= value <= 1:
-        raise ValueError(
-            "Invalid value received for argument `rate`. Expected a float value between 0 and "
-            f"1. Received: rate={short(value)}. Write: Dropout(0.5)"
-        )
-    return float(value)
-
-
-def seed(value: Any) -> int | None:
+def seed(value: Any, name: str = "seed") -> int | None:
     """A seed, or None."""
     if value is not None and not is_integer(value):
         raise ValueError(
@@ -60,13 +110,13 @@ def seed(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def batch_shape(value: Any) -> Shape:
+def batch_shape(value: Any, name: str = "batch_shape") -> Shape:
     """The shape of a batch, which `Input` was given."""
     if value is None:
         raise ValueError(
             "You must pass a `shape` argument. Received: none. Write: Input(shape=(28, 28))"
         )
-    return validation.shape(value, "batch_shape")
+    return validation.shape(value, name)
 
 
 def one_shape(
@@ -104,33 +154,12 @@ def rows(layer: str, shape: Shape, inputs: int | None = None) -> None:
         )
 
 
-# Initializers and regularizers
-
-
-def scale(value: float) -> float:
-    """The factor in the variance of initial weights."""
-    if value <= 0:
-        raise ValueError(f"Argument `scale` must be positive. Received: scale={value}")
-    return value
-
-
-def l2(value: Any) -> float:
-    """The factor of an L2 penalty; None is Keras's default."""
-    value = 0.01 if value is None else value
-    if not validation.is_real(value) or not 0 <= value < math.inf:
-        raise ValueError(
-            "Invalid value for argument l2: expected a non-negative float. "
-            f"Received: l2={short(value)}. Write: L2(0.01)"
-        )
-    return float(value)
-
-
 # Losses and metrics
 
 MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
 
-def reduction(value: Any) -> str | None:
+def reduction(value: Any, name: str = "reduction") -> str | None:
     """How the losses of a batch's samples become one number."""
     if not isinstance(value, str | None) or value not in (*MEANS, "sum", "none", None):
         raise ValueError(
@@ -141,7 +170,7 @@ def reduction(value: Any) -> str | None:
     return value
 
 
-def one_hot(y_true: Shape, y_pred: Shape) -> None:
+def one_hot(loss: Any, y_true: Shape, y_pred: Shape) -> None:
     """Raise a ValueError unless targets of a shape are one-hot rows for outputs of another."""
     if y_true == y_pred:
         return
@@ -158,7 +187,7 @@ def one_hot(y_true: Shape, y_pred: Shape) -> None:
     )
 
 
-def class_numbers(y_true: Shape, y_pred: Shape) -> None:
+def class_numbers(loss: Any, y_true: Shape, y_pred: Shape) -> None:
     """Raise a ValueError unless targets of a shape are class numbers for outputs of another."""
     if y_true in (y_pred[:-1], (*y_pred[:-1], 1)):
         return
@@ -174,7 +203,7 @@ def class_numbers(y_true: Shape, y_pred: Shape) -> None:
     )
 
 
-def same_numbers(y_true: Shape, y_pred: Shape) -> None:
+def same_numbers(loss: Any, y_true: Shape, y_pred: Shape) -> None:
     """Raise a ValueError unless targets of a shape are one number for each output."""
     if y_true not in (y_pred, (*y_pred, 1)) and (*y_true, 1) != y_pred:
         raise ValueError(
@@ -202,44 +231,26 @@ def class_labels(metric: str, y_true: Shape, best: Shape) -> None:
         )
 
 
-# Optimizers
+# Models
 
 
-def learning_rate(value: Any) -> float:
-    """The length of a step."""
-    if not validation.is_real(value) or not 0 <= value < 3.4e38:
-        raise ValueError(
-            "Argument `learning_rate` should be float, at least 0. "
-            f"Received instead: learning_rate={short(value)}. Write: learning_rate=0.001"
-        )
-    return value
+def other_weights(model: str) -> ValueError:
+    return ValueError(
+        f"The optimizer of model '{model}' has begun with other weights: layers were added, "
+        "removed, frozen or unfrozen since, or it belongs to another model. "
+        "Call model.compile(…) again, with a new optimizer."
+    )
 
 
-def weight_decay(value: Any) -> float | None:
-    """The share by which weights shrink, or None."""
-    if value is not None and (not validation.is_real(value) or not 0 <= value < math.inf):
-        raise ValueError(
-            "Expected weight_decay to be a number of at least 0, or None, received: "
-            f"{short(value)}. Write: weight_decay=0.004"
-        )
-    return value
+def no_loss() -> ValueError:
+    return ValueError(
+        "Expected a loss, received none. Write: "
+        "model.compile(optimizer='adam', loss='categorical_crossentropy')"
+    )
 
 
-def momentum(value: Any) -> float:
-    """How much of a velocity is kept from step to step."""
-    if not validation.is_real(value) or not 0 <= value <= 1:
-        raise ValueError(
-            "`momentum` must be a float between [0, 1]. "
-            f"Received: momentum={short(value)}. Write: momentum=0.9"
-        )
-    return float(value)
-
-
-def beta(name: str, value: Any) -> float:
-    """How much of a running mean is kept from step to step."""
-    if not validation.is_real(value) or not 0 <= value < 1:
-        raise ValueError(
-            f"Expected {name} to be at least 0 and below 1, received: "
-            f"{short(value)}. Write: {name}={0.9 if name == 'beta_1' else 0.999}"
-        )
-    return float(value)
+def no_optimizer() -> ValueError:
+    return ValueError(
+        "Expected an optimizer, received none (Keras's default, 'rmsprop', is not part of "
+        "tinynet). Write: model.compile(optimizer='adam', loss=…)"
+    )

@@ -1,27 +1,42 @@
-"""Configurations: the arguments that make the same part again, as Keras writes them down.
+"""Configurations: the arguments that make the same part again, as Keras writes them down; and back.
 
 A part keeps each argument of its constructor under the argument's name; so what `get_config`
 returns can be read off the constructor, and no class writes it by hand. A class of the reader's own
 inherits the configuration of the tinynet class that it is derived from, and adds to it.
 """
 
-import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from tinynet.compat import arguments
+from tinynet.compat import arguments, constructors, naming
 from tinynet.compat.naming import is_tinynet_s
 
 
 class Configurable:
-    """A part that a configuration can make again."""
+    """A part that a configuration can make again, and whose constructor only assigns."""
 
-    keras_module = ""  # where Keras has such parts, by which its configurations name them
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Have the arguments of tinynet's constructors checked; those of a reader's own are theirs.
+
+        Arguments:
+            given: arguments of the base's constructor that the subclass decides:
+                ``class Ones(Constant, value=1.0)``.
+        """
+        known = getattr(cls.__init__, "names", ())
+        fixed = {name: value for name, value in given.items() if name in known}
+        super().__init_subclass__(**{k: v for k, v in given.items() if k not in fixed})
+        for name, value in fixed.items():  # also where a constructor below does not ask this one
+            setattr(cls, name, value)
+        ordered = cls.__name__ in arguments.IN_ORDER
+        if fixed or (is_tinynet_s(cls) and ("__init__" in vars(cls) or ordered)):
+            cls.__init__ = constructors.checked(cls, fixed)  # type: ignore[method-assign]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make the same part again, in Keras's form."""
         kind = next(base for base in type(self).__mro__ if is_tinynet_s(base))
-        further = arguments.further(kind)
-        names = [name for name in constructor_arguments(kind) if name not in further]
+        decided = arguments.DECIDED.get(kind.__name__, ()) if kind is not type(self) else ()
+        known = getattr(kind.__init__, "names", ())  # type: ignore[misc]
+        names = [name for name in known if name not in decided]
         own = {name: as_config(getattr(self, name)) for name in names if hasattr(self, name)}
         return {**own, **arguments.written(kind)}
 
@@ -29,23 +44,6 @@ class Configurable:
     def from_config(cls, config: dict[str, Any]) -> Self:
         """A new part, from what `get_config` returned."""
         return cls(**config)
-
-
-def constructor_arguments(kind: type) -> list[str]:
-    """The names of a class's arguments, those of its bases first.
-
-    ``**arguments`` in a constructor are handed on to the base's; ``**unsupported`` are refused.
-    """
-    found: list[str] = []
-    for base in kind.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        found = [name for name in named if name not in found] + found
-        if not any(p.kind is p.VAR_KEYWORD and p.name == "arguments" for p in parameters):
-            break
-    return [name for name in found if name != "self"]
 
 
 def as_config(value: Any) -> Any:
@@ -57,16 +55,30 @@ def as_config(value: Any) -> Any:
     return value
 
 
+def public(
+    kind: str, base: Any, known: Mapping[str, Any] | None = None, **how: Any
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Keras's `get` and `serialize` for a kind of part.
+
+    Arguments:
+        known: what `get` finds by name; if not given, the classes derived from `base`.
+        how: as in `naming.getter`.
+    """
+    get = naming.getter(kind, naming.derived(base) if known is None else known, base, **how)
+    return get, serialize if base else as_config
+
+
 def serialize(part: Any) -> Any:
     """`part` in the nested form in which Keras writes objects into a configuration; None is None.
 
-    A class that is not tinynet's is in none of Keras's modules either, and is known by its name.
+    A class of tinynet's is in Keras's module of the same name. One that is not is in none, and is
+    known by its name.
     """
     if part is None:
         return None
     name, own = type(part).__name__, not is_tinynet_s(type(part))
     return {
-        "module": None if own else part.keras_module,
+        "module": None if own else type(part).__module__.replace("tinynet", "keras", 1),
         "class_name": name,
         "config": part.get_config(),
         "registered_name": name if own else None,

@@ -9,15 +9,21 @@ from typing import Any
 
 from tinynet import backend, config
 from tinynet.backend import Array, HostArray, Shape, random
-from tinynet.compat import arguments, naming, validation
+from tinynet.compat import checks, naming
 from tinynet.compat.configuration import Configurable, dtype_policy
 from tinynet.compat.weights import HasWeights
 
 
 class LayerBase(HasWeights, Configurable):
-    """A layer without the contract: its name, shapes, weights, buffers and configuration."""
+    """A layer without the contract: its name, shapes, weights, buffers and configuration.
 
-    keras_module = "keras.layers"
+    Arguments:
+        name: numbered by class if not given.
+        trainable: whether training changes the weights.
+        dtype: the float type; only `floatx` or None.
+        input_shape: the shape of one sample, for the first layer of a model; `input_dim` is that
+            of a row.
+    """
 
     # Dense needs floats. Flatten only moves numbers, of any type.
     any_dtype = False
@@ -26,14 +32,14 @@ class LayerBase(HasWeights, Configurable):
     # that several batches may be looked at as one. Every class has to say so for itself.
     by_sample: bool = False
 
+    # The type in a configuration, where it is not the type that is computed in.
+    _written_dtype: Any = None
+
     # The names of plain numbers that training changes, put back where it fails.
     counters: tuple[str, ...] = ()
 
     # The attributes in which `forward` keeps arrays for `backward`, for `forget` to let go of.
     _caches: tuple[str, ...] = ()
-
-    # How `add_weight` finds an initializer.
-    _initializer: Callable[[Any], Any]
 
     # The contract, see `layers.Layer`.
     build: Any
@@ -48,24 +54,19 @@ class LayerBase(HasWeights, Configurable):
         dtype: Any = None,
         input_shape: Sequence[int | None] | None = None,
         input_dim: int | None = None,
-        **unsupported: Any,
     ) -> None:
-        arguments.refuse_of(self, unsupported)
-        self.name = naming.unique(self) if name is None else naming.check(name)
-        self.trainable = validation.flag(trainable, "trainable")
-        self.dtype = self.declared_dtype = validation.float_type(dtype)
+        self.name = naming.unique(self) if name is None else name
+        self.trainable, self.dtype, self.declared_dtype = trainable, dtype, dtype
         self.built = False
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
         if input_dim is not None:
             input_shape = (input_dim,)
-        self.declared_shape: Shape | None = None
-        if input_shape is not None:
-            self.declared_shape = (None, *validation.shape(input_shape, "input_shape"))
+        self.declared_shape = None if input_shape is None else (None, *input_shape)
         # False in the lowest layer that trains: nothing below it wants a gradient, so it may
         # skip computing one and return None.
         self.passes_gradient = True
-        self.home: Any = None  # a weak reference to the model whose flat vector holds the weights
+        self.owner: Any = None  # a weak reference to the `Parameters` that hold the weights
         # The names of the weights that have a gradient, and of those that have none, in order.
         self.trained_names: list[str] = []
         self.kept_names: list[str] = []
@@ -102,7 +103,8 @@ class LayerBase(HasWeights, Configurable):
                 f"Expected a name for the weight, an identifier, received: {name!r}. "
                 'Write: self.add_weight(shape=(3,), name="scale")'
             )
-        draw = type(self)._initializer("glorot_uniform" if initializer is None else initializer)
+        chosen = "glorot_uniform" if initializer is None else initializer
+        draw = naming.GETTERS["initializer"](chosen)
         weight = draw(tuple(shape), self.dtype or config.floatx())
         setattr(self, name, weight)
         if trainable:
@@ -182,24 +184,6 @@ class LayerBase(HasWeights, Configurable):
             self.ensure_built(batch.shape)
             return backend.to_numpy(self.forward(batch, training))
 
-    def rehome(self, name: str, weight: Array, gradient: Array | None = None) -> None:
-        """Make the weight `name` and its gradient the given arrays, which hold the same values."""
-        old = getattr(self, name)
-        for attribute, value in list(vars(self).items()):
-            if value is old:  # also where a subclass keeps the weight under a name of its own
-                setattr(self, attribute, weight)
-        if gradient is not None:
-            setattr(self, f"{name}_gradient", gradient)
-
-    def moved(self) -> list[tuple[str, Array, Array | None]]:
-        """Each weight's name, it and its gradient in the backend in use, for `rehome`."""
-        move = backend.to_active
-        trained = [
-            (name, move(getattr(self, name)), move(getattr(self, f"{name}_gradient")))
-            for name in self.trained_names
-        ]
-        return [*trained, *((name, move(getattr(self, name)), None) for name in self.kept_names)]
-
     def follow(self) -> None:
         """Let go of buffers that are elsewhere than where arrays are made now."""
         if self._buffers_place != backend.here():
@@ -228,9 +212,36 @@ class LayerBase(HasWeights, Configurable):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make the same layer again, in Keras's form."""
-        found = {**super().get_config(), "dtype": dtype_policy(self.dtype or config.floatx())}
+        dtype = self._written_dtype or dtype_policy(self.dtype or config.floatx())
+        found = {**super().get_config(), "dtype": dtype}
         return {k: v for k, v in found.items() if k not in ("input_shape", "input_dim")}
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy belongs to no model until one adopts it, and grows buffers of its own.
-        return {**vars(self), "home": None, "_buffers": {}}
+        return {**vars(self), "owner": None, "_buffers": {}}
+
+
+def input_function(input_layer: Any) -> Callable[..., Any]:
+    """Keras's function `Input`, which makes an `input_layer` of the shape of one sample."""
+
+    def Input(  # noqa: N802, a function with the name of a class, as in Keras
+        shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        *,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+        **unsupported: Any,
+    ) -> Any:
+        """The shape of one sample (or, as `batch_shape`, of a batch), first in a `Sequential`.
+
+        >>> Input(shape=(28, 28)).batch_shape
+        (None, 28, 28)
+
+        Source: https://keras.io/api/layers/core_layers/input/
+        """
+        batch_shape = checks.one_shape(shape, batch_size, batch_shape)
+        return input_layer(batch_shape=batch_shape, dtype=dtype, name=name, **unsupported)
+
+    Input.__module__, Input.__qualname__ = input_layer.__module__, "Input"
+    return Input

@@ -13,6 +13,7 @@ from typing import Any
 
 _counts: Counter[str] = Counter()
 _readers_own: dict[str, Any] = {}  # see `custom_objects`
+GETTERS: dict[str, Callable[[Any], Any]] = {}  # by kind of part, as the pages declare them
 
 
 def snake_case(class_name: str) -> str:
@@ -39,12 +40,12 @@ def clear() -> None:
     _counts.clear()
 
 
-def check(name: Any) -> str:
+def check(name: Any, argument: str = "name") -> str:
     """`name` if it can be one; Keras's files use ``/`` to separate names."""
     if not isinstance(name, str) or "/" in name:
         write = name.replace("/", "_") if isinstance(name, str) else "my_layer"
         raise ValueError(
-            "Argument `name` must be a string and cannot contain character `/`. "
+            f"Argument `{argument}` must be a string and cannot contain character `/`. "
             f"Received: name={short(name)}. Write: name={write!r}"
         )
     return name
@@ -159,6 +160,7 @@ def getter(
                 f"{error}. Write: {found.__name__}(…).get_config() shows what it needs"
             ) from None
 
+    GETTERS[kind] = get
     return get
 
 
@@ -167,6 +169,9 @@ def is_tinynet_s(thing: Any) -> bool:
     return (getattr(thing, "__module__", None) or "").partition(".")[0] == "tinynet"
 
 
-def by_both_names(*classes: type) -> dict[str, Any]:
-    """The classes under Keras's two spellings, ``GlorotUniform`` and ``glorot_uniform``."""
-    return {n: c for c in classes for n in (c.__name__, snake_case(c.__name__))}
+def derived(base: Any) -> dict[str, Any]:
+    """The classes derived from `base`, by Keras's two spellings, ``HeNormal`` and ``he_normal``."""
+    found: dict[str, Any] = {}
+    for kind in base.__subclasses__():
+        found |= {kind.__name__: kind, snake_case(kind.__name__): kind, **derived(kind)}
+    return found

@@ -3,46 +3,48 @@
 `optimizers.Optimizer` derives from this; how a gradient becomes a step is there.
 """
 
-import functools
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tinynet import backend, config
 from tinynet.backend import Array, HostArray
-from tinynet.compat import checks
+from tinynet.compat import checks, naming
 from tinynet.compat.configuration import Configurable
-
-Moved = tuple[list[list[Array]], list[Array]]
 
 
 class OptimizerBase(Configurable):
     """An optimizer without the mathematics: its arrays, slots and variables."""
 
-    keras_module = "keras.optimizers"
-
     # The arrays that an optimizer keeps beside each array of weights, starting at zero.
     slots: tuple[str, ...] = ()
 
-    # The names of further numbers that it changes as it goes, to be put back and kept in backups.
+    # The names of further numbers that it changes, which roll-back and backups include.
     kept: tuple[str, ...] = ()
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        name: str | None = None,
+        weight_decay: float | None = None,
+    ) -> None:
+        self.name = naming.unique(self) if name is None else name
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.iterations = 0
-        self._arrays: list[Array] | None = None
         self._parts: list[Sequence[tuple[int, ...]]] = []
         self._state: list[list[Array]] = []
         self._scratch: list[Array] = []
+        self._arrays: list[Array] | None = None
+        self._checked: Any = None  # the pairs of the last step
 
-    @property
-    def learning_rate(self) -> float:
-        """The length of a step; in float32 if that is `floatx`, as Keras holds it."""
-        return self._learning_rate
+    def _set_learning_rate(self, value: float) -> None:
+        self._learning_rate = float(
+            backend.host.asarray(checks.learning_rate(value), config.floatx())
+        )
 
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._learning_rate = float(scalars(config.floatx(), checks.learning_rate(value))[0])
+    # The length of a step; in float32 if that is `floatx`, as Keras holds it.
+    learning_rate = property(operator.attrgetter("_learning_rate"), _set_learning_rate)
 
     @property
     def built(self) -> bool:
@@ -65,26 +67,40 @@ class OptimizerBase(Configurable):
                     f"Expected weights of a float type, received dtype {weights.dtype}. "
                     'Write: weights = weights.astype("float32")'
                 )
-        self._arrays = arrays
-        self._state = [[backend.of(a).zeros_like(a) for _ in self.slots] for a in arrays]
-        self._scratch = [backend.of(a).empty_like(a) for a in arrays]
-        self._parts = [[a.shape] for a in self._arrays] if parts is None else list(parts)
+        self.scalar = backend.host.dtype(config.floatx()).type  # to compute a step's scalars in
+        state = [[backend.of(a).zeros_like(a) for _ in self.slots] for a in arrays]
+        self.rebind(arrays, state)
+        self._parts = [[a.shape] for a in arrays] if parts is None else list(parts)
 
-    def _check(self, pairs: Sequence[tuple[Array, Array]], arrays: Sequence[Array]) -> None:
+    def moved(self) -> tuple[list[list[Array]], list[Array]]:
+        """The slots, and scratch arrays, in the backend in use, for `rebind`."""
+        state = [[backend.to_active(array) for array in slots] for slots in self._state]
+        return state, [backend.xp.empty(a.shape, a.dtype) for a in self._scratch]
+
+    def rebind(self, arrays: Any, state: Any = None, scratch: Any = None) -> None:
+        """Go on with `arrays`, which hold what those of `build` held, and with these slots."""
+        made = [backend.of(a).empty_like(a) for a in arrays or ()] if scratch is None else scratch
+        state = self._state if state is None else state
+        self._state, self._scratch, self._arrays, self._checked = state, made, arrays, None
+
+    def check(self, pairs: tuple[tuple[Array, Array], ...]) -> None:
+        """Raise a ValueError unless these are the arrays of `build`; build for the first ones."""
         for gradient, weights in pairs:
             if gradient.shape != weights.shape:
                 raise ValueError(
                     f"Expected a gradient of the weights' shape {weights.shape}, received "
                     f"{gradient.shape}. Write: apply_gradients([(gradient, weights), …])"
                 )
-        if self.is_built_for(arrays):
-            return
-        if self._arrays is not None:
+        arrays = [weights for _, weights in pairs]
+        if self._arrays is None:
+            self.build(arrays)
+        elif not self.is_built_for(arrays):
             raise ValueError(
                 f"Expected the {len(self._arrays)} arrays that this optimizer was built for, in "
                 f"their order, received {len(pairs)} arrays. An optimizer's state belongs to its "
                 "arrays: make a new optimizer for others."
             )
+        self._checked = pairs
 
     def is_built_for(self, arrays: Sequence[Array]) -> bool:
         """Whether the state belongs to just these arrays."""
@@ -95,28 +111,51 @@ class OptimizerBase(Configurable):
             and all(map(operator.is_, known, arrays))
         )
 
-    def moved(self) -> Moved:
-        """The slots, and scratch arrays, in the backend in use, for `rebind`."""
-        state = [[backend.to_active(array) for array in slots] for slots in self._state]
-        return state, [backend.xp.empty(a.shape, a.dtype) for a in self._scratch]
+    # The state, in one form: the slots of each array, as arrays of its shape
 
-    def rebind(self, arrays: Sequence[Array], moved: Moved | None = None) -> None:
-        """Go on with `arrays`, which hold what the arrays of `build` held, and what `moved`."""
-        self._arrays = list(arrays)
-        if moved is not None:
-            self._state, self._scratch = moved
+    def get_state(self) -> dict[str, Any]:
+        """A copy of all that training changes, for `set_state`."""
+        return {
+            "arrays": self._arrays,
+            "parts": self._parts,
+            "iterations": self.iterations,
+            "learning_rate": self._learning_rate,
+            "state": [[array.copy() for array in slots] for slots in self._state],
+            "kept": [getattr(self, name) for name in self.kept],
+        }
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Return to what `get_state` copied, wherever the copy is now; it stays as it is."""
+        self.iterations, self._learning_rate = saved["iterations"], saved["learning_rate"]
+        if saved["arrays"] is not self._arrays:
+            self._parts = saved["parts"]
+            state = [[slot.copy() for slot in slots] for slots in saved["state"]]
+            self.rebind(saved["arrays"], state)
+        for slots, values in zip(self._state, saved["state"], strict=True):
+            for slot, value in zip(slots, values, strict=True):
+                backend.fill(slot, value)  # no memory is taken: there may be none
+        for name, value in zip(self.kept, saved["kept"], strict=True):
+            setattr(self, name, value)
+
+    def slot_units(self) -> tuple[float, ...]:
+        """What each slot is multiplied by to be in the unit in which Keras holds it."""
+        return (1,) * len(self.slots)
+
+    def _each_variable(self, slots: list[list[Any]]) -> Iterator[list[Any]]:
+        """Of slots that are each one array for several variables, those of each variable."""
+        for shapes, arrays in zip(self._parts, slots, strict=True):
+            stop = 0
+            for shape in shapes:
+                start, stop = stop, stop + math.prod(shape)
+                yield [array.reshape(-1)[start:stop].reshape(shape) for array in arrays]
 
     def states(self) -> list[list[HostArray]]:
         """For each variable, in the order of `build`, copies of its slots in Keras's units."""
-        found = []
-        for shapes, state in zip(self._parts, self._state, strict=True):
-            slots = self.as_keras([backend.to_numpy(array).ravel() for array in state])
-            start = 0
-            for shape in shapes:
-                stop = start + math.prod(shape)
-                found.append([slot[start:stop].reshape(shape) for slot in slots])
-                start = stop
-        return found
+        units = self.slot_units()
+        slots = [
+            [backend.to_numpy(a) * k for a, k in zip(s, units, strict=True)] for s in self._state
+        ]
+        return list(self._each_variable(slots))
 
     @property
     def variables(self) -> list[HostArray]:
@@ -142,61 +181,23 @@ class OptimizerBase(Configurable):
                 "other.variables), both built for weights of the same shapes"
             )
         iterations, rate, *rest = variables
-        came, count = iter(rest), sum(map(len, self._parts))
-        states = [[next(came) for _ in self.slots[:2]] for _ in range(count)]
-        states = [[*state, *(next(came) for _ in self.slots[2:])] for state in states]
-        ready = []
-        for shapes, state in zip(self._parts, self._state, strict=True):
-            own, states = states[: len(shapes)], states[len(shapes) :]
-            slots = zip(*own, strict=True)  # each for all variables that lie in one array
-            ends = [backend.host.concatenate([part.ravel() for part in slot]) for slot in slots]
-            with backend.ignore_overflow():
-                ready += list(zip(state, self.from_keras(ends), strict=True))
-        if not all(backend.host.isfinite(values).all() for _, values in ready):
+        dtype = backend.host.result_type("float32", *rest)  # what comes in float64 is not cut here
+        ready = [[backend.host.empty(a.shape, dtype) for a in slots] for slots in self._state]
+        came, each = iter(rest), list(self._each_variable(ready))
+        with backend.ignore_overflow():
+            for slot in [s for v in each for s in v[:2]] + [s for v in each for s in v[2:]]:
+                slot[...] = next(came)
+            units = self.slot_units()
+            ready = [[slot / k for slot, k in zip(s, units, strict=True)] for s in ready]
+        if not all(backend.host.isfinite(slot).all() for slots in ready for slot in slots):
             raise ValueError(
                 "Expected finite variables, received NaN, infinity, or numbers too large to be used"
             )
-        self.learning_rate, self.iterations = float(rate), int(iterations)
-        for array, values in ready:
-            backend.fill(array, values.reshape(array.shape))
+        self.learning_rate = float(rate)
+        kept = [getattr(self, name) for name in self.kept]
+        built_for = {"arrays": self._arrays, "parts": self._parts}
+        numbers = {"iterations": int(iterations), "learning_rate": self._learning_rate}
+        self.set_state({**built_for, **numbers, "state": ready, "kept": kept})
 
-    def from_keras(self, slots: list[HostArray]) -> list[HostArray]:
-        """The reverse of `as_keras`, but for rounding."""
-        return slots
-
-    def as_keras(self, slots: list[HostArray]) -> list[HostArray]:
-        """The slots in the units in which Keras holds them."""
-        return slots
-
-    def get_state(self) -> dict[str, Any]:
-        """A copy of all that training changes, for `set_state`."""
-        state = [[array.copy() for array in slots] for slots in self._state]
-        return {
-            "iterations": self.iterations,
-            "learning_rate": self._learning_rate,
-            "arrays": self._arrays,
-            "parts": self._parts,
-            "scratch": self._scratch,
-            "state": state,
-            "kept": [getattr(self, name) for name in self.kept],
-        }
-
-    def set_state(self, saved: dict[str, Any]) -> None:
-        """Return to what `get_state` copied; the copy stays as it is."""
-        self.iterations = saved["iterations"]
-        self._learning_rate = saved["learning_rate"]
-        self._arrays, self._parts = saved["arrays"], saved["parts"]
-        if len(self._state) != len(saved["state"]):
-            self._state = [[array.copy() for array in slots] for slots in saved["state"]]
-        for slots, kept in zip(self._state, saved["state"], strict=True):
-            for slot, values in zip(slots, kept, strict=True):
-                slot[...] = values  # no memory is taken: there may be none
-        self._scratch = saved["scratch"]
-        for name, value in zip(self.kept, saved["kept"], strict=True):
-            setattr(self, name, value)
-
-
-@functools.lru_cache(maxsize=64)  # three small objects a step, again and again
-def scalars(dtype: str, *values: float) -> tuple[Any, ...]:
-    """`values` as NumPy's scalars, in the type that a step computes its scalars in."""
-    return tuple(map(backend.host.dtype(dtype).type, values))
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_checked": None}

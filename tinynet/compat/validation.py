@@ -207,16 +207,6 @@ def shape(value: Any, name: str) -> Shape:
     return tuple(None if size is None else int(size) for size in sizes)
 
 
-def share(value: Any, name: str) -> float:
-    """`value` if it is a number from 0 to below 1."""
-    if not is_real(value) or not 0 <= value < 1:
-        raise ValueError(
-            f"Expected {name} to be at least 0 and below 1, received: {short(value)}. "
-            f"Write: {name}=0.1"
-        )
-    return float(value)
-
-
 def schedule(frequency: Any) -> Callable[[int], bool]:
     """`validation_freq`: every so many epochs, or after those in a list; epochs count from 1."""
     if isinstance(frequency, Sequence | set) and not isinstance(frequency, str):
@@ -241,21 +231,6 @@ def class_weight(weights: Any) -> Mapping[int, float]:
             f"{short(weights)}. Write: class_weight={{0: 1.0, 1: 2.0}}"
         )
     return weights
-
-
-def not_compiled(model: str) -> ValueError:
-    return ValueError(
-        f"You must call `compile()` before using the model. Model '{model}' has no optimizer and "
-        'no loss yet. Write: model.compile(optimizer="adam", loss="categorical_crossentropy", '
-        'metrics=["acc"])'
-    )
-
-
-def no_optimizer() -> ValueError:
-    return ValueError(
-        "Expected an optimizer, received none (Keras's default, 'rmsprop', is not part of "
-        "tinynet). Write: model.compile(optimizer='adam', loss=…)"
-    )
 
 
 def not_finite(
@@ -297,15 +272,3 @@ def _first_not_finite(data: np.ndarray | None, block: int = 1024) -> int | None:
         if bad.any():
             return start + int(bad.argmax())
     return None
-
-
-def float_type(dtype: Any) -> str | None:
-    """The float type in Keras's spellings of it: a name, or a policy's configuration."""
-    if isinstance(dtype, dict):
-        dtype = dtype.get("config", {}).get("name")
-    if dtype not in (None, "float32", "float64"):
-        raise ValueError(
-            f"Expected dtype to be 'float32' or 'float64', received: {dtype!r}. "
-            "Leave it out to get tinynet.config.floatx()."
-        )
-    return dtype

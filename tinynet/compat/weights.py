@@ -38,19 +38,15 @@ class HasWeights:
             ValueError: if the layer is not built.
         """
         if not self.built:
-            raise not_built("count_params", self.name)
+            raise ValueError(
+                f"You tried to call `count_params` on layer '{self.name}', but the layer isn't "
+                "built. You can build it manually via: `layer.build(input_shape)`, such as "
+                "build((None, 784))."
+            )
         return sum(weight.size for weight in self.weights)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
-
-
-def not_built(method: str, name: str) -> ValueError:
-    return ValueError(
-        f"You tried to call `{method}` on layer '{name}', but the layer isn't built. "
-        "You can build it manually via: `layer.build(input_shape)`, "
-        "such as build((None, 784))."
-    )
 
 
 def assign(name: str, current: Sequence[Array], new: Iterable[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinynet import activations
+from tinynet.compat.activation import name_of
 from tinynet.engine.data import Samples
 from tinynet.layers import Activated
 from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
@@ -31,7 +32,7 @@ def advise(model: Any, samples: Samples, held_out: Samples | None, batch_size: i
     if held_out is not None:
         found.append(of_split(model, y, held_out[1]))
     for text in filter(None, found):
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, stacklevel=4)
 
 
 def of_inputs(batch: np.ndarray) -> str | None:
@@ -53,7 +54,7 @@ def of_top(model: Any) -> str | None:
     loss, layer = model._loss, model.layers[-1]
     if not isinstance(loss, CategoricalCrossentropy) or not isinstance(layer, Activated):
         return None
-    name = activations.name_of(layer.activation)
+    name = name_of(layer.activation)
     if loss.from_logits and layer.activation is activations.softmax:
         return (
             f"Layer '{layer.name}' ends in a softmax, and {type(loss).__name__}(from_logits=True) "

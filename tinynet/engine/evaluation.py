@@ -10,7 +10,7 @@ from tinynet.compat import validation
 from tinynet.engine import memory
 from tinynet.engine.data import Batch, Batches, Samples
 from tinynet.engine.rollback import check_finite, computing
-from tinynet.engine.tracker import Logs, Tracker, by_sample
+from tinynet.engine.tracker import Logs, Tracker, by_sample, metrics_for
 from tinynet.utils.progress import ProgressBar, resolve_verbose
 
 BATCH_SIZE = 32  # Keras's, where none is given
@@ -53,6 +53,19 @@ def test_epoch(
     listeners.call("on_test_end", tracker.logs())
 
 
+def validate(
+    model: Any, held_out: Batches, steps: int, listeners: CallbackList, epoch: int
+) -> Logs:
+    """The loss and metrics over what is not trained on, as ``val_loss`` …; without a bar."""
+    assert held_out.y is not None
+    tracker = Tracker(metrics_for(model, held_out.y.source.shape), model.dtype, steps)
+    test_epoch(model, held_out, steps, tracker, listeners)
+    logs = tracker.logs("val_")
+    if not listeners.accept_nan:
+        check_finite(logs, model, held_out, f"in the validation of epoch {epoch + 1}")
+    return logs
+
+
 def evaluate(
     model: Any,
     x: HostArray,
@@ -76,7 +89,7 @@ def evaluate(
     """
     verbose = resolve_verbose(verbose)
     batch_size = validation.count(batch_size, "batch_size", BATCH_SIZE)
-    model.check_compiled()
+    check_compiled(model)
     samples = prepare(model, x, y, sample_weight)
     batches = Batches(*samples, batch_size, model.dtype)
     steps = batches.steps_within(validation.count(steps, "steps", len(batches)))
@@ -84,7 +97,7 @@ def evaluate(
 
     with memory.explained(model, "evaluate", batches.largest(), ROWS_AT_ONCE), computing(model):
         model.start_evaluation((batches.largest(), *samples[0].shape[1:]))
-        tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype, steps)
+        tracker = Tracker(metrics_for(model, samples[1].shape), model.dtype, steps)
         bar = ProgressBar(steps, verbose)
         test_epoch(model, batches, steps, tracker, listeners, bar)
         check_finite(tracker.logs(), model, batches, "in evaluate")
@@ -100,7 +113,7 @@ def test_on_batch(
     return_dict: bool = False,
 ) -> float | list[float] | dict[str, float]:
     """The loss and metrics of all of `x` as one batch, without a step."""
-    model.check_compiled()
+    check_compiled(model)
     samples = prepare(model, x, y, sample_weight)
     with memory.explained(model, "test_on_batch", len(samples[0])), computing(model):
         model.start_evaluation(samples[0].shape)
@@ -112,7 +125,7 @@ def on_batch(
 ) -> float | list[float] | Logs:
     """All `samples` as one batch through `step`, and what it reports."""
     batches = Batches(*samples, batch_size=len(samples[0]), dtype=model.dtype)
-    tracker = Tracker(model.metrics_for(samples[1].shape), model.dtype, steps=1)
+    tracker = Tracker(metrics_for(model, samples[1].shape), model.dtype, steps=1)
     (batch,) = batches.run(0, 1)
     with threads.suited_to(threads.multiplications(model.layers, batches.largest())):
         tracker.update(batch, *step(model, batch))
@@ -183,8 +196,18 @@ def prepare(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Samples:
             "Expected targets y beside the samples x, received none. Write: model.fit(x, y)"
         )
     x = model.adapt(x)
-    model.check_targets(y.shape, model.compute_output_shape(x.shape))
+    model._loss.check_shapes(y.shape, model.compute_output_shape(x.shape))
     return x, y, sample_weight
+
+
+def check_compiled(model: Any) -> None:
+    """Raise a ValueError if `compile` was not called."""
+    if model.optimizer is None:
+        raise ValueError(
+            f"You must call `compile()` before using the model. Model '{model.name}' has no "
+            'optimizer and no loss yet. Write: model.compile(optimizer="adam", '
+            'loss="categorical_crossentropy", metrics=["acc"])'
+        )
 
 
 def reported(tracker: Tracker, return_dict: bool) -> float | list[float] | Logs:

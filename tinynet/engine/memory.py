@@ -28,7 +28,7 @@ def explained(model: Any, method: str, batch: int, least: int = 1) -> Iterator[N
         yield
     except MemoryError as error:
         failed = re.search(r"Out of memory allocating ([\d,]+)", str(error))  # CuPy's words
-        with backend.at(model.anchor):
+        with backend.at(model.parameters.anchor):
             if failed is None or backend.backend() == "numpy":
                 raise
             wanted = int(failed[1].replace(",", ""))

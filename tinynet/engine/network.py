@@ -1,10 +1,9 @@
-"""A stack of layers, and one flat vector of all their weights.
+"""A stack of layers: put on top and taken off, built, looked up.
 
-`Network` holds the layers, moves their weights into one vector and their gradients into another,
-and passes batches up. Losses, optimizers and epochs are `models.Sequential`'s.
+What `models.Sequential` does with them, going up and down and training, is there; where their
+weights are, is told in `parameters`.
 """
 
-import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,22 +11,27 @@ from tinynet import backend, config
 from tinynet.backend import Array, HostArray, Shape
 from tinynet.compat import naming, validation
 from tinynet.compat.weights import HasWeights
+from tinynet.engine.parameters import Parameters, owner_of
 from tinynet.layers import InputLayer, Layer
 
 
 class Network(HasWeights):
     """What `Sequential` is before there is anything to learn."""
 
-    def __init__(self, layers: Iterable[Layer] | None, trainable: bool, name: str | None) -> None:
+    def __init__(
+        self,
+        layers: Iterable[Layer] | None = None,
+        trainable: bool = True,
+        name: str | None = None,
+    ) -> None:
         self.name = naming.unique(self) if name is None else naming.check(name)
         self.built = False
         self._trainable = bool(trainable)
         self.busy = 0  # how many calls of `fit`, `evaluate` … are under way
         self.dtype = config.floatx()
         self.input_layer: InputLayer | None = None
-        self.flat: Array = None
-        self.flat_gradient: Array = None
         self._layers: list[Layer] = []
+        self.parameters = Parameters(self.name, self._layers)
         for layer in layers or ():
             self.add(layer)
 
@@ -100,7 +104,8 @@ class Network(HasWeights):
         if not self._layers:
             raise IndexError(f"Expected a layer to pop, but model '{self.name}' has none.")
         layer = self._layers.pop()
-        self._release(layer)
+        if owner_of(layer) is self.parameters:
+            layer.owner = None
         self.built = False
         if self._layers and self.input_shape is not None:
             self._make_weights(self.input_shape)
@@ -158,22 +163,22 @@ class Network(HasWeights):
         """Forget the weights of `layers` and the shape of the input, as if never built."""
         for layer in layers:
             layer.unbuild()
-        for layer in self._layers:
-            self._release(layer)
+        self.parameters = Parameters(self.name, self._layers)  # nobody owns the layers now
         self.built, self.input_layer = False, input_layer
-
-    def _release(self, layer: Layer) -> None:
-        if layer.home is not None and layer.home() is self:
-            layer.home = None
 
     def _make_weights(self, shape: Shape) -> None:
         """Build the layers that are not built, all or none, and gather what they made."""
         fresh = [layer for layer in self._layers if not layer.built]
-        with backend.at(self.anchor):
+        with backend.at(self.parameters.anchor):
             try:
                 for layer in self._layers:
                     if layer.dtype not in (None, self.dtype):
-                        raise self._another_type(layer)
+                        raise ValueError(
+                            f"Expected all layers of model '{self.name}' to compute in "
+                            f"{self.dtype}, received layer '{layer.name}' with dtype "
+                            f'{layer.dtype}. Write: tinynet.config.set_floatx("{layer.dtype}") '
+                            "before the model"
+                        )
                     layer.dtype = self.dtype
                     layer.ensure_built(shape)
                     shape = tuple(layer.compute_output_shape(shape))
@@ -181,103 +186,17 @@ class Network(HasWeights):
                 for layer in fresh:
                     layer.unbuild()
                 raise
-            self.gather_weights()
+            self.parameters.gather(self.dtype)
         self.built = True
 
-    def _another_type(self, layer: Layer) -> ValueError:
-        return ValueError(
-            f"Expected all layers of model '{self.name}' to compute in {self.dtype}, received "
-            f"layer '{layer.name}' with dtype {layer.dtype}. "
-            f'Write: tinynet.config.set_floatx("{layer.dtype}") before the model'
-        )
-
-    def gather_weights(self) -> None:
-        """Move all weights with gradients into one vector, `flat`, and the gradients likewise.
-
-        Each layer keeps views of its part: it reads its kernel and writes its kernel's gradient
-        as before. The order is that of `get_weights`. Weights have one home; layers that already
-        live in another model stay there, and this one borrows them (see `lender`). All is made in
-        the backend in use, wherever it was, and nothing changes until all is made.
-        """
-        if self.lender is not None:
-            return
-        names = [(layer, name) for layer in self._layers for name in layer.trained_names]
-        xp, size = backend.xp, sum(getattr(layer, name).size for layer, name in names)
-        flat, flat_gradient = xp.empty(size, self.dtype), xp.zeros(size, self.dtype)
-        homes: list[tuple[Layer, str, Array, Array | None]] = []
-        stop = 0
-        for layer, name in names:
-            old = getattr(layer, name)
-            start, stop = stop, stop + old.size
-            weight, gradient = (v[start:stop].reshape(old.shape) for v in (flat, flat_gradient))
-            backend.fill(weight, old)
-            homes.append((layer, name, weight, gradient))
-        kept = [(layer, name) for layer in self._layers for name in layer.kept_names]
-        homes += [(layer, n, backend.to_active(getattr(layer, n)), None) for layer, n in kept]
-        self.flat, self.flat_gradient = flat, flat_gradient
-        for layer, name, weight, gradient in homes:
-            layer.rehome(name, weight, gradient)
-        for layer in self._layers:
-            layer.home = weakref.ref(self)
-            layer.forget()
-
-    def ensure_flat(self) -> None:
-        """Have all weights in `flat`; layers whose former home is gone get one here.
-
-        Raises:
-            ValueError: if another array took a weight's place: training would miss it.
-        """
-        if any(layer.home is None or layer.home() is not self for layer in self._layers):
-            self.gather_weights()
-        for layer in self._layers:
-            for name in layer.trained_names:
-                if getattr(layer, name).base is not self.flat:
-                    raise ValueError(
-                        f"Expected {layer.name}.{name} to be the array that the layer was built "
-                        "with, received another one in its place. To change values, write into "
-                        f"it: layer.{name}[...] = values, or call layer.set_weights."
-                    )
-
     @property
-    def anchor(self) -> Array | None:
-        """A weight: where it is, there the model computes. None as long as there is no weight."""
-        return next(iter(self.weights), None)
+    def flat(self) -> Array:
+        """All weights that have a gradient, one vector; each layer's are views of it."""
+        return self.parameters.flat
 
-    def check_place(self) -> None:
-        """Raise a ValueError if weights are in several places, as borrowed ones can come to be."""
-        places = {layer.name: backend.place_of(w) for layer in self._layers for w in layer.weights}
-        if self.built and len(set(places.values())) > 1:
-            words = ", ".join(f"{name} in {place.name}" for name, place in places.items())
-            raise ValueError(
-                f"Expected all weights of model '{self.name}' in one place, received {words}. "
-                'Write: model.to("numpy"), with the model that lends its layers before this one'
-            )
-
-    @property
-    def lender(self) -> "Network | None":
-        """The other model in whose flat vector weights of this one live, if there is one."""
-        for layer in self._layers:
-            home = layer.home() if layer.home else None
-            if home is not None and home is not self:
-                return home
-        return None
-
-    def trained_runs(self) -> list[tuple[slice, list[tuple[int, ...]]]]:
-        """The parts of the flat vector that train: each unbroken run, and the shapes in it."""
-        runs: list[tuple[slice, list[tuple[int, ...]]]] = []
-        stop = 0
-        for layer in self._layers:
-            for name in layer.trained_names:
-                weight = getattr(layer, name)
-                start, stop = stop, stop + weight.size
-                if not (self._trainable and layer.trainable):
-                    continue
-                if runs and runs[-1][0].stop == start:
-                    run, shapes = runs.pop()
-                    runs.append((slice(run.start, stop), [*shapes, weight.shape]))
-                else:
-                    runs.append((slice(start, stop), [weight.shape]))
-        return runs
+    @flat.setter
+    def flat(self, values: Array) -> None:
+        self.parameters.flat[...] = values  # also what ``model.flat += …`` comes to
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         """The shape of the outputs for inputs of `input_shape`; nothing is built or changed.
@@ -332,19 +251,16 @@ class Network(HasWeights):
         for layer in self._layers:
             layer.trainable = bool(value)
 
-    # The path of a batch
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """From inputs to outputs, (batch, …), layer by layer."""
-        for layer in self._layers:
-            x = layer.forward(x, training)
-        return x
+    # Copied
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "flat": None, "flat_gradient": None, "busy": 0}
+        return {**vars(self), "parameters": self.parameters.runs, "busy": 0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        runs = state["parameters"]
         vars(self).update(state)
+        self.parameters = Parameters(self.name, self._layers)
         if self.built:  # a copy's layers came with arrays of their own: one vector again
-            with backend.at(self.anchor):
-                self.gather_weights()
+            with backend.at(self.parameters.anchor):
+                self.parameters.gather(self.dtype)
+                self.parameters.pair(runs)

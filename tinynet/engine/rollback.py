@@ -1,4 +1,4 @@
-"""Numbers that are not finite, and a model that is as it was before a call that failed."""
+"""A model that is as it was before a call that failed; and numbers that are not finite."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,61 +6,69 @@ from math import isfinite
 from typing import Any
 
 from tinynet import backend
-from tinynet.backend import Array
 from tinynet.compat import validation
 from tinynet.engine.data import Batches
 from tinynet.engine.tracker import Logs, Tracker
 
 
 @contextmanager
-def computing(model: Any) -> Iterator[None]:
-    """Compute where the model is; forget weights that the block made, if it raises."""
+def computing(model: Any, trains: bool = False) -> Iterator[None]:
+    """Compute where the model is; if the block raises, have all be as it was before.
+
+    That is: weights which the block made are forgotten; and where it `trains`, weights, optimizer,
+    random generator and counters are put back. The copy that this takes is about as large as the
+    weights and the optimizer's state. Ctrl-C is no error: what was trained until then is kept.
+    """
+    parameters = model.parameters
+    if model.built:
+        parameters.check_place()
+    before = State(model) if trains else None
     was_built, input_layer = model.built, model.input_layer
     unbuilt = [layer for layer in model.layers if not layer.built]
-    model.check_place()
     model.busy += 1
     try:
         # Where NumPy would warn of infinity or NaN, `check_finite` says where it came from.
-        with backend.at(model.anchor), backend.quiet():
+        with backend.at(parameters.anchor), backend.quiet():
             for layer in model.layers:
                 layer.follow()
             yield
     except Exception:
+        if before is not None:
+            before.put_back()
         if not was_built:
             model.unbuild(unbuilt, input_layer)
         raise
     finally:
         model.busy -= 1
-        if backend.on_device(model.anchor):  # where memory is short
-            for part in (*model.layers, *filter(None, [model.objective])):
-                part.forget()
+        if backend.on_device(parameters.anchor):  # where memory is short
+            for layer in model.layers:
+                layer.forget()
+            if model.objective is not None:
+                vars(model.objective).update(y=None, p=None, w=None)
 
 
-@contextmanager
-def unchanged_on_error(model: Any) -> Iterator[None]:
-    """Put weights, optimizer and random generator back to what they were if the block raises.
+class State:
+    """A copy of all that training a model changes."""
 
-    The copy that this takes is about as large as the weights and the optimizer's state. Ctrl-C is
-    no error: what was trained until then is kept.
-    """
-    with backend.at(model.anchor):
-        weights = [weight.copy() for weight in model.weights]
-        optimizer, history = model.optimizer.get_state(), model.history
-    generator, drawn = backend.generator(), backend.generator().bit_generator.state
-    counters = [(x, name, getattr(x, name)) for x in model.layers for name in x.counters]
-    try:
-        with computing(model):
-            yield
-    except Exception:
-        model.history = history
-        generator.bit_generator.state = drawn
-        for layer, name, value in counters:
+    def __init__(self, model: Any) -> None:
+        self.model, self.history, self.optimizer = model, model.history, model.optimizer
+        with backend.at(model.parameters.anchor):
+            if model.built:
+                model.parameters.ensure(model.dtype)
+            self.values, self.state = model.parameters.copy(), self.optimizer.get_state()
+        self.generator = backend.generator()
+        self.drawn = self.generator.bit_generator.state
+        self.counters = [(x, name, getattr(x, name)) for x in model.layers for name in x.counters]
+
+    def put_back(self) -> None:
+        model = self.model
+        model.history = self.history
+        self.generator.bit_generator.state = self.drawn
+        for layer, name, value in self.counters:
             setattr(layer, name, value)
-        for weight, saved in zip(model.weights, weights, strict=True):
-            backend.fill(weight, saved)
-        with backend.at(model.anchor):
-            model.optimizer.set_state(optimizer)
-        raise
+        with backend.at(model.parameters.anchor):
+            model.parameters.restore(self.values)
+            self.optimizer.set_state(self.state)
 
 
 def check_finite(
@@ -118,13 +126,8 @@ def state_of(model: Any) -> str:
     return f"{names} are NaN or infinite by now"
 
 
-def sum_of_weights(model: Any) -> Array:
-    """One number that is NaN or infinite if any weight is."""
-    return model.flat.sum(dtype="float64")
-
-
-def check_weights(total: float, model: Any, batches: Batches, where: str) -> None:
-    """Raise a ValueError if the last step made a weight NaN or infinite, by the weights' sum."""
-    if not isfinite(total):
+def check_weights(total: Any, model: Any, batches: Batches, where: str) -> None:
+    """Raise a ValueError if the last step made a weight NaN or infinite: then so is their sum."""
+    if not isfinite(float(total)):
         expected = "a finite loss and finite weights, received weights that are not"
         raise not_finite(expected, model, batches, where)

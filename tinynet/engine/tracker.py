@@ -1,13 +1,18 @@
 """The sums behind every number reported: loss and metrics over the batches of an epoch, exactly.
 
+The metrics are those that `compile` was given: names, functions or objects, and ``"acc"``.
+
 The sums stay where the numbers are, on a CPU or a GPU, until somebody wants to read them.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tinynet import backend
-from tinynet.backend import Array
+from tinynet import backend, metrics
+from tinynet.backend import Array, Shape
+from tinynet.compat import naming
+from tinynet.compat.naming import is_tinynet_s
 from tinynet.engine.data import Batch
 from tinynet.losses import Loss
 from tinynet.metrics import CategoricalAccuracy, Metric
@@ -18,14 +23,14 @@ Logs = dict[str, float]
 class Tracker:
     """The loss and the metrics over all batches so far, exact for batches of any size."""
 
-    def __init__(self, metrics: Mapping[str, Metric], dtype: str, steps: int) -> None:
-        self.metrics = metrics
+    def __init__(self, named: Mapping[str, Metric], dtype: str, steps: int) -> None:
+        self.metrics = named
         self._round = backend.host.dtype(dtype).type
         self._losses = backend.xp.empty(steps, dtype)  # of each batch; they stay where they are
         self._runs: list[list[int]] = []  # [size, first, last + 1] of batches of one size in a row
         self._batches = self._samples = 0
         self._total, self._read = 0.0, 0  # of what was read, and how many batches that is
-        for metric in metrics.values():
+        for metric in named.values():
             metric.reset_state()
 
     def update(self, batch: Batch, loss: Array, output: Array) -> None:
@@ -113,6 +118,67 @@ class Tracker:
         return {prefix + k: v for k, v in sorted(zip(names, self.results(), strict=True))}
 
 
+ACCURACY = ("acc", "accuracy")
+
+
+class FunctionMetric(Metric):
+    """The mean of a function ``(y_true, y_pred)`` that gives a value for each sample."""
+
+    def __init__(self, function: Callable[[Array, Array], Array]) -> None:
+        super().__init__(getattr(function, "__name__", type(function).__name__))
+        self._function = function
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        return backend.as_array(self._function(y_true, y_pred))
+
+
+def check_metrics(given: Any) -> list[Any]:
+    """The list that `compile` was given, each entry checked."""
+    if given is not None and not isinstance(given, list | tuple):
+        raise ValueError(
+            "Expected `metrics` argument to be a list, tuple, or dict. Received instead: "
+            f"metrics={given} of type {type(given)}. Write: metrics=['acc']"
+        )
+    for identifier in given or ():
+        if identifier in ACCURACY:
+            continue
+        if isinstance(identifier, str):
+            naming.lookup("metric", identifier, {**metrics.KNOWN, **dict.fromkeys(ACCURACY)})
+        else:
+            metrics.get(identifier)
+    return list(given or ())
+
+
+def resolve(identifier: Any, y_true: Shape, y_pred: Shape) -> Metric:
+    """A metric for targets and outputs of these shapes, named as `compile` was given it.
+
+    ``"acc"`` and ``"accuracy"`` mean what fits the shapes, as in Keras: binary for a single
+    output, sparse for targets that are class numbers, else categorical.
+    """
+    if identifier in ACCURACY:
+        if y_pred[-1] == 1:
+            return metrics.BinaryAccuracy(name=identifier)
+        sparse = len(y_true) < len(y_pred) or y_true[-1] == 1
+        kind = metrics.SparseCategoricalAccuracy if sparse else metrics.CategoricalAccuracy
+        return kind(name=identifier)
+    found = metrics.get(identifier)
+    found = found if isinstance(found, Metric) else FunctionMetric(found)
+    if isinstance(identifier, str):
+        found.name = identifier
+    return found
+
+
+def metrics_for(model: Any, y_true: Shape) -> dict[str, Metric]:
+    """The metrics in `compile`'s order, for targets of this shape; those of one name numbered."""
+    named: dict[str, Metric] = {}
+    for identifier in model.metrics_given:
+        metric = resolve(identifier, y_true, model.output_shape)
+        numbered = (f"{metric.name}_{number}" for number in itertools.count(1))
+        names = itertools.chain([metric.name], numbered)
+        named[next(name for name in names if name not in named)] = metric
+    return named
+
+
 def sums_of(metric: Metric) -> dict[str, Any]:
     """What a metric has added up so far: its attributes that are data."""
     found = {}
@@ -126,5 +192,5 @@ def sums_of(metric: Metric) -> dict[str, Any]:
 
 
 def by_sample(part: Any) -> bool:
-    """Whether a layer, loss or metric says so of itself; an inherited word is not its own."""
-    return "by_sample" in vars(type(part)) and part.by_sample
+    """Whether a layer, loss or metric says so of itself; a reader's own inherits no such word."""
+    return (is_tinynet_s(type(part)) or "by_sample" in vars(type(part))) and part.by_sample

@@ -140,12 +140,11 @@ class Course:
         self._check(state)
         model = self._model
         model.set_weights(state["weights"])
-        optimizer = model.optimizer.get_state()
-        slots = [[backend.to_active(a) for a in slots] for slots in state["slots"]]
-        known = {name: state[name] for name in ("iterations", "kept")}
         model.optimizer.learning_rate = state["learning_rate"]
+        known = {name: state[name] for name in ("iterations", "kept")}
         known["learning_rate"] = model.optimizer.learning_rate
-        model.optimizer.set_state({**optimizer, **known, "state": slots})
+        now = model.optimizer.get_state()
+        model.optimizer.set_state({**now, **known, "state": state["slots"]})
         for layer, values in zip(model.layers, state["counters"], strict=True):
             for name, value in zip(layer.counters, values, strict=True):
                 setattr(layer, name, value)

@@ -12,7 +12,10 @@ import numpy as np
 
 from tinynet import activations, backend
 from tinynet.compat import validation
+from tinynet.compat.activation import DERIVATIVES, name_of
 from tinynet.layers import Activated
+
+SATURATING = (activations.sigmoid, activations.tanh, activations.relu)
 
 # Below this slope a sample teaches a unit next to nothing: a sigmoid's is at most 0.25.
 FLAT = 0.001
@@ -88,24 +91,18 @@ learning rate, or another activation.
         )
     x = model.adapt(validation.array(x, "x"))
     found = []
-    with backend.at(model.anchor):
+    anchor = model.parameters.anchor
+    with backend.at(anchor):
         output = backend.to_active(x, model.dtype)
         for layer in model.layers:
             output = layer.forward(output)
-            if isinstance(layer, Activated) and layer.activation in SLOPES:
+            if isinstance(layer, Activated) and layer.activation in SATURATING:
                 a = backend.to_numpy(output).reshape(-1, output.shape[-1])
-                steepest = SLOPES[layer.activation](a).max(axis=0)
+                steepest = DERIVATIVES[layer.activation](np.ones_like(a), a).max(axis=0)  # f′(z)
                 dead = tuple(np.flatnonzero(steepest < FLAT).tolist())
-                name = activations.name_of(layer.activation)
+                name = name_of(layer.activation)
                 found.append(LayerUnits(layer.name, name, a.shape[1], dead))
-        if backend.on_device(model.anchor):  # where memory is short
+        if backend.on_device(anchor):  # where memory is short
             for layer in model.layers:
                 layer.forget()
     return DeadUnits(len(x), tuple(found))
-
-
-SLOPES: dict[Any, Any] = {  # f′(z), by a = f(z)
-    activations.sigmoid: lambda a: a * (1 - a),
-    activations.tanh: lambda a: 1 - a * a,
-    activations.relu: np.sign,
-}

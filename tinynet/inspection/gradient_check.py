@@ -16,7 +16,7 @@ import numpy as np
 from tinynet import backend, config
 from tinynet.compat import validation
 from tinynet.engine.data import Batch
-from tinynet.engine.evaluation import prepare
+from tinynet.engine.evaluation import check_compiled, prepare
 from tinynet.inspection.gradient_report import (
     FLOOR,
     TOLERANCE,
@@ -63,7 +63,7 @@ def check_gradients(
     >>> bool(check_gradients(model, np.ones((3, 2)), np.ones((3, 1))))
     True
     """
-    model.check_compiled()
+    check_compiled(model)
     if samples is not None:
         samples = validation.count(samples, "samples")
     x, y, sample_weight = prepare(model, x, y, sample_weight)
@@ -84,9 +84,9 @@ def check_gradients(
 
         def compare() -> tuple[float, list[ParameterCheck]]:
             value = loss()
-            twin.flat_gradient[...] = np.nan
-            gradients = backward(twin)
-            arrays = [*parameters(twin), ("input", batch.x, gradients)]
+            twin.parameters.gradients[...] = np.nan
+            passed = twin.backward(twin.objective.backward())
+            arrays = [*parameters(twin), ("input", batch.x, passed)]
             return value, [check(*array, loss, value, samples, len(x)) for array in arrays]
 
         value = loss()
@@ -124,11 +124,10 @@ def double(model: Any, shape: tuple[int, ...]) -> Any:
     twin.dtype = "float64"
     for layer in twin.layers:
         layer.dtype = "float64"
-        for name in layer.kept_names:
-            layer.rehome(name, getattr(layer, name).astype("float64"))
-    twin.gather_weights()
+    twin.parameters.gather("float64")
     twin.start_evaluation(shape)
-    twin.flat_gradient[...] = np.nan
+    twin.go_down_to(None)
+    twin.parameters.gradients[...] = np.nan
     return twin
 
 
@@ -142,18 +141,6 @@ def forward(model: Any, x: np.ndarray) -> np.ndarray:
                 f"received {x.dtype}. Write: arrays of x.dtype, and no fixed type, in its forward"
             )
     return x
-
-
-def backward(model: Any) -> Any:
-    """All the way down: every layer writes its gradients, and that of the input is returned."""
-    gradient = model.objective.backward()
-    for layer in reversed(model.layers):
-        layer.passes_gradient = True
-        if model.objective.fused and layer is model.objective.layer:
-            gradient = layer.backward_from_z(gradient)
-        else:
-            gradient = layer.backward(gradient)
-    return gradient
 
 
 def parameters(model: Any) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

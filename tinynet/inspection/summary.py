@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
+from tinynet.compat import arguments
 from tinynet.utils.progress import printable
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 def summary(
     model: Any,
     line_length: int | None = None,
+    positions: Any = None,
     print_fn: Callable[[str], object] | None = None,
+    expand_nested: bool = False,
     show_trainable: bool = False,
+    layer_range: Any = None,
 ) -> None:
     """Print the layers with their output shapes and parameter counts, then the totals.
 
@@ -46,12 +50,15 @@ def summary(
             most 88 (100 with `show_trainable`).
         print_fn: receives the whole text in one call. None: the screen.
         show_trainable: adds a column with Y or N for each layer that has weights.
+        positions, expand_nested, layer_range: Keras's; leave them as they are.
 
     Raises:
         ValueError: if `line_length` leaves a column without room.
     """
     from rich.console import Console, Group
 
+    given = {"positions": positions, "layer_range": layer_range, "expand_nested": expand_nested}
+    arguments.refuse("summary", given)
     table = _table(line_length, show_trainable)
     for layer in model.layers:
         table.add_row(*_row(layer, show_trainable))

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from tinynet import activations, backend
+from tinynet.compat.activation import DERIVATIVES, FROM_Z, name_of
+from tinynet.compat.targets import match_rank
 from tinynet.engine.data import Batch, Batches
-from tinynet.engine.evaluation import prepare
+from tinynet.engine.evaluation import check_compiled, prepare
 from tinynet.inspection.trace_table import LayerTrace, Quantity, Trace
 from tinynet.layers import Activation, Dense, Dropout, Flatten
 from tinynet.losses import (
@@ -20,7 +22,6 @@ from tinynet.losses import (
     MeanSquaredError,
     SparseCategoricalCrossentropy,
     crossentropy,
-    match_rank,
 )
 from tinynet.regularizers import L2
 
@@ -49,7 +50,7 @@ def trace(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Trace:
     Raises:
         ValueError: as `fit`.
     """
-    model.check_compiled()
+    check_compiled(model)
     x, y, sample_weight = prepare(model, x, y, sample_weight)
     drawn = backend.generator().bit_generator.state
     twin = copy.deepcopy(model).to("numpy")
@@ -60,8 +61,8 @@ def trace(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Trace:
         loss = float(twin.objective.forward(batch.y, output, batch.sample_weight))
         down = _downwards(twin, batch.y, output)
         traces = tuple(
-            LayerTrace(layer.name, type(layer).__name__, tuple(forward), tuple(backward))
-            for layer, forward, backward in zip(twin.layers, up, reversed(down), strict=True)
+            LayerTrace(layer.name, type(layer).__name__, tuple(going_up), tuple(coming_down))
+            for layer, going_up, coming_down in zip(twin.layers, up, reversed(down), strict=True)
         )
         losses = _losses(twin.objective, batch.y, output)
         terms = _terms(twin, batch, output, losses, loss)
@@ -85,14 +86,12 @@ def _upwards(model: Any, x: np.ndarray) -> tuple[list[list[Quantity]], np.ndarra
         if _is_dense(layer):
             z = given @ layer.kernel + (layer.bias if layer.use_bias else 0)
             here.append(Quantity("z", "x W + b" if layer.use_bias else "x W", z))
-            formula = _FORMULAS.get(
-                layer.activation, (f"{activations.name_of(layer.activation)}(z)",)
-            )[0]
+            formula = _FORMULAS.get(layer.activation, (f"{name_of(layer.activation)}(z)",))[0]
         elif isinstance(layer, Flatten):
             formula = "x, each sample in one row"
         elif isinstance(layer, Activation):
             f = layer.activation
-            formula = _FORMULAS.get(f, (f"{activations.name_of(f)}(z)",))[0].replace("z", "x")
+            formula = _FORMULAS.get(f, (f"{name_of(f)}(z)",))[0].replace("z", "x")
         elif isinstance(layer, Dropout) and layer._mask is not None:
             here.append(Quantity("m / (1 − r)", "", np.array(layer._mask)))
             formula = "x m / (1 − r)"
@@ -104,30 +103,30 @@ def _losses(objective: Any, y: np.ndarray, output: np.ndarray) -> np.ndarray:
     """ℓ of each sample, as training computes it: where it can be, from softmax's logarithms."""
     if objective.fused:
         target = objective.loss.targets(y, output)
-        return np.array(crossentropy(target, objective.layer.log_probabilities))
+        return np.array(crossentropy(target, objective.layer.surprise))
     return np.array(objective.loss.call(match_rank(y, output), output))
 
 
 def _downwards(model: Any, y: np.ndarray, output: np.ndarray) -> list[list[Quantity]]:
-    objective, found = model.objective, []
-    gradient = objective.backward()
-    for layer in reversed(model.layers):
-        layer.passes_gradient = True
+    objective, passed = model.objective, []
+    model.go_down_to(None)
+    start = objective.backward()
+    arriving = np.array(start)
+    model.watch = lambda layer, gradient: passed.append((layer, np.array(gradient)))
+    model.backward(start)
+    found = []
+    for layer, below in passed:
         fused = objective.fused and layer is objective.layer
-        arriving = np.array(gradient)
         if fused:  # where softmax and cross-entropy are one step, ∂L/∂a is passed by
-            counts = objective._target != 0
-            arriving = np.divide(objective._target, output, np.zeros_like(output), where=counts)
+            at_z, counts = arriving, objective.y != 0
+            arriving = np.divide(-objective.y, output, np.zeros_like(output), where=counts)
         delta, formula, note = _delta(layer, arriving)
         if fused:
-            delta = np.array(gradient)
-            gradient = layer.backward_from_z(gradient)
+            delta = at_z
             targets = objective.loss.targets(y, output)
             if delta.ndim == 2 and np.allclose(delta, (output - targets) / len(y), atol=1e-7):
                 smoothed = ", y smoothed" if objective.loss.label_smoothing else ""
                 note = f", which is (p − y) / B{smoothed}"
-        else:
-            gradient = layer.backward(gradient)
         here = [Quantity("∂L/∂a", "", arriving, ", arriving")]
         dense = _is_dense(layer)
         if delta is not None:
@@ -139,8 +138,8 @@ def _downwards(model: Any, y: np.ndarray, output: np.ndarray) -> list[list[Quant
             formula = formula if dense else ""
             here.append(Quantity(symbol, formula, np.array(getattr(layer, f"{name}_gradient"))))
         formula = "δ Wᵀ" if dense else "δ" if type(layer) is Activation else ""
-        passed = Quantity("∂L/∂x", formula, np.array(gradient), ", passed on")
-        found.append([*here, passed])
+        found.append([*here, Quantity("∂L/∂x", formula, below, ", passed on")])
+        arriving = below
     return found
 
 
@@ -153,8 +152,8 @@ def _delta(layer: Any, arriving: np.ndarray) -> tuple[np.ndarray | None, str, st
         return arriving.copy(), "∂L/∂a", ""
     layer_a = layer._a.copy()
     rows = arriving.reshape(layer_a.shape)
-    given = layer._z.copy() if activations.wants_z(f) else layer_a
-    delta = activations.backward(f)(rows, given).reshape(arriving.shape)
+    given = layer._z.copy() if f in FROM_Z else layer_a
+    delta = DERIVATIVES[f](rows, given).reshape(arriving.shape)
     return np.array(delta), _FORMULAS.get(f, ("", "f′ ∂L/∂a"))[1], ""
 
 

@@ -7,7 +7,7 @@ made before the shapes that the configuration implies were found in the file.
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,14 +27,75 @@ MOST_LAYERS = 1000
 _HOW_KERAS_COMPUTES = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")
 
 
-def load_model(
-    model_class: type,
-    filepath: files.PathLike,
-    custom_objects: Mapping[str, Any] | None,
-    compile: bool,
-    safe_mode: bool,
+def loaders(model_class: type) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`models.load_model` and `model_from_json`, which make a `model_class`, `Sequential`."""
+
+    def load_model(
+        filepath: files.PathLike,
+        custom_objects: Mapping[str, Any] | None = None,
+        compile: bool = True,
+        safe_mode: bool = True,
+    ) -> Any:
+        """The model in a ``.keras`` file of tinynet's or Keras's, ready to train on where it was.
+
+        Arguments:
+            filepath: the file.
+            custom_objects: classes and functions of your own that it names, by name.
+            compile: whether to take compile settings and the optimizer's state over, too.
+            safe_mode: True; nothing in a file is ever evaluated.
+
+        Raises:
+            ValueError: for a file that is not there, or damaged; for layers, or other parts, that
+                tinynet does not have, by name; for weights that do not belong to those layers.
+            ImportError: without h5py.
+
+        Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
+        """
+        with naming.custom_objects(custom_objects):
+            return open_model(model_class, filepath, compile, safe_mode)
+
+    def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """A new model of the architecture that `Sequential.to_json` of tinynet's or Keras's wrote.
+
+        Raises:
+            ValueError: if it is no such text, or names what tinynet does not have.
+
+        Source: https://keras.io/api/models/model_saving_apis/model_config_serialization/
+        """
+        config = parse(json_string, "this text")
+        with naming.custom_objects(custom_objects):
+            model = make(model_class, config, *layers_of(config, "this text"), "this text")
+            if config.get("compile_config"):
+                compile_from(config["compile_config"], model, "this text")
+        return model
+
+    for function in (load_model, model_from_json):
+        function.__module__, function.__qualname__ = model_class.__module__, function.__name__
+    return load_model, model_from_json
+
+
+def from_config(
+    cls: Any, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
 ) -> Any:
-    """See `models.load_model`; `model_class` is what it makes, `Sequential`."""
+    """A model of the same architecture, with new weights, from what `get_config` returned.
+
+    Arguments:
+        custom_objects: classes and functions of your own that it names, by name.
+
+    Raises:
+        ValueError: for a layer that neither tinynet nor `custom_objects` has.
+    """
+    model = cls(trainable=config.get("trainable", True), name=config.get("name"))
+    with naming.custom_objects(custom_objects):
+        found = [layers.get(layer) for layer in config["layers"]]
+    for layer in found:
+        model.add(layer)
+    if not model.built and config.get("build_input_shape") and model.layers:
+        model.build(config["build_input_shape"])
+    return model
+
+
+def open_model(model_class: type, filepath: files.PathLike, compile: bool, safe_mode: bool) -> Any:
     if safe_mode is not True:
         raise ValueError(
             f"Expected safe_mode=True, received: {naming.short(safe_mode)}. tinynet never runs "
@@ -54,7 +115,7 @@ def load_model(
             raise files.damaged(path, f"it has no {name}")
     check_version(parts.get(METADATA), path)
     config = parse(parts[CONFIG], path)
-    with naming.custom_objects(custom_objects), nothing_drawn():
+    with nothing_drawn():
         found, shape = layers_of(config, path)
         with understanding(path):
             imagined = imagine(found, shape, room=len(parts[WEIGHTS]))
@@ -66,19 +127,6 @@ def load_model(
         if compile and config.get("compile_config"):
             compile_from(config["compile_config"], model, path)
             restore_optimizer(model, parts[WEIGHTS], path)
-    return model
-
-
-def model_from_json(
-    model_class: type, json_string: str, custom_objects: Mapping[str, Any] | None
-) -> Any:
-    """See `models.model_from_json`; `model_class` is what it makes, `Sequential`."""
-    where = "this text"
-    config = parse(json_string, where)
-    with naming.custom_objects(custom_objects):
-        model = make(model_class, config, *layers_of(config, where), where)
-        if config.get("compile_config"):
-            compile_from(config["compile_config"], model, where)
     return model
 
 

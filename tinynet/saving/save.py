@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from tinynet import config, losses, metrics, optimizers
+from tinynet import config, layers, losses, metrics
 from tinynet.compat import configuration, naming
 from tinynet.losses import Loss
 from tinynet.metrics import Metric
@@ -79,10 +79,18 @@ def to_json(model: Any) -> str:
     return json.dumps(document)
 
 
+def get_config(model: Any) -> dict[str, Any]:
+    """The architecture, without weights, in Keras's form."""
+    found = [layers.serialize(layer) for layer in (model.input_layer, *model.layers) if layer]
+    config = {"name": model.name, "trainable": model.trainable}
+    config |= {"dtype": configuration.dtype_policy(model.dtype), "layers": found}
+    return config | ({"build_input_shape": model.input_shape} if model.built else {})
+
+
 def compile_config(model: Any) -> dict[str, Any]:
     """What `compile` was given, in Keras's form."""
     return {
-        "optimizer": optimizers.serialize(model.optimizer),
+        "optimizer": configuration.serialize(model.optimizer),
         "loss": as_config(losses, model.loss),
         "loss_weights": None,
         "metrics": [as_config(metrics, metric) for metric in model.metrics_given] or None,
@@ -101,9 +109,7 @@ def as_config(kind: Any, part: Any) -> Any:
         part = kind.get(part)
     if isinstance(part, type):
         part = part()
-    if isinstance(part, Loss):
-        return losses.serialize(part)
-    if isinstance(part, Metric):
-        return metrics.serialize(part)
+    if isinstance(part, Loss | Metric):
+        return configuration.serialize(part)
     tinynet_s = configuration.is_tinynet_s(part)
     return part.__name__ if tinynet_s else configuration.serialize_function(part)

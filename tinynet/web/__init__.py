@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from tinynet import activations, backend
+from tinynet import backend
 from tinynet.compat import naming, validation
+from tinynet.compat.activation import OWN, name_of
 from tinynet.datasets import prepare
 from tinynet.layers import Activation, Dense, Dropout, Flatten
 from tinynet.models import Sequential
@@ -180,8 +181,8 @@ def layers_of(model: Any, shape: tuple[int, ...], dtype: str) -> list[dict[str, 
                 "the page knows Dense, Flatten (channels last), Activation and Dropout. "
                 "Write: a Sequential of these",
             )
-        if not activations.is_known(layer.activation):
-            name = activations.name_of(layer.activation)
+        if layer.activation not in OWN:
+            name = name_of(layer.activation)
             raise refused(
                 layer,
                 f"the page does not know its activation {name}. Write: activation='relu', or "
@@ -189,7 +190,7 @@ def layers_of(model: Any, shape: tuple[int, ...], dtype: str) -> list[dict[str, 
             )
         if len(shape) != 1:
             raise refused(layer, f"it sees images {shape}, not rows. Write: Flatten() before it")
-        name = activations.name_of(layer.activation)
+        name = name_of(layer.activation)
         if isinstance(layer, Activation):
             if found and found[-1]["activation"] == "linear":
                 found[-1]["activation"] = name  # together they are a Dense with an activation
