@@ -54,8 +54,7 @@ class BatchNormalization(tinynet.Layer):
     def forward(self, x: Any, training: bool = False) -> Any:
         mean, variance = self.moving_mean, self.moving_variance
         if training:
-            mean = x.mean(axis=0)
-            variance = ((x - mean) ** 2).mean(axis=0)
+            mean, variance = x.mean(axis=0), x.var(axis=0)
             self.moving_mean += 0.01 * (mean - self.moving_mean)
             self.moving_variance += 0.01 * (variance - self.moving_variance)
         self.deviation = (variance + 0.001) ** 0.5
@@ -97,8 +96,7 @@ class RMSprop(tinynet.Optimizer):
 
     slots = ("mean_square",)
 
-    def update(self, weights: Any, gradient: Any, *state: Any, scratch: Any) -> None:
-        (mean_square,) = state
+    def update(self, weights: Any, gradient: Any, mean_square: Any, scratch: Any) -> None:
         mean_square *= 0.9
         mean_square += 0.1 * gradient**2
         weights -= self.learning_rate * gradient / (mean_square + 1e-7) ** 0.5
@@ -136,8 +134,8 @@ def main() -> None:
     x, y = rng.normal(size=(20, 4)).astype("float32"), rng.normal(size=(20, 3)).astype("float32")
 
     print("Is each backward right?\n")
-    small = tinynet.Sequential([tinynet.Input((4,)), Dense(6, leaky_relu), BatchNormalization()])
-    small.add(Dense(3))
+    hidden = Dense(6, leaky_relu), BatchNormalization()
+    small = tinynet.Sequential([tinynet.Input((4,)), *hidden, Dense(3)])
     small.compile(RMSprop(), Huber())
     print(tinynet.check_gradients(small, x, 2 * y))
 
@@ -146,15 +144,12 @@ def main() -> None:
 
     print("\nA network made of all six, on handwritten digits:\n")
     (x_train, y_train), (x_test, y_test) = digits.load_data()
-    x_train, x_test = x_train / 16, x_test / 16
     t_train, t_test = (tinynet.utils.to_categorical(labels, 10) for labels in (y_train, y_test))
-    model = tinynet.Sequential([tinynet.Input((8, 8)), Flatten(), Dense(100)])
-    model.add(BatchNormalization())
-    model.add(Activation(leaky_relu))
-    model.add(Dense(10))
+    middle = Dense(100), BatchNormalization(), Activation(leaky_relu)
+    model = tinynet.Sequential([tinynet.Input((8, 8)), Flatten(), *middle, Dense(10)])
     model.compile(RMSprop(), Huber(), metrics=["acc", TopThree()])
-    model.fit(x_train, t_train, epochs=20, verbose=0, callbacks=[CosineDecay(0.003)])
-    found: Any = model.evaluate(x_test, t_test, verbose=0, return_dict=True)
+    model.fit(x_train / 16, t_train, epochs=20, verbose=0, callbacks=[CosineDecay(0.003)])
+    found: Any = model.evaluate(x_test / 16, t_test, verbose=0, return_dict=True)
     print(f"Right on {found['acc']:.1%} of {len(x_test)} digits that it has not seen, and the true")
     print(f"one is among its first three in {found['top_three']:.1%}.")
 
@@ -168,39 +163,32 @@ def compare_with_keras(x: np.ndarray, y: np.ndarray) -> None:
         print('That takes Keras: python -m pip install -e ".[test]"')
         return
 
-    def largest(ours: Any, theirs: Any) -> str:
-        return f"{np.abs(np.asarray(ours) - np.asarray(theirs)).max():.1e}"
+    def largest(ours: Any, theirs: Any) -> float:
+        return float(np.abs(np.asarray(ours) - np.asarray(theirs)).max())
 
-    theirs = keras.activations.leaky_relu(x, negative_slope=0.2)
-    print(f"leaky ReLU: {largest(leaky_relu(x), theirs)} apart")
-    print(
-        f"Huber: {largest(Huber()(y, 3 * x[:, :3]), keras.losses.Huber()(y, 3 * x[:, :3]))} apart"
-    )
-    in_keras = keras.layers.BatchNormalization(), keras.losses.Huber()
-    of_keras = keras.optimizers.RMSprop(0.01)
-    models = []
-    for module, layer, loss, optimizer in (
-        (tinynet, BatchNormalization(), Huber(), RMSprop(0.01)),
-        (keras, *in_keras, of_keras),
-    ):
-        dense = module.layers.Dense
-        model = module.Sequential([module.layers.Input((4,)), dense(6, "tanh"), layer, dense(3)])
-        model.compile(optimizer, loss)
-        models.append(model)
-    ours, theirs = models
+    def network(library: Any, layer: Any) -> Any:
+        kinds = library.layers
+        stack = kinds.Input((4,)), kinds.Dense(6, "tanh"), layer, kinds.Dense(3)
+        return library.Sequential(list(stack))
+
+    leaky = keras.activations.leaky_relu(x, negative_slope=0.2)
+    huber = keras.losses.Huber()(y, 3 * x[:, :3])
+    print(f"leaky ReLU: {largest(leaky_relu(x), leaky):.1e} apart")
+    print(f"Huber: {largest(Huber()(y, 3 * x[:, :3]), huber):.1e} apart")
+    ours = network(tinynet, BatchNormalization())
+    theirs = network(keras, keras.layers.BatchNormalization())
+    ours.compile(RMSprop(0.01), Huber())
+    theirs.compile(keras.optimizers.RMSprop(0.01), keras.losses.Huber())
     theirs.set_weights(ours.get_weights())
     schedule = keras.callbacks.LearningRateScheduler(
         lambda epoch, rate: 0.01 * (1 + math.cos(math.pi * epoch / 10)) / 2
     )
     for model, callback in ((ours, CosineDecay(0.01)), (theirs, schedule)):
-        options: dict[str, Any] = {"batch_size": 5, "shuffle": False, "verbose": 0}
-        model.fit(x, y, epochs=10, callbacks=[callback], **options)
-    pairs = zip(ours.get_weights(), theirs.get_weights(), strict=True)
-    furthest = max(float(largest(one, other)) for one, other in pairs)
-    print(
-        f"batch normalisation, Huber, RMSprop and the schedule, after 40 steps: {furthest:.1e} in"
-    )
-    print(f"any weight; predictions: {largest(ours(x), theirs(x))} apart")
+        options: dict[str, Any] = {"shuffle": False, "verbose": 0, "callbacks": [callback]}
+        model.fit(x, y, batch_size=5, epochs=10, **options)
+    worst = max(map(largest, ours.get_weights(), theirs.get_weights()))
+    print(f"batch normalisation, Huber, RMSprop and the schedule, after 40 steps: {worst:.1e} in")
+    print(f"any weight; predictions: {largest(ours(x), theirs(x)):.1e} apart")
 
 
 if __name__ == "__main__":
