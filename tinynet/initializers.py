@@ -71,8 +71,9 @@ class TruncatedNormal(RandomNormal):
 
 
 class VarianceScaling(Seeded, Initializer):
-    """Random weights of variance ``scale / n``; n, by `mode`, counts a unit's inputs, outputs, or
-    their mean (``"fan_avg"``). Source: Glorot and Bengio 2010; He et al. 2015."""
+    """Random weights of variance ``scale / n``; n is a unit's number of inputs (``"fan_in"``) or
+    outputs (``"fan_out"``), or the mean of both (``"fan_avg"``), as `mode` says.
+    Source: Glorot and Bengio 2010; He et al. 2015."""
 
     def __init__(
         self,

@@ -250,7 +250,7 @@ class Dropout(Layer):
             return mask
         self.drawn += 1
         bits = self.random_bits(x.shape, random.key(self.seed, self.drawn))
-        limit = min(round(self.rate * random.ALL), random.ALL - 1)  # a share of r is below
+        limit = min(round(self.rate * random.ALL), random.ALL - 1)  # a share r of all bits is below
         backend.xp.greater_equal(bits, limit, out=mask)
         mask *= 1 / (1 - self.rate)
         return mask

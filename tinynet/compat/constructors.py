@@ -17,7 +17,10 @@ EITHER, BY_NAME = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEY
 
 
 def checked(kind: type, fixed: Mapping[str, Any]) -> Callable[..., None]:
-    """The constructor of `kind` as it is called; arguments that are `fixed` cannot be given."""
+    """The constructor of `kind` as it is called; arguments that are `fixed` cannot be given.
+
+    Its attributes: `further`, Keras's arguments that it refuses; `names`, those of a configuration.
+    """
     constructor = kind.__init__  # type: ignore[misc]
     own = dict(inspect.signature(constructor).parameters)
     base = constructor  # whose further arguments are accepted as well

@@ -1,4 +1,4 @@
-"""What `fit` was asked to do: every argument is checked before anything is built or changed."""
+"""What `fit` was asked to do with which data: checked before anything is built or changed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
