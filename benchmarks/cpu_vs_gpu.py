@@ -1,17 +1,17 @@
-"""Where a GPU wins, and where the CPU does: the same training step on both, over batch and width.
+"""Compare the time of a training step on the CPU and on a GPU, for several batch sizes and widths.
 
-    python benchmarks/cpu_vs_gpu.py             # all sizes, a minute or so
-    python benchmarks/cpu_vs_gpu.py --quick     # a few sizes, some seconds
+    python benchmarks/cpu_vs_gpu.py             # all sizes, in about a minute
+    python benchmarks/cpu_vs_gpu.py --quick     # a few sizes, in a few seconds
     python benchmarks/cpu_vs_gpu.py --plot cpu_vs_gpu.png --json cpu_vs_gpu.json
 
-First both have to come to the same loss in 50 steps from the same weights. Then steps are timed, on
-a batch that is already where it is needed: some hundred steps in a row, between two moments at
-which the GPU has done all it was told, as training does not wait for it after each step either
-(which is why `cupyx.profiler.benchmark`, which does, is not used). Before each measurement the GPU
-multiplies large matrices for a moment: idle, it lowers its clock rate. Timed apart: the very first
-step on the GPU, in which CuPy compiles kernels or finds them on disk; the first step of each size;
-the sending of a batch; and the telling, which is what the host does for a step without waiting for
-it. Without a GPU, the CPU is measured alone.
+First, both must reach the same loss after 50 steps from the same weights. Then steps are timed, on
+a batch that is already on the device: up to 200 steps in a row, with the GPU synchronised only
+before the first and after the last, because training does not wait after each step either
+(`cupyx.profiler.benchmark`, which does, is therefore not used). An idle GPU lowers its clock rate,
+so before each measurement it multiplies large matrices for a moment. Timed separately are the very
+first step on the GPU, in which CuPy compiles kernels or loads them from disk; the first step of
+each size; sending a batch to the GPU; and launching, the host's work for a step without waiting
+for the GPU. Without a GPU, only the CPU is measured.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tinynet.layers import Dense
 INPUTS, CLASSES = 784, 10
 CHECKED_STEPS, TOLERANCE = 50, 1e-4
 SPIN, SPIN_SECONDS = 1024, 0.1  # rows of a matrix, and how long it is multiplied by itself
-# So few steps can be told without waiting: a GPU's queue holds about a thousand launches.
+# These steps can be launched without waiting: a GPU's queue holds about a thousand launches.
 TOLD_STEPS = 10
 NAMES = {"numpy": "CPU", "cupy": "GPU"}
 
@@ -46,7 +46,7 @@ Figures = dict[str, Any]
 
 
 def cases(quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """The sizes to measure: the tutorial's network over the batch, others over the width."""
+    """Return the sizes to measure: several batch sizes for the example network, and widths."""
     batches = [32, 512, 4096] if quick else [2**n for n in range(5, 15)]
     widths = [64, 256, 1024] if quick else [2**n for n in range(6, 13)]
     return {
@@ -56,10 +56,10 @@ def cases(quick: bool) -> dict[str, list[dict[str, Any]]]:
 
 
 def products(sizes: dict[str, Any]) -> int:
-    """The floating-point operations in a step's matrix products.
+    """Count the floating-point operations in a step's matrix products.
 
-    Each layer has three products of 2 · batch · in · units: forward, and back to its weights and
-    its inputs; the lowest does not go back to its inputs.
+    Each layer has three products of 2 · batch · inputs · units: forward, and for the gradients of
+    its weights and of its inputs; the first layer does not need the gradient of its inputs.
     """
     widths = [INPUTS, *sizes["hidden"], CLASSES]
     first, *rest = (2 * sizes["batch"] * a * b for a, b in itertools.pairwise(widths))
@@ -73,7 +73,7 @@ def samples(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Trainer:
-    """A model in one place, and a batch beside it."""
+    """A model and a batch on one backend."""
 
     def __init__(self, name: str, sizes: dict[str, Any]) -> None:
         self.name, self.sizes = name, sizes
@@ -85,7 +85,7 @@ class Trainer:
                 self.model.add(Dense(units, activation="sigmoid"))
             self.model.add(Dense(CLASSES, activation="softmax"))
             self.model.compile("adam", "categorical_crossentropy")
-            self.model.start_training(self.x.shape)
+            self.model.prepare_training(self.x.shape)
             self.batch = self.send()
         self.seconds: list[float] = []
         self.telling: list[float] = []
@@ -93,14 +93,14 @@ class Trainer:
         self.first = 0.0
 
     def send(self) -> Batch:
-        """The batch, sent anew."""
-        (batch,) = Batches(self.x, self.y, None, len(self.x)).run(0, 1)
+        """Send the batch to the device again, and return it."""
+        (batch,) = Batches(self.x, self.y, None, len(self.x)).iterate(0, 1)
         return batch
 
     def steps(self, count: int) -> tuple[float, float]:
-        """Seconds until all steps are told, and until they are done."""
-        largest = threads.multiplications(self.model.layers, len(self.x))
-        with backend.use(self.name), threads.suited_to(largest):
+        """Return the seconds until all steps are launched, and until they are done."""
+        largest = threads.largest_product(self.model.layers, len(self.x))
+        with backend.use(self.name), threads.limited_for(largest):
             backend.synchronize()
             began = time.perf_counter()
             for _ in range(count):
@@ -110,14 +110,14 @@ class Trainer:
             return told, time.perf_counter() - began
 
     def warm(self) -> None:
-        """The first step, timed apart; then as many as make the clock's hands move."""
+        """Time the first step separately; then choose how many steps to time for about 0.1 s."""
         spin_up(self.name)
         _, self.first = self.steps(1)
         _, once = self.steps(1)
         self.count = min(max(2, int(0.1 / once)), 200)
 
     def measure(self) -> None:
-        """One more figure of each kind."""
+        """Take one more measurement of each kind."""
         spin_up(self.name)
         _, done = self.steps(self.count)
         self.seconds.append(done / self.count)
@@ -143,7 +143,7 @@ class Trainer:
 
 
 def spin_up(name: str) -> None:
-    """Keep the GPU busy until its clock runs at full rate."""
+    """Keep the GPU busy until it runs at its full clock rate."""
     if name == "numpy":
         return
     with backend.use(name):
@@ -156,7 +156,7 @@ def spin_up(name: str) -> None:
 
 
 def check(names: list[str], hidden: list[int]) -> dict[str, float]:
-    """The loss on each backend after some steps from the same weights."""
+    """Return the loss on each backend after `CHECKED_STEPS` steps from the same weights."""
     losses = {}
     for name in names:
         trainer = Trainer(name, {"batch": 128, "hidden": hidden})
@@ -171,9 +171,9 @@ def agree(losses: dict[str, float]) -> bool:
 
 
 def measure(names: list[str], cases: list[dict[str, Any]], rounds: int) -> Iterator[list[Figures]]:
-    """Figures of every size on each backend, after each round.
+    """Measure every size on each backend, and yield all figures after each round.
 
-    All are measured in turn: a slow minute is nobody's own.
+    All take turns, so that a slow moment does not affect only one of them.
     """
     ready = [[Trainer(name, sizes) for name in names] for sizes in cases]
     for trainer in itertools.chain(*ready):
@@ -185,7 +185,7 @@ def measure(names: list[str], cases: list[dict[str, Any]], rounds: int) -> Itera
 
 
 def entry(trainers: list[Trainer]) -> Figures:
-    """What is known of one size."""
+    """Return the figures of one size."""
     first = trainers[0]
     return {
         **first.sizes,
@@ -196,10 +196,10 @@ def entry(trainers: list[Trainer]) -> Figures:
 
 
 def steps_table(kind: str, names: list[str], entries: list[Figures]) -> str:
-    """What a step takes."""
+    """Return a table of the times per step."""
     head = [kind]
     for name in names:
-        head += [f"{NAMES[name]}: a step", "spread", "GFLOP/s"]
+        head += [f"{NAMES[name]}: per step", "spread", "GFLOP/s"]
     rows = []
     for entry in entries:
         cells = [f"{size_of(kind, entry):,}"]
@@ -212,10 +212,10 @@ def steps_table(kind: str, names: list[str], entries: list[Figures]) -> str:
 
 
 def rest_table(kind: str, names: list[str], entries: list[Figures]) -> str:
-    """What comes before the steps; and how much of a step on a GPU is the host's telling it."""
-    head = [kind, *(f"{NAMES[name]}: first of this size" for name in names)]
+    """Return a table of first steps, of sending a batch, and of launching's share of a step."""
+    head = [kind, *(f"{NAMES[name]}: first step of this size" for name in names)]
     if "cupy" in names:
-        head += ["a batch", "is sent in", "GB/s", "of a step, telling"]
+        head += ["batch", "sent in", "GB/s", "launching, share of a step"]
     rows = []
     for entry in entries:
         cells = [f"{size_of(kind, entry):,}"]
@@ -239,18 +239,18 @@ def size_of(kind: str, entry: Figures) -> int:
 
 
 def gain(entry: Figures) -> float:
-    """How many times as long as the GPU the CPU takes: the median over the rounds."""
+    """Return the CPU's time divided by the GPU's: the median over the rounds."""
     cpu, gpu = (entry["backends"][name]["seconds"] for name in ("numpy", "cupy"))
     return ratio(cpu, gpu)
 
 
 def crossover(entries: list[Figures]) -> int:
-    """The place of the first size from which on the GPU wins at all that follow."""
+    """Return the index of the first size from which the GPU wins at all larger sizes."""
     return max((n + 1 for n, entry in enumerate(entries) if gain(entry) <= 1), default=0)
 
 
 def verdict(kind: str, entries: list[Figures]) -> str:
-    """From which size on the GPU wins; and where it does not, why."""
+    """Say from which size the GPU wins and, where it does not, why."""
     sizes = [size_of(kind, entry) for entry in entries]
     losing = crossover(entries) - 1
     what = "batches of" if kind == "batch" else "a width of"
@@ -268,8 +268,8 @@ def verdict(kind: str, entries: list[Figures]) -> str:
     if telling_share(entries[losing]) > 0.5:
         telling = seconds(median(slow["cupy"]["telling"]))
         why += (
-            f": the products are soon done, but the host needs {telling} to tell the GPU a step's "
-            "fifty-odd operations (launches), one by one"
+            f": the products are soon done, but the host needs {telling} for the launches of "
+            "a step's more than fifty operations, one by one"
         )
     why += "."
     if losing == len(entries) - 1:
@@ -284,14 +284,14 @@ def verdict(kind: str, entries: list[Figures]) -> str:
 
 
 def plot(results: Figures, path: pathlib.Path) -> None:
-    """A panel over the batch and one over the width: a step on each backend."""
+    """Plot the time per step on each backend: one panel for batch sizes, one for widths."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     from matplotlib import ticker
 
-    titles = {"batch": "784-100-144-10, over the batch", "width": "784-w-w-10, batches of 32"}
+    titles = {"batch": "784-100-144-10, by batch size", "width": "784-w-w-10, batches of 32"}
     figure, panels = plt.subplots(
         1, len(results["kinds"]), figsize=(9.5, 4.2), squeeze=False, layout="constrained"
     )
@@ -304,7 +304,7 @@ def plot(results: Figures, path: pathlib.Path) -> None:
                 axes.plot(places, steps, "o-", color=colour, label=NAMES[name], markersize=4)
         if "cupy" in results["names"]:
             telling = [1e3 * median(entry["backends"]["cupy"]["telling"]) for entry in entries]
-            axes.plot(places, telling, "--", color="#8a8a8a", label="telling the GPU")
+            axes.plot(places, telling, "--", color="#8a8a8a", label="launching on the GPU")
             first = crossover(entries)
             if first < len(entries):
                 begins = max(first - 0.5, -0.3)
@@ -320,8 +320,8 @@ def plot(results: Figures, path: pathlib.Path) -> None:
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(ticker.NullLocator())
         axes.set_title(titles[kind], loc="left", fontsize=10)
-        axes.set_xlabel("samples in a batch" if kind == "batch" else "width w")
-        axes.set_ylabel("milliseconds a step")
+        axes.set_xlabel("batch size" if kind == "batch" else "width w")
+        axes.set_ylabel("milliseconds per step")
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     panels.flat[0].legend(frameon=False, fontsize=9)
@@ -331,7 +331,7 @@ def plot(results: Figures, path: pathlib.Path) -> None:
 
 
 def about(names: list[str]) -> list[str]:
-    """What the figures were measured on."""
+    """Return lines that describe the machine and the libraries."""
     lines = [
         f"CPU: {machine()}",
         f"NumPy {np.__version__}, {blas()}, tinynet {tinynet.__version__}",
@@ -342,7 +342,7 @@ def about(names: list[str]) -> list[str]:
 
 
 def blas() -> str:
-    """The library behind NumPy's products, and how many threads it has."""
+    """Return the name of NumPy's BLAS library, and its number of threads."""
     built: Any = np.show_config(mode="dicts")
     found = built.get("Build Dependencies", {}).get("blas", {})
     name = f"{found.get('name', 'BLAS')} {found.get('version', '')}".strip()
@@ -350,9 +350,9 @@ def blas() -> str:
 
 
 def main(printing: Callable[[str], None] = print) -> int:
-    parser = argparse.ArgumentParser(description="The same training step on a CPU and a GPU.")
-    parser.add_argument("--quick", action="store_true", help="a few sizes only")
-    parser.add_argument("--rounds", type=int, help="measurements of each size (7, or 3 if quick)")
+    parser = argparse.ArgumentParser(description="Time a training step on a CPU and a GPU.")
+    parser.add_argument("--quick", action="store_true", help="measure only a few sizes")
+    parser.add_argument("--rounds", type=int, help="measurements per size (7; 3 with --quick)")
     arguments = parse(parser)
     rounds = (3 if arguments.quick else 7) if arguments.rounds is None else arguments.rounds
     if rounds < 1:
@@ -360,14 +360,14 @@ def main(printing: Callable[[str], None] = print) -> int:
     names = ["numpy", "cupy"] if backend.devices() else ["numpy"]
     if len(names) > 1:
         try:
-            backend.choose("cupy")
+            backend.gpu.resolve_backend("cupy")
         except RuntimeError:
             names = ["numpy"]
     results: Figures = {"about": about(names), "names": names, "rounds": rounds, "kinds": {}}
     printing("\n".join(results["about"]))
     if len(names) == 1:
         printing(doctor.about_gpu())
-        printing("Only the CPU is measured, which says nothing about a GPU.")
+        printing("Only the CPU is measured; these results say nothing about a GPU.")
     else:
         _, first = Trainer("cupy", cases(True)["batch"][0]).steps(1)
         results["first"] = first
@@ -377,13 +377,13 @@ def main(printing: Callable[[str], None] = print) -> int:
             shown = " and ".join(f"{NAMES[name]} {loss:.6f}" for name, loss in losses.items())
             printing(f"Loss after {CHECKED_STEPS} steps of {hidden}: {shown}")
             if not agree(losses):
-                printing("These are not the same. Nothing is timed before they are.")
+                printing("These are not the same, so nothing is timed.")
                 return 1
-    printing(f"\nMedians of {counted(rounds, 'round')}; one BLAS thread where products are small.")
+    printing(f"\nMedians of {counted(rounds, 'round')}; one BLAS thread if products are small.")
     for kind, sizes in cases(arguments.quick).items():
         for entries in measure(names, sizes, rounds):
             results["kinds"][kind] = entries
-            save(results, arguments)  # what there is, should the rest not come
+            save(results, arguments)  # in case the run is interrupted
         printing("\n" + steps_table(kind, names, entries))
         printing("\n" + rest_table(kind, names, entries))
         if len(names) > 1:

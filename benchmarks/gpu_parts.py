@@ -1,8 +1,8 @@
-"""What `on_gpu.py` does, part by part; it starts this file once for each, as a process of its own.
+"""The parts of `on_gpu.py`, which runs this file once for each part, in a separate process.
 
-A part answers in lines of JSON on its standard output, as soon as it knows something: whatever ends
-it, what it has answered is kept. A later answer of the same name takes the place of an earlier one.
-Everything else that is printed goes to standard error.
+A part writes its results as lines of JSON to standard output as soon as it has them, so that they
+are kept even if the part is killed later. A later result of the same name replaces an earlier one.
+All other output goes to standard error.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ROOT = HERE.parent
 Answer = Callable[..., None]
 Job = Callable[[pathlib.Path, bool, Answer], None]
 
-# What is within these of float64 computes in float32 precision, with some room.
+# The largest differences from float64 that float32 precision allows, with some margin.
 BOUNDS = {
     "loss, relative": 1e-6,
     "gradients": 2e-6,
@@ -52,21 +52,21 @@ BOUNDS = {
 }
 
 
-class LeftOut(Exception):  # noqa: N818, it is no error
-    """This part has nothing to do here; the words say why."""
+class LeftOut(Exception):  # noqa: N818, it is not an error
+    """Raised if a part cannot run here; the message says why."""
 
 
 def needs_gpu() -> Any:
-    """CuPy, or the reason why there is none."""
+    """Return CuPy, or raise `LeftOut` with the reason why it does not work."""
     try:
-        return gpu.library(0)
+        return gpu.load_cupy(0)
     except gpu.UnavailableError as error:
         raise LeftOut(f"no GPU: {error.reason}") from None
 
 
 @contextlib.contextmanager
 def data(quick: bool) -> Iterator[tuple[pathlib.Path, str]]:
-    """A folder with images and first weights, and what they are: MNIST if it is there."""
+    """Yield a folder with images and initial weights, and their name; MNIST if it is available."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = pathlib.Path(name)
         try:
@@ -81,7 +81,7 @@ def data(quick: bool) -> Iterator[tuple[pathlib.Path, str]]:
 
 
 def network(seed: int) -> Any:
-    """The network of the example, in the backend in use."""
+    """Build the network of the example, on the backend in use."""
     tinynet.utils.set_random_seed(seed)
     model = tinynet.Sequential([tinynet.Input((SIZES[0],))])
     for units in SIZES[1:-1]:
@@ -95,7 +95,7 @@ def network(seed: int) -> Any:
 
 
 def machine_and_doctor(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """What this runs on, and what the doctor says of it."""
+    """Report the machine and the library versions, and what `tinynet.doctor` reports."""
     names = ("numpy", "cupy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "jaxlib", "pytest")
     versions = {}
     for name in names:
@@ -112,7 +112,7 @@ def machine_and_doctor(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 
 
 def tests(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """The tests that want a GPU; what pytest prints is in tests.txt at once."""
+    """Run the tests that need a GPU; pytest writes its output to tests.txt."""
     cupy = needs_gpu()
     if importlib.util.find_spec("pytest") is None:
         raise LeftOut("pytest is not installed")
@@ -120,7 +120,7 @@ def tests(out: pathlib.Path, quick: bool, answer: Answer) -> None:
     command = [sys.executable, "-m", "pytest", "-m", which, "-q", "--tb=short", "-rfE"]
     command += ["-p", "no:cacheprovider", *(["tests/test_optimizers.py"] if quick else [])]
     if importlib.util.find_spec("xdist") and not quick:
-        # Each process takes some hundred megabytes of the GPU for itself.
+        # Each process needs a few hundred megabytes of GPU memory.
         room = cupy.cuda.runtime.memGetInfo()[0] // 2**30
         command += ["-n", str(max(1, min(8, cores() // 2, room)))]
     with (out / "tests.txt").open("w", encoding="utf-8") as file:
@@ -132,7 +132,7 @@ def tests(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 
 
 def parity(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """How far loss, gradients and weights are from those of NumPy in float64."""
+    """Measure how far loss, gradients and weights are from those of NumPy in float64."""
     steps = [50] if quick else [50, 1875]
     found: dict[str, dict[str, Any]] = {}
     failed, left_out = {}, {}
@@ -165,7 +165,7 @@ def parity(out: pathlib.Path, quick: bool, answer: Answer) -> None:
                         float(np.abs(a - b).max()) for a, b in both(arrays, program, str(count))
                     )
                 one["within"] = all(
-                    np.max(one[name]) <= bound  # NaN is not
+                    np.max(one[name]) <= bound  # false for NaN
                     for name, bound in BOUNDS.items()
                     if name in one
                 )
@@ -177,7 +177,7 @@ def both(arrays: Any, program: str, name: str) -> list[tuple[np.ndarray, np.ndar
 
 
 def why_not(program: str) -> str:
-    """Why a program cannot run here; an empty word if it can."""
+    """Return why a program cannot run here; an empty string if it can."""
     if program == "tinynet-cupy":
         try:
             needs_gpu()
@@ -200,7 +200,7 @@ def last_line(text: str) -> str:
 
 
 def compare(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """`cpu_vs_gpu.py`, with its figures and its picture."""
+    """Run `cpu_vs_gpu.py`, with its figures and its picture."""
     lines: list[str] = []
 
     def printing(text: str) -> None:
@@ -215,7 +215,7 @@ def compare(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 
 
 def epochs(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """Seconds for an epoch, beside what one would use instead, in turn."""
+    """Measure the seconds for an epoch of tinynet and other libraries, in turn."""
     left_out = {p: reason for p in RACE if (reason := why_not(p))}
     figures: dict[str, Any] = {"epochs": {}, "failed": {}, "left_out": left_out}
     with data(quick) as (folder, what):
@@ -227,7 +227,7 @@ def epochs(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 def race(
     folder: pathlib.Path, size: int, rounds: int, figures: dict[str, Any], answer: Answer
 ) -> None:
-    """Each program with batches of `size`, in an order drawn anew for each round."""
+    """Time each program with batches of `size`, in an order drawn anew for each round."""
     out = {**figures["left_out"], **figures["failed"]}
     workers = {
         p: peers.Worker(p, folder, size, variables=dict(os.environ)) for p in RACE if p not in out
@@ -264,7 +264,7 @@ def race(
 
 
 class Cublas:
-    """cuBLAS's product of matrices in float32, called past CuPy, which refuses to capture it."""
+    """cuBLAS's float32 matrix product, called directly because CuPy refuses to capture it."""
 
     def __init__(self, cupy: Any) -> None:
         from cupy_backends.cuda.libs import cublas
@@ -273,13 +273,13 @@ class Cublas:
         self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
 
     def matmul(self, a: Any, b: Any, out: Any) -> Any:
-        """``out = a @ b``. cuBLAS counts by columns, so it computes outᵀ = bᵀ aᵀ."""
+        """Compute ``out = a @ b``. cuBLAS is column-major, so it computes outᵀ = bᵀ aᵀ."""
         pointer, cuda = ctypes.c_void_p, self.cupy.cuda
         handle = pointer(cuda.device.get_cublas_handle())
         self.library.cublasSetStream_v2(handle, pointer(cuda.get_current_stream().ptr))
 
         def layout(matrix: Any) -> tuple[int, int]:
-            """Whether it lies transposed, and from row to row how many numbers."""
+            """Return whether `matrix` is transposed in memory, and its leading dimension."""
             plain = matrix.flags.c_contiguous
             return int(not plain), matrix.strides[0 if plain else 1] // matrix.itemsize
 
@@ -290,25 +290,27 @@ class Cublas:
             ctypes.byref(self.zero), pointer(out.data.ptr), out.shape[1],
         )  # fmt: skip
         if status:
-            raise RuntimeError(f"cublasSgemm answers {status}")
+            raise RuntimeError(f"cublasSgemm returned status {status}")
         return out
 
 
 class Replayed:
     """A training step, captured once as a CUDA graph.
 
-    What changes from step to step has to be an array: the batch, and the length of Adam's step.
+    The values that change from step to step, the batch and Adam's step size, must be arrays.
     """
 
     def __init__(self, cupy: Any, model: Any, batch: Batch) -> None:
         self.cupy, self.optimizer = cupy, model.optimizer
-        self.batch = Batch(*(None if part is None else part.copy() for part in batch))
+        self.batch = Batch(
+            *(backend.types.UNSET if part is None else part.copy() for part in batch)
+        )
         self.alpha = cupy.zeros((), "float32")
-        self.pool = cupy.cuda.MemoryPool()  # of its own: the graph goes on writing to this memory
+        self.pool = cupy.cuda.MemoryPool()  # only for the graph, which keeps using this memory
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.capturing, self.prepare = False, model.optimizer.prepare
         model.optimizer.prepare = self.put_length_into_array
-        for _ in range(2):  # compiles the kernels and makes the buffers
+        for _ in range(2):  # compile the kernels and allocate the buffers
             training.train_step(model, self.batch)
 
     def put_length_into_array(self, iteration: int) -> None:
@@ -318,7 +320,7 @@ class Replayed:
             self.alpha.fill(length)
 
     def capture(self, model: Any) -> None:
-        """Record a step, which is not done."""
+        """Record a step without executing it."""
         self.cupy.cuda.Device().synchronize()
         self.capturing = True
         with self.stream, self.cupy.cuda.using_allocator(self.pool.malloc):
@@ -341,7 +343,7 @@ class Replayed:
 
 
 def capture(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """Can a step be captured as a CUDA graph, and does its replay compute equal numbers?"""
+    """Capture a step as a CUDA graph, and check that its replay computes the same numbers."""
     cupy = needs_gpu()
     if not hasattr(cupy.cuda, "Stream"):
         raise LeftOut("this CuPy captures no streams")
@@ -351,20 +353,20 @@ def capture(out: pathlib.Path, quick: bool, answer: Answer) -> None:
     y = np.eye(SIZES[-1], dtype="float32")[rng.integers(SIZES[-1], size=len(x))]
     with backend.use("cupy"):
         batches = Batches(x, y, None, size)
-        batches.load()
-        own = list(batches.run(0, steps))
+        batches.copy_to_gpu()
+        own = list(batches.iterate(0, steps))
 
         def trained(replays: bool) -> tuple[Any, Callable[[Batch], Any]]:
-            """A model after all steps, and the function that does one more."""
+            """Return a model after all steps, and the function that does one more step."""
             model = network(seed=1)
-            model.start_training((size, SIZES[0]))
+            model.prepare_training((size, SIZES[0]))
             step: Callable[[Batch], Any] = functools.partial(training.train_step, model)
             if replays:
                 replayed = Replayed(cupy, model, own[0])
                 replayed.capture(model)
                 step = replayed.step
             else:
-                for _ in range(2):  # as above
+                for _ in range(2):  # as in `Replayed`
                     step(own[0])
             for batch in own:
                 step(batch)
@@ -391,7 +393,7 @@ def capture(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 
 
 def clocked(step: Callable[[Batch], Any], batches: list[Batch]) -> dict[str, float]:
-    """Seconds for a step: until the host has launched it, and until it is done; medians of ten."""
+    """Time a step until the host has launched it, and until it is done; medians of ten."""
     told, done = [], []
     for _ in range(10):
         cpu_vs_gpu.spin_up("cupy")
@@ -399,29 +401,29 @@ def clocked(step: Callable[[Batch], Any], batches: list[Batch]) -> dict[str, flo
         for batch in batches:
             step(batch)
         told.append((time.perf_counter() - began) / len(batches))
-        backend.xp.cuda.Device().synchronize()
+        backend.synchronize()
         done.append((time.perf_counter() - began) / len(batches))
     return {"told": median(told), "done": median(done)}
 
 
 class Peak(tinynet.callbacks.Callback):
-    """The most bytes that CuPy's pool held."""
+    """Record the peak number of bytes that CuPy's memory pool held."""
 
     bytes = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.bytes = max(self.bytes, backend.xp.get_default_memory_pool().total_bytes())
+        self.bytes = max(self.bytes, backend.memory_pool().total_bytes())
 
 
 def memory(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """Does a limit hold, does running out of memory leave all as it was, do fits leak?"""
+    """Check that a memory limit holds, that exceeding it changes nothing, and that no fit leaks."""
     needs_gpu()
     rng = np.random.default_rng(0)
     samples = 20_000
     x = rng.random((samples, SIZES[0]), "float32")
     y = np.eye(SIZES[-1], dtype="float32")[rng.integers(SIZES[-1], size=samples)]
     with backend.use("cupy"):
-        pool = backend.xp.get_default_memory_pool()
+        pool = backend.memory_pool()
 
         def fit(**more: Any) -> list[np.ndarray]:
             model = network(seed=2)
@@ -456,7 +458,7 @@ def memory(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 
 
 def first_fit(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """From `python` to the end of a first `fit`: no kernels in CuPy's cache, then all of them."""
+    """Time from `python` to the end of a first `fit`, with CuPy's kernel cache empty, then full."""
     needs_gpu()
     took: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
@@ -476,7 +478,7 @@ def first_fit(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 
 
 def one_fit(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """A fit, and one more, of random data: seconds."""
+    """Time two fits on random data."""
     x = np.random.default_rng(0).random((640, SIZES[0]), "float32")
     y = np.eye(SIZES[-1], dtype="float32")[np.arange(640) % SIZES[-1]]
     took = {}
@@ -505,13 +507,13 @@ JOBS: dict[str, Job] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="One part of on_gpu.py, which starts this file.")
+    parser = argparse.ArgumentParser(description="Run one part, for on_gpu.py.")
     parser.add_argument("part", choices=JOBS)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what is printed does not mix with the answers
+    os.dup2(2, 1)  # other output goes to stderr, so that only answers are on stdout
 
     def answer(**what: Any) -> None:
         print(json.dumps(what), file=answers, flush=True)

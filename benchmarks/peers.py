@@ -1,17 +1,17 @@
-"""tinynet beside what one would use instead, on the network of the example, side by side.
+"""Compare the speed of tinynet with that of other libraries, on the network of the example.
 
     python benchmarks/peers.py                            # MNIST, batches of 32 and of 1,024
     python benchmarks/peers.py --synthetic                # random images of MNIST's shape
     python benchmarks/peers.py --batch-size 32 --rounds 9 --only tinynet pytorch
     python benchmarks/peers.py --plot peers.png --json peers.json
 
-Every library runs in a process of its own (`programs.py`) and takes its turn: after two epochs to
-warm up, each round lets each of them train one epoch, in an order drawn anew. What came of the
-first epoch, which all began with the same weights and saw the same batches, has to be the same loss
-to 2 %, or there is nothing to compare. Libraries that are not installed are left out and named.
+Every library runs in its own process (`programs.py`). After two epochs to warm up, each library
+trains one epoch per round, in an order drawn anew for each round. All start from the same weights
+and see the same batches in the first epoch; if their losses after it differ by more than 2 %, the
+comparison is aborted. Libraries that are not installed are skipped and listed.
 
-The matrix products alone and PyTorch run with the number of threads that suits them best; all
-others are left to decide for themselves, as their users leave them.
+The matrix products alone and PyTorch run with the number of threads that is fastest for them; all
+others use their defaults.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ NEEDS = {
     "jax": ("jax",),
     "scikit-learn": ("sklearn",),
 }
-# Those that are compared here; `on_gpu.py` compares the others.
+# The programs compared here; `on_gpu.py` compares the others.
 _ON_GPU = ("tinynet-cupy", "pytorch-graph", "pytorch-as-keras")
 CPU = [program for program in NAMES if program not in _ON_GPU]
-PAUSE = 0.3  # seconds before each epoch: the threads of the one before go on waiting for a while
-TUNED = ("products", "pytorch")  # get the number of threads that suits them best
+PAUSE = 0.3  # seconds before each epoch: the previous program's threads stay active for a while
+TUNED = ("products", "pytorch")  # programs that run with the fastest number of threads
 
 
 class Worker:
-    """A program in a process of its own, waiting to be asked for the next epoch."""
+    """A program in its own process, which waits for requests to train an epoch."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Worker:
         self.tell("prove")
 
     def ready(self) -> Worker:
-        """Wait until its first epoch is done, which proves what it trains."""
+        """Wait for the end of the first epoch, whose loss is compared with the others'."""
         first = self.answer()
         self.versions: str = first["versions"]
         self.threads: int = first["threads"]
@@ -98,7 +98,7 @@ class Worker:
 
     def tell(self, job: str) -> None:
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # the answer will be missing
+        with contextlib.suppress(BrokenPipeError):  # `answer` reports that the process has ended
             self._process.stdin.write(job + "\n")
             self._process.stdin.flush()
 
@@ -112,7 +112,7 @@ class Worker:
         return json.loads(answer)
 
     def ask(self, job: str) -> dict[str, Any]:
-        """Let it do `job`, and wait for its answer."""
+        """Request `job`, and wait for the answer."""
         self.tell(job)
         return self.answer()
 
@@ -133,9 +133,9 @@ def command(program: str, folder: pathlib.Path, batch_size: int, *more: str) -> 
 
 def environment(program: str = "", threads: int | None = None) -> dict[str, str]:
     variables = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
-    # These are compared on the CPU; on a GPU, JAX would take it, and TF32 with it.
+    # All are compared on the CPU; JAX would use a GPU if it found one, and compute in TF32.
     variables |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
-    # A second run should find compiled bytecode, as an installed package's users do.
+    # Let a second run find compiled bytecode, as users of an installed package do.
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     if program.startswith("keras-"):
         variables["KERAS_BACKEND"] = program.removeprefix("keras-")
@@ -145,10 +145,10 @@ def environment(program: str = "", threads: int | None = None) -> dict[str, str]
 
 
 def write_data(folder: pathlib.Path, synthetic: bool) -> str:
-    """Put images and initial weights into `folder`; returns what they are."""
+    """Write images and initial weights to `folder`; return a description of the images."""
     rng = np.random.default_rng(0)
     if synthetic:
-        # Something to learn: a digit is a random image of its own, under noise.
+        # To have something to learn, each digit is a random image plus noise.
         y = rng.integers(10, size=60_000)
         x = rng.integers(128, size=(10, 28, 28))[y] + rng.integers(128, size=(60_000, 28, 28))
         x, what = x.astype("uint8"), "random images of MNIST's shape"
@@ -158,7 +158,7 @@ def write_data(folder: pathlib.Path, synthetic: bool) -> str:
         try:
             (x, y), _ = mnist.load_data()
         except (OSError, ImportError) as error:
-            raise SystemExit(f"{error}\nOr, without MNIST: --synthetic") from None
+            raise SystemExit(f"{error}\nTo run without MNIST, write: --synthetic") from None
         what = "MNIST"
     np.savez(folder / "data.npz", x_train=x, y_train=y)
     weights: list[np.ndarray] = []
@@ -170,7 +170,7 @@ def write_data(folder: pathlib.Path, synthetic: bool) -> str:
 
 
 def loss_of(program: str, folder: pathlib.Path) -> float:
-    """The cross-entropy over all images with the weights that a program came to, in float64."""
+    """Compute the cross-entropy over all images with a program's trained weights, in float64."""
     with np.load(folder / "data.npz") as data, np.load(folder / f"{program}.npz") as saved:
         a, y = data["x_train"].reshape(-1, SIZES[0]) / 255, data["y_train"]
         weights = [saved[name].astype("float64") for name in saved.files]
@@ -182,18 +182,18 @@ def loss_of(program: str, folder: pathlib.Path) -> float:
 
 
 def check_same(losses: dict[str, float]) -> None:
-    """Stop unless all programs have come to the same loss, to 2 %."""
+    """Exit unless all programs have reached the same loss, to within 2 %."""
     usual = float(np.nanmedian(list(losses.values())))
     for program, loss in losses.items():
         if not abs(loss / usual - 1) <= 0.02:
             raise SystemExit(
                 f"{NAMES[program]} trains something else: after one epoch its loss is {loss:.4f}, "
-                f"that of the others {usual:.4f}. Seconds would mean nothing."
+                f"that of the others {usual:.4f}. Their times cannot be compared."
             )
 
 
 def start(program: str, folder: pathlib.Path, batch_size: int) -> Worker:
-    """A worker that is warm; where threads are to be chosen, the best of several."""
+    """Start a worker and warm it up; for `TUNED` programs, find the fastest number of threads."""
     if program not in TUNED:
         return Worker(program, folder, batch_size).ready()
     counts = [2**n for n in range(cores().bit_length()) if 2**n < cores()] + [cores()]
@@ -209,12 +209,12 @@ def start(program: str, folder: pathlib.Path, batch_size: int) -> Worker:
 def compare_epochs(
     programs: list[str], folder: pathlib.Path, batch_size: int, rounds: int
 ) -> dict[str, Any]:
-    """Seconds for an epoch, `rounds` of them for each program, in turn."""
+    """Measure the seconds for an epoch, `rounds` times for each program, in turn."""
     workers = {program: start(program, folder, batch_size) for program in programs}
     losses = {p: loss_of(p, folder) for p in programs if p != "products"}
     check_same(losses)
     for program in programs:
-        workers[program].epoch()  # shuffling has to be compiled, too, by those who compile
+        workers[program].epoch()  # some programs compile the shuffling, too
     took: dict[str, list[float]] = {program: [] for program in programs}
     for _ in range(rounds):
         for program in random.sample(programs, len(programs)):
@@ -246,12 +246,12 @@ def epochs_table(figures: dict[str, Any]) -> str:
                 f"{one['loss']:.4f}" if one["loss"] else "",
             ]
         )
-    head = ["", "seconds", "spread", "tinynet ÷ it", "loss after the first"]
+    head = ["", "seconds", "spread", "tinynet ÷ other", "loss after epoch 1"]
     return table(head, rows)
 
 
 def facts(figures: dict[str, Any]) -> str:
-    """What ran, and with how many threads."""
+    """Return the versions of the programs, and their numbers of threads."""
     versions = {part for one in figures.values() for part in one["versions"].split(", ")}
     threads = [f"{one['threads']} {NAMES[program]}" for program, one in figures.items()]
     return f"{', '.join(sorted(versions))}\nThreads: {'; '.join(threads)}"
@@ -260,7 +260,7 @@ def facts(figures: dict[str, Any]) -> str:
 def compare_processes(
     programs: list[str], folder: pathlib.Path, batch_size: int, rounds: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Whole programs, from `python` on: seconds to the end of the first epoch, and what follows."""
+    """Time whole programs: from starting `python` to the end of an epoch, and later calls."""
     took: dict[str, dict[str, list[float]]] = {program: {} for program in programs}
     for turn in range(rounds + 1):
         for program in random.sample(programs, len(programs)):
@@ -276,7 +276,7 @@ def compare_processes(
                 for line in process.stdout:
                     answer = json.loads(line)
                     value = answer.get("seconds", time.perf_counter() - began)
-                    if turn:  # the first turn reads the files from the disk
+                    if turn:  # in the first turn, files are read from the disk
                         took[program].setdefault(answer["job"], []).append(value)
             if process.returncode:
                 raise SystemExit(f"{NAMES[program]} failed")
@@ -302,12 +302,12 @@ def processes_table(figures: dict[str, dict[str, list[float]]]) -> str:
         rows.append(row)
     head = ["", "tinynet"]
     for program in others:
-        head += [NAMES[program], "tinynet ÷ it"]
+        head += [NAMES[program], "tinynet ÷ other"]
     return table(head, rows)
 
 
 def compare_imports(rounds: int) -> dict[str, list[float]]:
-    """Seconds that an `import` takes, in a process of its own each time."""
+    """Measure the seconds that each `import` takes, each time in a new process."""
     took: dict[str, list[float]] = {"numpy": [], "tinynet": [], "tinynet.models": []}
     for turn in range(2 * rounds + 1):
         for module in took:
@@ -321,7 +321,7 @@ def compare_imports(rounds: int) -> dict[str, list[float]]:
                 text=True,
                 check=True,
             )
-            if turn:  # the first writes the bytecode
+            if turn:  # the first turn writes the bytecode
                 took[module].append(float(run.stdout))
     return took
 
@@ -336,14 +336,14 @@ def imports_table(took: dict[str, list[float]]) -> str:
         for module, note in {
             "numpy": "",
             "tinynet": "",
-            "tinynet.models": " (with NumPy and all that trains)",
+            "tinynet.models": " (with NumPy and all that training needs)",
         }.items()
     ]
-    return table(["", "takes", "÷ `import numpy`"], rows)
+    return table(["", "time", "÷ `import numpy`"], rows)
 
 
 def plot(results: dict[str, Any], path: pathlib.Path) -> None:
-    """Bars of seconds, one panel for each batch size."""
+    """Draw a bar chart of the seconds, with one panel for each batch size."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -372,13 +372,13 @@ def plot(results: dict[str, Any], path: pathlib.Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="tinynet beside what one would use instead.")
+    parser = argparse.ArgumentParser(description="Compare tinynet with other libraries.")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[32, 1024])
     parser.add_argument("--rounds", type=int, default=5, help="epochs for each program (5)")
-    parser.add_argument("--synthetic", action="store_true", help="random images, not MNIST")
+    parser.add_argument("--synthetic", action="store_true", help="random images instead of MNIST")
     parser.add_argument("--only", nargs="+", choices=CPU, default=CPU,
-                        metavar="PROGRAM", help=f"some of: {', '.join(CPU)}")  # fmt: skip
-    parser.add_argument("--epochs-only", action="store_true", help="leave the other tables out")
+                        metavar="PROGRAM", help=f"any of: {', '.join(CPU)}")  # fmt: skip
+    parser.add_argument("--epochs-only", action="store_true", help="skip the other tables")
     arguments = parse(parser)
 
     missing = {
@@ -396,7 +396,7 @@ def main() -> None:
               f"medians of {counted(arguments.rounds, 'round')}")  # fmt: skip
         for program, modules in missing.items():
             if modules:
-                print(f"Left out: {NAMES[program]} ({' and '.join(modules)} not installed)")
+                print(f"Skipped: {NAMES[program]} ({' and '.join(modules)} not installed)")
         for batch_size in arguments.batch_size:
             figures = compare_epochs(programs, folder, batch_size, arguments.rounds)
             results["epochs"][str(batch_size)] = figures

@@ -1,13 +1,13 @@
-"""The tutorial's network, 784-100-144-10, trained by one library or another: what `peers` compares.
+"""Programs that train the example network, 784-100-144-10, one for each library that is compared.
 
-Each class below is the shortest program that its library's documentation would have one write for
-this network, with the same initial weights, Adam, cross-entropy, and the loss and accuracy of the
-epoch reported (scikit-learn reports the loss alone). None gets help that the others do not; each is
-timed with its data where it wants it to be, in the shape that it wants.
+Each class below is the shortest program that follows its library's documentation for this network,
+with the same initial weights, Adam, cross-entropy, and the loss and accuracy of the epoch reported
+(scikit-learn reports the loss alone). No program has special optimisations; each is timed with its
+data already in the place and shape that it requires.
 
-`peers.py` and `on_gpu.py` start this file once for each of them, as a process of its own, and speak
-with it in lines: they ask for an epoch, and are answered with seconds. JAX and PyTorch compute on a
-GPU if they see one; `peers.py` hides it, as it compares on the CPU.
+`peers.py` and `on_gpu.py` run this file once for each program, in a separate process. They write
+a line to request an epoch, and read the seconds from the answer. JAX and PyTorch compute on a GPU
+if they find one; `peers.py` hides it, because it compares on the CPU.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from typing import Any
 from report import cores
 
 SIZES = (784, 100, 144, 10)
-LEAST = 0.25  # seconds that a timing takes at least
+LEAST = 0.25  # minimum duration of a timing, in seconds
 
 
 class Program:
-    """One library's way: everything that comes before the first epoch happens in `__init__`.
+    """One library's training program; `__init__` does everything that precedes the first epoch.
 
     Arguments:
         x: images, (n, 784) float32; one for each of `labels`, (n,) int32.
-        weights: kernels and biases to start from, in Keras's order.
+        weights: initial kernels and biases, in Keras's order.
     """
 
     def __init__(self, x: Any, labels: Any, weights: list[Any], batch_size: int) -> None:
         raise NotImplementedError
 
     def epoch(self, shuffle: bool = True) -> None:
-        """Train for one epoch, to the end: whatever is still under way counts."""
+        """Train for one epoch, and wait until all of its work is done."""
         raise NotImplementedError
 
     def timed_epoch(self) -> float:
-        """Seconds for an epoch, between two moments at which nothing is under way.
+        """Return the seconds for an epoch, with no work pending before and after it.
 
-        Whole epochs for `LEAST` seconds come first and are not timed: the clock rate of an idle
-        GPU is low. Then as many are timed.
+        The program first trains for `LEAST` seconds without timing, because an idle GPU lowers its
+        clock rate. Then it times whole epochs for as long.
         """
         for _ in ("not timed", "timed"):
             epochs, began = 0, time.perf_counter()
@@ -60,28 +60,28 @@ class Program:
         return (time.perf_counter() - began) / epochs
 
     def weights(self) -> list[Any]:
-        """The weights as they are now, as NumPy arrays in Keras's order."""
+        """Return the current weights, as NumPy arrays in Keras's order."""
         raise NotImplementedError
 
     def first_batch(self) -> tuple[float, list[Any]]:
-        """The loss of the first batch, and its gradients likewise; nothing is learned."""
+        """Return the loss and the gradients of the first batch, without updating the weights."""
         raise NotImplementedError
 
     def versions(self) -> str:
-        """What ran, for the table."""
+        """Return the versions of the libraries used, for the table."""
         raise NotImplementedError
 
     def threads(self) -> int:
-        """How many threads it computes with: one for each core, where nothing says otherwise."""
+        """Return the number of threads used; by default one per core."""
         return cores()
 
     def place(self) -> str:
-        """``"CPU"`` or ``"GPU"``."""
+        """Return ``"CPU"`` or ``"GPU"``."""
         return "CPU"
 
 
 class KerasInterface(Program):
-    """Keras and tinynet: one program for both, as the interface is the same."""
+    """The common program of Keras and tinynet, which have the same interface."""
 
     library: Any
 
@@ -104,7 +104,7 @@ class KerasInterface(Program):
 
 
 def blas_threads() -> int:
-    """How many threads NumPy's matrix products use now."""
+    """Return the number of threads that NumPy's matrix products currently use."""
     try:
         import threadpoolctl
     except ImportError:
@@ -127,10 +127,10 @@ class Tinynet(KerasInterface):
             super().__init__(*arguments)
 
     def timed_epoch(self) -> float:
-        """Likewise; all are epochs of one `fit`, which sends its data once."""
+        """Do the same within a single `fit`, which sends its data to the GPU only once."""
         backend, began, took = self.library.backend, time.perf_counter(), []
 
-        class Clock(self.library.callbacks.Callback):  # type: ignore[name-defined]
+        class Clock(self.library.callbacks.Callback):  # type: ignore[misc, name-defined]
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
                 backend.synchronize()
                 self.began = time.perf_counter()
@@ -153,8 +153,8 @@ class Tinynet(KerasInterface):
         backend, model = self.library.backend, self.model
         with backend.use(self.backend):
             batches = Batches(self.x, self.y, None, self.batch_size, model.dtype)
-            (batch,) = batches.run(0, 1)
-            model.start_training(batch.x.shape)
+            (batch,) = batches.iterate(0, 1)
+            model.prepare_training(batch.x.shape)
             loss = model.objective.forward(batch.y, model.forward(batch.x, training=True))
             model.backward(model.objective.backward())
             return float(loss), [
@@ -176,7 +176,7 @@ class Tinynet(KerasInterface):
     def threads(self) -> int:
         from tinynet.backend import threads
 
-        with threads.suited_to(threads.multiplications(self.model.layers, self.batch_size)):
+        with threads.limited_for(threads.largest_product(self.model.layers, self.batch_size)):
             return blas_threads()
 
 
@@ -194,10 +194,10 @@ class TinynetCupy(Tinynet):
 
 
 class TinynetFloat64(Tinynet):
-    """tinynet in float64, the measure for all that compute in float32.
+    """tinynet in float64, the reference for programs that compute in float32.
 
-    Adam's step length is float32's, as in Keras: computed in float64 it is 6e-5 longer at first,
-    and that is no rounding of the arithmetic that is to be measured.
+    Adam's step size is computed in float32, as in Keras: in float64 it would be 6e-5 larger at
+    first, which is not one of the rounding errors to be measured.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -205,7 +205,7 @@ class TinynetFloat64(Tinynet):
 
         class Adam(tinynet.optimizers.Adam):
             def prepare(self, iteration: int) -> None:
-                self.scalar = tinynet.backend.host.float32
+                self.scalar_type = tinynet.backend.host.float32
                 super().prepare(iteration)
 
         optimizer = Adam()
@@ -215,7 +215,7 @@ class TinynetFloat64(Tinynet):
 
 
 class Keras(KerasInterface):
-    """Keras, on the backend that the environment variable KERAS_BACKEND names."""
+    """Keras, on the backend given by the environment variable KERAS_BACKEND."""
 
     def __init__(self, *arguments: Any) -> None:
         import keras
@@ -229,10 +229,10 @@ class Keras(KerasInterface):
 
 
 class Products(Program):
-    """The matrix products of a step and nothing else (here there are eight): nothing is learned.
+    """The matrix products of each step and nothing else (eight for this network); no learning.
 
-    What any program has to spend that leaves them to the same BLAS: the floor. The layers may have
-    any sizes, those of `weights`.
+    Their time is a lower bound for every program that uses the same BLAS. The layer sizes are
+    those of `weights`.
     """
 
     def __init__(self, x: Any, labels: Any, weights: list[Any], batch_size: int) -> None:
@@ -255,7 +255,7 @@ class Products(Program):
             for n, kernel in enumerate(self.kernels):
                 matmul(inputs[n], kernel, out=inputs[n + 1])
             for n in reversed(range(len(self.kernels))):
-                product = multiply if len(x) == 1 else matmul  # far quicker for a single sample
+                product = multiply if len(x) == 1 else matmul  # much faster for a single sample
                 product(inputs[n].T, deltas[n], out=self.gradients[n])
                 if n > 0:
                     matmul(deltas[n], self.kernels[n].T, out=deltas[n - 1])
@@ -270,7 +270,7 @@ class Products(Program):
 
 
 class PyTorch(Program):
-    """PyTorch as its tutorials have it, eager; batches are gathered by index, not by a loader."""
+    """Eager PyTorch, as in its tutorials, but with batches gathered by index, not by a loader."""
 
     capturable = False  # whether the optimizer's step can be part of a CUDA graph
 
@@ -286,7 +286,7 @@ class PyTorch(Program):
         stack: list[Any] = []
         for inputs, units in itertools.pairwise(SIZES):
             stack += [nn.Linear(inputs, units), nn.Sigmoid()]
-        self.model = nn.Sequential(*stack[:-1]).to(self.device)  # the loss takes the last sums
+        self.model = nn.Sequential(*stack[:-1]).to(self.device)  # the loss takes the logits
         with torch.no_grad():
             for parameter, weight in zip(self.model.parameters(), weights, strict=True):
                 parameter.copy_(torch.from_numpy(weight.T))
@@ -336,10 +336,10 @@ class PyTorch(Program):
 
 
 class PyTorchAsKeras(PyTorch):
-    """PyTorch with the step of Keras's Adam, to compare weights with.
+    """PyTorch with the step of Keras's Adam, so that the weights can be compared.
 
-    PyTorch divides by √v̂ + ε where Keras divides by √v + ε, √v̂ being √v / c with
-    c = √(1 − β₂ᵗ): so its ε has to be Keras's / c. And Keras computes the step's length in float32.
+    PyTorch divides by √v̂ + ε where Keras divides by √v + ε. Since √v̂ = √v / c with
+    c = √(1 − β₂ᵗ), PyTorch's ε must be Keras's ε / c. Keras computes the step size in float32.
     """
 
     steps = 0
@@ -358,7 +358,7 @@ class PyTorchAsKeras(PyTorch):
 
 
 class PyTorchGraph(PyTorch):
-    """PyTorch with the step of a full batch recorded as a CUDA graph, and replayed.
+    """PyTorch with the step of a full batch recorded as a CUDA graph and replayed.
 
     Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
     """
@@ -381,7 +381,7 @@ class PyTorchGraph(PyTorch):
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             super().step(self.own_x, self.own_y)
-        with torch.no_grad():  # as if none of that had been
+        with torch.no_grad():  # restore the initial state
             for parameter, value in zip(self.model.parameters(), before, strict=True):
                 parameter.copy_(value)
                 for state in self.optimizer.state[parameter].values():
@@ -397,7 +397,7 @@ class PyTorchGraph(PyTorch):
 
 
 class Jax(Program):
-    """JAX with the whole epoch in one compiled program: nothing of it runs in Python."""
+    """JAX with the whole epoch compiled to one program, without Python code between steps."""
 
     def __init__(self, x: Any, labels: Any, weights: list[Any], batch_size: int) -> None:
         import jax
@@ -483,12 +483,12 @@ class ScikitLearn(Program):
     def __init__(self, x: Any, labels: Any, weights: list[Any], batch_size: int) -> None:
         from sklearn.neural_network import MLPClassifier
 
-        # With `warm_start`, `fit` goes on from the coefficients that it finds.
+        # With `warm_start`, `fit` continues from the present coefficients.
         self.model = MLPClassifier(
             SIZES[1:-1], "logistic", batch_size=batch_size, max_iter=1, alpha=0, epsilon=1e-7,
             warm_start=True,
         )  # fmt: skip
-        warnings.simplefilter("ignore")  # that one epoch is not the end of it
+        warnings.simplefilter("ignore")  # scikit-learn warns that one epoch does not converge
         self.x, self.labels = x, labels
         self.model.set_params(batch_size=10).fit(x[:1000], labels[:1000])
         self.model.set_params(batch_size=batch_size)
@@ -528,7 +528,7 @@ PROGRAMS: dict[str, type[Program]] = {
 
 
 def load(folder: pathlib.Path) -> tuple[Any, Any, list[Any]]:
-    """Images, labels and initial weights, as `peers` has written them."""
+    """Load the images, labels and initial weights that `peers.write_data` has written."""
     import numpy as np
 
     with np.load(folder / "data.npz") as data, np.load(folder / "weights.npz") as saved:
@@ -537,14 +537,14 @@ def load(folder: pathlib.Path) -> tuple[Any, Any, list[Any]]:
 
 
 def serve(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
-    """Answer each line of standard input, one of ``prove``, ``epoch`` and ``timed``."""
+    """Answer each line of standard input: ``prove``, ``epoch`` or ``timed``."""
     program = PROGRAMS[arguments.program](*load(arguments.data), arguments.batch_size)
     for line in sys.stdin:
         job, start = line.strip(), time.perf_counter()
         if job == "timed":
             seconds = program.timed_epoch()
         else:
-            program.epoch(shuffle=job != "prove")  # to prove, all see the same batches
+            program.epoch(shuffle=job != "prove")  # for "prove", all programs see equal batches
             seconds = time.perf_counter() - start
         if job == "prove" and not isinstance(program, Products):
             import numpy as np
@@ -559,7 +559,7 @@ def serve(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
 
 
 def parity(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
-    """Answer the first batch's loss; write its gradients, and the weights after so many steps."""
+    """Answer with the first batch's loss; save its gradients, and the weights after training."""
     import numpy as np
 
     kind, size = PROGRAMS[arguments.program], arguments.batch_size
@@ -579,7 +579,7 @@ def parity(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
 
 
 def once(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
-    """A user's whole program: read MNIST, build, train an epoch; then evaluate and predict."""
+    """Run a user's whole program: load MNIST, build, train an epoch, evaluate and predict."""
     program = PROGRAMS[arguments.program](*load(arguments.data), arguments.batch_size)
     program.epoch()
     answer(job="process")
@@ -591,12 +591,12 @@ def once(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
             "predict": lambda: program.model.predict(images, verbose=0),
         }.items():
             start = time.perf_counter()
-            look()
+            look()  # type: ignore[no-untyped-call]
             answer(job=f"{job}, {when}", seconds=time.perf_counter() - start)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="One library's program; peers.py starts it.")
+    parser = argparse.ArgumentParser(description="Run one library's program, for peers.py.")
     parser.add_argument("program", choices=PROGRAMS)
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -605,7 +605,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print does not mix with the answers
+    os.dup2(2, 1)  # the libraries' output goes to stderr, so that only answers are on stdout
 
     def answer(**what: Any) -> None:
         print(json.dumps(what), file=answers, flush=True)

@@ -1,4 +1,4 @@
-"""What the benchmarks have in common: the machine they ran on, and tables for a README."""
+"""Helpers shared by the benchmarks: a description of the machine, and tables for a README."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The command line, with what every benchmark can write."""
+    """Parse the command line, with the options that every benchmark has."""
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw a picture")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures")
     return parser.parse_args()
@@ -24,25 +24,25 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def save(
     results: Any, arguments: argparse.Namespace, plot: Callable[[Any, Any], None] | None = None
 ) -> None:
-    """Write the figures and draw the picture, where that was asked for."""
+    """Write the figures and draw the picture, if requested."""
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if arguments.plot and plot:
         try:
             plot(results, arguments.plot)
         except ModuleNotFoundError as error:
-            print(f"No picture: {error}. Write: python -m pip install matplotlib")
+            print(f"No picture was drawn: {error}. Write: python -m pip install matplotlib")
 
 
 def machine() -> str:
-    """The processor, its cores, the system and Python, in one line."""
+    """Return the processor, its cores, the system and the Python version, in one line."""
     return (
         f"{_processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()}"
     )
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -65,7 +65,7 @@ def _processor() -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that also reads well in a terminal: the first column left, others right."""
+    """Return a Markdown table aligned for a terminal: first column left, the others right."""
     widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -80,7 +80,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration with three digits: ``1.23 s``, ``45.6 ms``, ``7.89 µs``."""
+    """Format a duration with three digits: ``1.23 s``, ``45.6 ms``, ``7.89 µs``."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if value >= 0.9995 * size or unit == "µs":
             number = value / size
@@ -89,7 +89,7 @@ def seconds(value: float) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """``1 round``, ``2 rounds``."""
+    """Format a count and its noun: ``1 round``, ``2 rounds``."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
@@ -98,10 +98,10 @@ def median(values: Sequence[float]) -> float:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How many times as long: the median over the rounds, as a slow minute slows both."""
+    """Return the median of the rounds' ratios: a slow moment slows both times of a round."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def spread(values: Sequence[float]) -> str:
-    """The quickest and the slowest, ``0.70–0.81``."""
+    """Format the shortest and the longest time: ``0.70–0.81``."""
     return f"{min(values):.2f}–{max(values):.2f}"

@@ -1,13 +1,13 @@
-"""How the cost of training grows: with the batch, the width, the depth and the number of samples.
+"""Measure how the cost of training grows with batch size, width, depth and number of samples.
 
-    python benchmarks/scaling.py                     # all four, a few minutes
+    python benchmarks/scaling.py                     # all four, in a few minutes
     python benchmarks/scaling.py --only batch width
     python benchmarks/scaling.py --plot scaling.png --json scaling.json
 
-For each size: seconds for a sample in one epoch of `fit`; the share of them that the matrix
-products alone would take (the floor, with one BLAS thread or all, whichever is quicker); and the
-most memory that `fit` has taken at any moment, beside the data. The samples are bytes, one
-byte a pixel, in a file that is mapped into memory, as a data set is that does not fit into it.
+For each size, the table shows the time per sample in one epoch of `fit`; the time of the matrix
+products alone (a lower bound, with one BLAS thread or all, whichever is faster) and its share; and
+the peak memory of `fit`, excluding the data. The samples have one byte per pixel and are in
+a memory-mapped file, as for a data set that does not fit into memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ INPUTS, CLASSES = 784, 10
 
 
 def cases() -> dict[str, list[dict[str, Any]]]:
-    """The sizes to measure. All that is not said is as in the example."""
+    """Return the sizes to measure; everything not listed is as in the example."""
     usual: dict[str, Any] = {"batch": 32, "hidden": [100, 144]}
     return {
         "batch": [{**usual, "batch": 2**n} for n in range(14)],
@@ -56,7 +56,7 @@ def label(kind: str, case: dict[str, Any]) -> str:
 
 
 def samples_for(case: dict[str, Any]) -> int:
-    """As many samples as the case says, or take a third of a second, in two batches or more."""
+    """Return the case's number of samples, or enough for about 0.3 s and at least two batches."""
     if "samples" in case:
         return case["samples"]
     sizes = [INPUTS, *case["hidden"], CLASSES]
@@ -66,7 +66,7 @@ def samples_for(case: dict[str, Any]) -> int:
 
 
 class Case:
-    """A model and its data: trains on request, or computes just the products of that."""
+    """A model and its data, which can train, or compute only the matrix products of training."""
 
     def __init__(self, sizes: dict[str, Any], x: np.ndarray) -> None:
         self.batch, self.n = sizes["batch"], samples_for(sizes)
@@ -76,7 +76,7 @@ class Case:
             self.model.add(Dense(units, activation="sigmoid"))
         self.model.add(Dense(CLASSES, activation="softmax"))
         self.model.compile("adam", "sparse_categorical_crossentropy", metrics=["acc"])
-        # The products need no more data than this to take as long.
+        # The products take as long per sample with only this much of the data.
         self.rows = min(self.n, max(self.batch, 4096) // self.batch * self.batch)
         x, y = self.x[: self.rows].astype("float32"), self.y[: self.rows]
         self.products = Products(x, y, self.model.get_weights(), self.batch)
@@ -86,11 +86,11 @@ class Case:
 
     def fit(self) -> None:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Expected inputs")  # bytes, as they are: only timed
+            warnings.filterwarnings("ignore", "Expected inputs")  # unscaled bytes: only timed
             self.model.fit(self.x, self.y, self.batch, verbose=0)
 
     def measure(self) -> None:
-        """One more figure of each kind."""
+        """Take one more measurement of each kind."""
         self.seconds.append(timed(self.fit) / self.n)
         for threads, taken in self.floors.items():
             repeats = max(1, round(0.2 * self.n / self.rows))
@@ -107,17 +107,17 @@ class Case:
 
 
 def measure(kind: str, cases: list[dict[str, Any]], rounds: int) -> list[dict[str, Any]]:
-    """Figures for every case, in turn over the rounds, so that a slow minute is nobody's own."""
+    """Measure every case once per round, so that a slow moment does not affect only one case."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         x = images(pathlib.Path(folder) / "images", max(map(samples_for, cases)))
         ready = [Case(sizes, x) for sizes in cases]
         for case in ready:
-            case.memory = memory_of(case.fit)  # and is warm from then on
+            case.memory = memory_of(case.fit)  # this also warms it up
         for _ in range(rounds):
             for case in ready:
                 case.measure()
         figures = [case.figures() for case in ready]
-        del x, case, ready  # the file can go
+        del x, case, ready  # so that the file can be deleted
     return [
         {"label": label(kind, sizes), **sizes, **one}
         for sizes, one in zip(cases, figures, strict=True)
@@ -125,7 +125,7 @@ def measure(kind: str, cases: list[dict[str, Any]], rounds: int) -> list[dict[st
 
 
 def images(path: pathlib.Path, n: int) -> np.ndarray:
-    """`n` samples in a file, mapped into memory."""
+    """Write `n` random samples to a file, and return them as a memory-mapped array."""
     block = np.random.default_rng(0).integers(256, size=(1000, INPUTS), dtype="uint8")
     with path.open("wb") as file:
         for start in range(0, n, len(block)):
@@ -141,7 +141,7 @@ def timed(call: Any) -> float:
 
 @contextmanager
 def blas(threads: str) -> Iterator[None]:
-    """A ``with`` block in which BLAS uses one thread, or all as it would by itself."""
+    """Return a ``with`` block in which BLAS uses one thread, or its default number."""
     try:
         import threadpoolctl
     except ImportError:
@@ -153,7 +153,7 @@ def blas(threads: str) -> Iterator[None]:
 
 
 def memory_of(call: Any) -> int:
-    """The most bytes that NumPy and Python have held at any moment of the call, beyond before."""
+    """Return the peak of the bytes that NumPy and Python allocate during the call."""
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
@@ -174,7 +174,7 @@ def row(kind: str, figures: dict[str, Any]) -> list[str]:
 
 
 def plot(results: dict[str, Any], path: pathlib.Path) -> None:
-    """A panel for each kind of size: what a sample costs, and what its products alone would."""
+    """Draw a panel for each kind of size: time per sample, of `fit` and of its products alone."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -196,14 +196,14 @@ def plot(results: dict[str, Any], path: pathlib.Path) -> None:
         places = range(len(labels))
         for name, colour, style in (("seconds", "#d1495b", "o-"), ("floor", "#8a8a8a", "o--")):
             values = [1e6 * median(entry[name]) for entry in results["kinds"][kind]]
-            text = "fit" if name == "seconds" else "its products alone"
+            text = "fit" if name == "seconds" else "products alone"
             axes.plot(places, values, style, color=colour, label=text, markersize=4)
         axes.set_yscale("log")
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, high / 20), high * 1.3)
         axes.set_xticks(places, labels, fontsize=8, rotation=45 if len(labels) > 8 else 0)
         axes.set_title(f"{kind}  ({fixed[kind]})", loc="left", fontsize=10)
-        axes.set_ylabel("µs a sample")
+        axes.set_ylabel("µs per sample")
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     panels.flat[0].legend(frameon=False, fontsize=9)
@@ -215,9 +215,9 @@ def plot(results: dict[str, Any], path: pathlib.Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How the cost of training grows.")
+    parser = argparse.ArgumentParser(description="Measure how the cost of training grows.")
     parser.add_argument("--only", nargs="+", choices=cases(), default=[*cases()])
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each size (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements per size (5)")
     arguments = parse(parser)
     about = f"{machine()}, NumPy {np.__version__}, tinynet {tinynet.__version__}"
     results: dict[str, Any] = {"machine": about, "kinds": {}}
@@ -226,7 +226,7 @@ def main() -> None:
     for kind in arguments.only:
         results["kinds"][kind] = measure(kind, cases()[kind], arguments.rounds)
         rows += [row(kind, figures) for figures in results["kinds"][kind]]
-    print(table(["", "a sample", "its products", "their share", "memory"], rows))
+    print(table(["", "per sample", "products alone", "share", "peak memory"], rows))
     save(results, arguments, plot)
 
 

@@ -1,10 +1,10 @@
 """A network small enough to compute by hand: two inputs, two hidden units, one output, XOR.
 
-    python examples/by_hand.py              # take a pocket calculator, and follow
-    python examples/by_hand.py --seed 1     # from other weights it gets stuck
+    python examples/by_hand.py              # check the numbers with a pocket calculator
+    python examples/by_hand.py --seed 1     # start from other weights: training gets stuck
 
-One batch goes up and down with every number printed, one weight's update is worked out, and then
-the network is trained until it knows XOR. If Keras is installed, it does the same beside it.
+The program prints every number of one forward and backward pass, works out the update of two
+weights, and trains the network on XOR. If Keras is installed, it repeats the training in Keras.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from tinynet.layers import Dense
 from tinynet.models import Sequential
 from tinynet.optimizers import Adam
 
-# One or the other, but not both.
+# The target is 1 if exactly one of the inputs is 1.
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
 Y = np.array([[0], [1], [1], [0]], "float32")
 
@@ -25,11 +25,11 @@ def main() -> None:
     arguments = parse_arguments()
     start = first_weights(arguments.seed)
 
-    print("1. The task: one input or the other, but not both.\n")
+    print("1. The task: XOR is 1 if exactly one of its inputs is 1.\n")
     for inputs, target in zip(X, Y, strict=True):
         print(f"   {inputs[0]:.0f} xor {inputs[1]:.0f} = {target[0]:.0f}")
 
-    print("\n2. One batch of all four through the network, up and down again.\n")
+    print("\n2. One batch of all four samples, forward and backward through the network.\n")
     model = Sequential(name="xor")
     model.add(Dense(2, activation="tanh", input_shape=(2,), name="hidden"))
     model.add(Dense(1, activation="sigmoid", name="output"))
@@ -38,29 +38,29 @@ def main() -> None:
     trace = model.trace(X, Y)
     print(trace)
 
-    print("\n3. What Adam makes of the gradients, for one weight of each layer.\n")
+    print("\n3. Adam's update of one weight in each layer.\n")
     print(trace.update("output/kernel", (0, 0)))
     print(trace.update("hidden/kernel", (0, 1)))
     model.fit(X, Y, batch_size=4, epochs=1, verbose=0)
     hidden, _, output, _ = model.get_weights()
-    print(f"After the step they are {output[0, 0]:.8g} and {hidden[0, 1]:.8g}.")
+    print(f"After the step, the two weights are {output[0, 0]:.8g} and {hidden[0, 1]:.8g}.")
 
-    print(f"\n4. The same {arguments.steps - 1} times more.\n")
+    print(f"\n4. After {arguments.steps - 1} more training steps.\n")
     model.fit(X, Y, batch_size=4, epochs=arguments.steps - 1, verbose=0, shuffle=False)
     loss = model.evaluate(X, Y, verbose=0)
     answers = model.predict(X, verbose=0)
     for inputs, answer in zip(X, answers, strict=True):
         print(f"   {inputs[0]:.0f} xor {inputs[1]:.0f} = {answer[0]:.3f}")
     right = bool(((answers > 0.5) == Y).all())
-    stuck = "it does not know XOR. Two hidden units are few: from some weights they get stuck"
-    print(f"   loss {loss:.6f}: {'it knows XOR' if right else stuck}")
+    stuck = "it has not learned XOR. With only two hidden units, training may get stuck"
+    print(f"   loss {loss:.6f}: {'it has learned XOR' if right else stuck}")
 
-    print("\n5. And in Keras.\n")
+    print("\n5. The same training in Keras.\n")
     compare_with_keras(model, start, arguments.steps)
 
 
 def first_weights(seed: int) -> list[np.ndarray]:
-    """Random weights with two digits, as one can type them."""
+    """Return random weights with two decimal places, so that they are easy to type."""
     rng = np.random.default_rng(seed)
     shapes = [(2, 2), (2,), (2, 1), (1,)]
     return [rng.uniform(-1, 1, shape).round(2).astype("float32") for shape in shapes]
@@ -69,7 +69,7 @@ def first_weights(seed: int) -> list[np.ndarray]:
 def compare_with_keras(model: Sequential, start: list[np.ndarray], steps: int) -> None:
     """Train the same network from the same weights in Keras, and print both sets of weights."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    os.environ["JAX_PLATFORMS"] = "cpu"  # on a GPU, JAX uses TF32, with three digits
+    os.environ["JAX_PLATFORMS"] = "cpu"  # on a GPU, JAX uses TF32: only three digits
     try:
         import keras
     except ImportError:
@@ -87,7 +87,7 @@ def compare_with_keras(model: Sequential, start: list[np.ndarray], steps: int) -
     for name, a, b in zip(names, ours, keras_weights, strict=True):
         print(f"   {name:<14}  {row(a):<42}  {row(b)}")
     largest = max(float(abs(a - b).max()) for a, b in zip(ours, keras_weights, strict=True))
-    print(f"   largest difference of any weight after {steps} steps: {largest:.1e}")
+    print(f"   largest difference in any weight after {steps} steps: {largest:.1e}")
 
 
 def row(array: np.ndarray) -> str:
@@ -96,8 +96,8 @@ def row(array: np.ndarray) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A network small enough to compute by hand.")
-    parser.add_argument("--steps", type=int, default=100, help="training steps in all (100)")
-    parser.add_argument("--seed", type=int, default=3, help="of the first weights (3)")
+    parser.add_argument("--steps", type=int, default=100, help="number of training steps (100)")
+    parser.add_argument("--seed", type=int, default=3, help="seed of the initial weights (3)")
     arguments = parser.parse_args()
     if arguments.steps < 1:
         parser.error("--steps has to be at least 1")

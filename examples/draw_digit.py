@@ -1,10 +1,10 @@
-"""Draw a digit, and see what a network makes of it: a page for a browser, from a trained network.
+"""Write a page on which to draw digits in a browser and see a trained network recognise them.
 
-    python examples/draw_digit.py                       # trains first, about ten seconds
-    python examples/draw_digit.py --model mine.keras    # or takes a model that was saved
-    python examples/draw_digit.py --image seven.jpg     # and asks it about a picture of yours
+    python examples/draw_digit.py                       # trains first, in about ten seconds
+    python examples/draw_digit.py --model mine.keras    # uses a saved model instead
+    python examples/draw_digit.py --image seven.jpg     # also classifies your own picture
 
-The page is one file, works without a network connection, and can be sent to a friend.
+The page is a single file that works without an internet connection and can be sent to others.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tinynet.utils import set_random_seed
 
 def main() -> None:
     arguments = parse_arguments()
-    choose(backend.wished())
+    choose(backend.default_backend())
     (x_train, y_train), (x_test, y_test), brightest = load(arguments.data)
     x_train, x_test = (x.astype("float32") / brightest for x in (x_train, x_test))
     if arguments.model is None:
@@ -42,11 +42,11 @@ def main() -> None:
     if arguments.image is not None:
         ask(model, arguments.image)
     if not arguments.no_browser and not webbrowser.open(path.resolve().as_uri()):
-        print("There is no browser here to open it in.")
+        print("No browser was found to open it.")
 
 
 def train(x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> Sequential:
-    """The network of `mnist.py`."""
+    """Return the network of `mnist.py`, trained on these images."""
     set_random_seed(seed)
     model = Sequential([Flatten(input_shape=x.shape[1:])])
     model.add(Dense(100, activation="sigmoid"))
@@ -58,7 +58,7 @@ def train(x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> Sequential:
 
 
 def ask(model: Sequential, picture: pathlib.Path) -> None:
-    """What the network says of a digit in a picture, once that was made like its own images."""
+    """Print what the network recognises in a picture, preprocessed like its training images."""
     size = (model.input_shape or (None, 28))[1] or 28
     try:
         digit = prepare_digit(picture, size=size)
@@ -71,22 +71,22 @@ def ask(model: Sequential, picture: pathlib.Path) -> None:
     first, second = probabilities.argsort()[[-1, -2]]
     print(
         f"{picture}: a {first}, with {probabilities[first]:.1%}; "
-        f"else a {second}, with {probabilities[second]:.1%}."
+        f"second choice: a {second}, with {probabilities[second]:.1%}."
     )
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write a page on which to draw digits.")
-    parser.add_argument("--model", type=pathlib.Path, help="a .keras file; else one is trained")
-    parser.add_argument("--epochs", type=int, help="of training (10)")
-    parser.add_argument("--seed", type=int, help="the same seed, the same network (42)")
+    parser.add_argument("--model", type=pathlib.Path, help="a .keras file (default: train one)")
+    parser.add_argument("--epochs", type=int, help="passes over the images (10)")
+    parser.add_argument("--seed", type=int, help="equal seeds give equal networks (42)")
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
-    parser.add_argument("--image", type=pathlib.Path, help="a picture of a digit of your own")
+    parser.add_argument("--image", type=pathlib.Path, help="your own picture of a digit")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("digits.html"))
     parser.add_argument("--no-browser", action="store_true", help="only write the page")
     arguments = parser.parse_args()
     if arguments.model is not None and (arguments.epochs, arguments.seed) != (None, None):
-        parser.error("--epochs and --seed are for training; --model takes one that is trained")
+        parser.error("--epochs and --seed are for training; the model of --model is not trained")
     arguments.epochs = 10 if arguments.epochs is None else arguments.epochs
     arguments.seed = 42 if arguments.seed is None else arguments.seed
     if arguments.epochs < 1:

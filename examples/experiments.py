@@ -1,11 +1,11 @@
-"""The exercises at the end of many a tutorial: what makes the network better, and what does not?
+"""Compare variants of the MNIST network, as suggested in the exercises of many tutorials.
 
-    python examples/experiments.py            # twelve networks, three times each: long
+    python examples/experiments.py            # twelve networks, three times each: slow
     python examples/experiments.py --quick    # two epochs, one seed, fewer images: a minute
     python examples/experiments.py --only relu dropout --epochs 20
 
-The network of `examples/mnist.py` against variants of it, each trained from several seeds. What is
-done is kept in a file, so an interrupted run goes on where it was. It writes a table and a picture.
+The network of `examples/mnist.py` and its variants are trained from several seeds each. Results are
+kept in a file, so an interrupted run can continue. The output is a table and a picture.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def network(
     dropout: float = 0.0,
     l2: float = 0.0,
 ) -> Callable[[tuple[int, ...]], Sequential]:
-    """What makes a network of Dense layers for images of a shape."""
+    """Return a function that builds a network of Dense layers for a given image shape."""
 
     def make(shape: tuple[int, ...]) -> Sequential:
         model = Sequential([Flatten(input_shape=shape)])
@@ -61,22 +61,22 @@ VARIANTS: dict[str, tuple[Callable[[tuple[int, ...]], Sequential], Callable[[], 
     "Adam, η = 0.01": (network(100, 144, activation="relu"), lambda: Adam(0.01), 32),
     "Adam, η = 0.0001": (network(100, 144, activation="relu"), lambda: Adam(0.0001), 32),
     "large batches": (network(100, 144, activation="relu"), Adam, 512),
-    # Twice as many epochs: with so much dropped out, learning takes longer.
+    # This one is trained for twice as many epochs: with so much dropout, learning takes longer.
     "best": (network(1024, 1024, activation="relu", dropout=0.5), Adam, 128),
 }
 LONGER = {"best": 2}
 
 
 class Clock(Callback):
-    """How long each epoch takes, validation included."""
+    """Record how long each epoch takes, validation included."""
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.seconds: list[float] = []
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.start = time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.seconds.append(time.perf_counter() - self.start)
 
 
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def run(name: str, seed: int, epochs: int, train: Any, test: Any) -> dict[str, Any]:
-    """Train one variant once: its validation after each epoch, its size and its time."""
+    """Train one variant once; return its accuracies and validation losses, size and time."""
     make, optimizer, batch_size = VARIANTS[name]
     set_random_seed(seed)
     model, clock = make(train[0].shape[1:]), Clock()
@@ -127,10 +127,10 @@ def run(name: str, seed: int, epochs: int, train: Any, test: Any) -> dict[str, A
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """A line for each variant: what it reached in the end, from the worst seed to the best."""
+    """Return a table with the final accuracy of each variant, and of its worst and best seed."""
     lines = [
-        "| network | parameters | epochs | right on, of validation | worst and best seed | "
-        "of training | s an epoch |",
+        "| network | parameters | epochs | validation accuracy | worst and best seed | "
+        "training accuracy | s per epoch |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, runs in found.items():
@@ -146,7 +146,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def draw(found: dict[str, list[dict[str, Any]]], path: pathlib.Path) -> None:
-    """Validation accuracy over the epochs: a line for the mean of the seeds, a band for all."""
+    """Plot validation accuracy by epoch: a line for the mean of the seeds, a band for all seeds."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -178,8 +178,8 @@ def draw(found: dict[str, list[dict[str, Any]]], path: pathlib.Path) -> None:
     for ax in axes.flat[len(found) :]:
         ax.set_axis_off()
     figure.supxlabel("epoch")
-    figure.supylabel("right on, % of validation")
-    figure.suptitle(f"Line: mean of the seeds; band: all of them; broken: {first}", fontsize=10)
+    figure.supylabel("validation accuracy, %")
+    figure.suptitle(f"Line: mean of the seeds; band: all seeds; dashed: {first}", fontsize=10)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -187,9 +187,9 @@ def draw(found: dict[str, list[dict[str, Any]]], path: pathlib.Path) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Variants of the MNIST network, compared.")
     parser.add_argument("--epochs", type=int, default=10, help="passes over the images (10)")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each network (3)")
-    parser.add_argument("--images", type=int, default=60_000, help="images to train on (all)")
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help="some of them")
+    parser.add_argument("--seeds", type=int, default=3, help="training runs per network (3)")
+    parser.add_argument("--images", type=int, default=60_000, help="training images (all)")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help="variants")
     parser.add_argument("--quick", action="store_true", help="--epochs 2 --seeds 1 --images 5000")
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("experiments"))

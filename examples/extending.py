@@ -1,10 +1,10 @@
-"""Six parts that tinynet does not have, each in a few lines: yours can be the seventh.
+"""Six custom parts that tinynet does not have, each in a few lines.
 
     python examples/extending.py
 
-An activation with its derivative, a layer, a loss, an optimizer, a metric and a callback. Whether
-their backward passes are right, `check_gradients` says; whether they compute what Keras computes,
-Keras, if it is installed. In the end a network is trained that is made of all six.
+They are an activation with its derivative, a layer, a loss, an optimizer, a metric and a callback.
+`check_gradients` checks their backward passes, and if Keras is installed, their results are
+compared with Keras's. Finally, a network that uses all six is trained.
 """
 
 import math
@@ -18,31 +18,31 @@ from tinynet import activations, backend
 from tinynet.datasets import digits
 from tinynet.layers import Activation, Dense, Flatten
 
-# Arrays are NumPy's or, on a GPU, CuPy's. `backend.of(x)` is the library of x; operators and
-# methods need no name. ∂L/∂… is called gradient.
+# Arrays are NumPy's or, on a GPU, CuPy's. `backend.of(x)` is the array library of x; operators and
+# methods of x do not need it. `gradient` is ∂L/∂ of a part's output.
 
 
-# 1. An activation: a plain function, and the way back, from a = f(z).
+# 1. An activation: a plain function, and its backward function, which uses a = f(z).
 
 
 def leaky_relu(z: Any) -> Any:
-    """z above 0, a fifth of it below: it always lets some gradient through."""
+    """Return z where z > 0, otherwise 0.2 z: some gradient always passes through."""
     return backend.of(z).maximum(z, 0.2 * z)
 
 
 @activations.backward_of(leaky_relu)
 def leaky_relu_backward(gradient: Any, a: Any) -> Any:
     xp = backend.of(a)
-    return gradient * xp.maximum(xp.sign(a), 0.2)  # slope 1 where a > 0, else 0.2
+    return gradient * xp.maximum(xp.sign(a), 0.2)  # slope 1 where a > 0, otherwise 0.2
 
 
-# 2. A layer: build its weights, forward, and the backward directly under it.
+# 2. A layer: build its weights, then forward, then backward directly under it.
 
 
 class BatchNormalization(tinynet.Layer):
-    """Each number minus its mean over the batch, divided by its deviation: y = γ (x − μ)/s + β.
+    """Batch normalisation: subtract the batch mean, divide by the deviation: y = γ (x − μ)/s + β.
 
-    In use there may be no batch, so running means of μ and s² are kept for that.
+    Running means of μ and s² are kept and used in inference, where there may be no batch.
     """
 
     def build(self, input_shape: Any) -> None:
@@ -64,7 +64,7 @@ class BatchNormalization(tinynet.Layer):
     def backward(self, gradient: Any) -> Any:
         self.gamma_gradient[...] = (gradient * self.normal).sum(axis=0)
         self.beta_gradient[...] = gradient.sum(axis=0)
-        # x counts three times: by itself, through the mean, and through the deviation.
+        # x affects the output in three ways: directly, through the mean and through the deviation.
         g = gradient * self.gamma
         through_mean, through_deviation = g.mean(axis=0), (g * self.normal).mean(axis=0)
         return (g - through_mean - self.normal * through_deviation) / self.deviation
@@ -74,9 +74,9 @@ class BatchNormalization(tinynet.Layer):
 
 
 class Huber(tinynet.Loss):
-    """Half the square of an error e up to 1, and |e| − 1/2 beyond: one wild target is no disaster.
+    """Huber loss: e²/2 for an error |e| ≤ 1, otherwise |e| − 1/2; robust against outliers.
 
-    With c = e cut off at ±1, both are c (e − c/2), and the derivative is c.
+    With c = e clipped to ±1, both cases are c (e − c/2), and the derivative is c.
     """
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -88,11 +88,11 @@ class Huber(tinynet.Loss):
         return (y_pred - y_true).clip(-1, 1) / y_pred.shape[-1]
 
 
-# 4. An optimizer: what it keeps beside each weight, and how a gradient becomes a step.
+# 4. An optimizer: the state it keeps for each weight, and how a gradient becomes a step.
 
 
 class RMSprop(tinynet.Optimizer):
-    """The gradient, divided by the root of its mean square: v ← 0.9 v + 0.1 g², w ← w − η g/√v."""
+    """RMSprop divides g by the root of its mean square: v ← 0.9 v + 0.1 g², w ← w − η g/√v."""
 
     slots = ("mean_square",)
 
@@ -102,28 +102,28 @@ class RMSprop(tinynet.Optimizer):
         weights -= self.learning_rate * gradient / (mean_square + 1e-7) ** 0.5
 
 
-# 5. A metric: a value for each sample, of which the mean is reported.
+# 5. A metric: a value for each sample; the mean is reported.
 
 
 class TopThree(tinynet.Metric):
-    """How often the true class is among the three most probable ones."""
+    """The share of samples whose true class is among the three most probable ones."""
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         of_true = (y_true * y_pred).sum(axis=-1, keepdims=True)  # y_true is one-hot
         return (y_pred > of_true).sum(axis=-1) < 3
 
 
-# 6. A callback: something to do at a moment of the training.
+# 6. A callback: code that runs at a certain point of the training.
 
 
 class CosineDecay(tinynet.Callback):
-    """A learning rate that begins at `highest`, and falls to 0 along half a cosine."""
+    """A learning rate that starts at `highest` and decreases along half a cosine."""
 
     def __init__(self, highest: float) -> None:
         super().__init__()
         self.highest = highest
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         share = epoch / self.params["epochs"]
         self.model.optimizer.learning_rate = self.highest * (1 + math.cos(math.pi * share)) / 2
 
@@ -133,16 +133,16 @@ def main() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(20, 4)).astype("float32"), rng.normal(size=(20, 3)).astype("float32")
 
-    print("Is each backward right?\n")
+    print("Is each backward pass correct?\n")
     hidden = Dense(6, leaky_relu), BatchNormalization()
     small = tinynet.Sequential([tinynet.Input((4,)), *hidden, Dense(3)])
     small.compile(RMSprop(), Huber())
     print(tinynet.check_gradients(small, x, 2 * y))
 
-    print("\nDo they compute what Keras's compute?\n")
+    print("\nDo the results agree with Keras's?\n")
     compare_with_keras(x, y)
 
-    print("\nA network made of all six, on handwritten digits:\n")
+    print("\nA network that uses all six parts, on handwritten digits:\n")
     (x_train, y_train), (x_test, y_test) = digits.load_data()
     t_train, t_test = (tinynet.utils.to_categorical(labels, 10) for labels in (y_train, y_test))
     middle = Dense(100), BatchNormalization(), Activation(leaky_relu)
@@ -150,17 +150,17 @@ def main() -> None:
     model.compile(RMSprop(), Huber(), metrics=["acc", TopThree()])
     model.fit(x_train / 16, t_train, epochs=20, verbose=0, callbacks=[CosineDecay(0.003)])
     found: Any = model.evaluate(x_test / 16, t_test, verbose=0, return_dict=True)
-    print(f"Right on {found['acc']:.1%} of {len(x_test)} digits that it has not seen, and the true")
-    print(f"one is among its first three in {found['top_three']:.1%}.")
+    print(f"Accuracy on {len(x_test)} unseen digits: {found['acc']:.1%}. The true digit is among")
+    print(f"the three most probable ones for {found['top_three']:.1%} of them.")
 
 
 def compare_with_keras(x: np.ndarray, y: np.ndarray) -> None:
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    os.environ["JAX_PLATFORMS"] = "cpu"  # on a GPU, JAX uses TF32, with three digits
+    os.environ["JAX_PLATFORMS"] = "cpu"  # on a GPU, JAX uses TF32: only three digits
     try:
         import keras
     except ImportError:
-        print('That takes Keras: python -m pip install -e ".[test]"')
+        print('Keras is not installed: python -m pip install -e ".[test]"')
         return
 
     def largest(ours: Any, theirs: Any) -> float:
@@ -173,8 +173,8 @@ def compare_with_keras(x: np.ndarray, y: np.ndarray) -> None:
 
     leaky = keras.activations.leaky_relu(x, negative_slope=0.2)
     huber = keras.losses.Huber()(y, 3 * x[:, :3])
-    print(f"leaky ReLU: {largest(leaky_relu(x), leaky):.1e} apart")
-    print(f"Huber: {largest(Huber()(y, 3 * x[:, :3]), huber):.1e} apart")
+    print(f"leaky ReLU: differs by {largest(leaky_relu(x), leaky):.1e}")
+    print(f"Huber: differs by {largest(Huber()(y, 3 * x[:, :3]), huber):.1e}")
     ours = network(tinynet, BatchNormalization())
     theirs = network(keras, keras.layers.BatchNormalization())
     ours.compile(RMSprop(0.01), Huber())
@@ -187,8 +187,8 @@ def compare_with_keras(x: np.ndarray, y: np.ndarray) -> None:
         options: dict[str, Any] = {"shuffle": False, "verbose": 0, "callbacks": [callback]}
         model.fit(x, y, batch_size=5, epochs=10, **options)
     worst = max(map(largest, ours.get_weights(), theirs.get_weights()))
-    print(f"batch normalisation, Huber, RMSprop and the schedule, after 40 steps: {worst:.1e} in")
-    print(f"any weight; predictions: {largest(ours(x), theirs(x)):.1e} apart")
+    print("batch normalisation, Huber, RMSprop and CosineDecay, after 40 steps: weights differ by")
+    print(f"at most {worst:.1e}, predictions by {largest(ours(x), theirs(x)):.1e}")
 
 
 if __name__ == "__main__":

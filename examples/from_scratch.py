@@ -1,4 +1,4 @@
-"""The whole idea on one page: a neural network that learns, in plain NumPy.
+"""A complete neural network and its training on one page of plain NumPy.
 
     python -m pip install -e . && python examples/from_scratch.py
 
@@ -6,11 +6,11 @@ Read it from top to bottom; you need Python and a little calculus. tinynet suppl
 nothing else. The network is 784-100-144-10: two layers of sigmoids, then a softmax over the ten
 digits. In the formulas, each row of x is an image and each row of y its label, one-hot; W and b are
 a layer's weights; z = x W + b are its weighted sums and a its outputs, called p in the last layer;
-L is the loss, and δ = ∂L/∂z its gradient with respect to a layer's sums.
+ℓ is the loss of an image, L its mean over a batch, and δ = ∂L/∂z in each layer.
 
-It prints the mean loss and the accuracy on the test images after each epoch: 93.9 %, 95.8 % and
-96.4 % on MNIST, in some ten seconds. Without MNIST, it gets to 90 % on smaller digits in a second.
-Go on with tinynet/README.md, chapter two.
+The program prints the mean loss and the test accuracy after each epoch: 93.9 %, 95.8 % and 96.4 %
+on MNIST, in about ten seconds. Without MNIST, it reaches 90 % on smaller digits in about a second.
+Continue with chapter two, tinynet/README.md.
 """
 
 import itertools
@@ -29,15 +29,15 @@ def load() -> tuple[Array, Array, Array, Array]:
     try:
         (x_train, labels), (x_test, test_labels), white = *mnist.load_data(), 255
     except (OSError, ImportError):
-        print("MNIST is not here and cannot be fetched: going on with 1,797 digits of 8 × 8.")
+        print("MNIST was not found and cannot be downloaded: using 1,797 digits of 8 × 8.")
         (x_train, labels), (x_test, test_labels), white = *digits.load_data(), 16
     x_train, x_test = (x.reshape(len(x), -1).astype("float32") / white for x in (x_train, x_test))
     return x_train, labels, x_test, test_labels  # (60000, 784), (60000,), (10000, 784), (10000,)
 
 
 # 2. Where the weights start: W uniform on ±√(6 / (inputs + units)) (Glorot) and b = 0, as in Keras.
-#    Units that start equal would stay equal, so W is random. The limit keeps signals
-#    and gradients from growing or shrinking much from layer to layer.
+#    W is random because units that start with equal weights would stay equal. The limit keeps
+#    signals and gradients from growing or shrinking much from layer to layer.
 def initial_weights(sizes: tuple[int, ...], rng: np.random.Generator) -> list[Array]:
     weights = []
     for inputs, units in itertools.pairwise(sizes):
@@ -65,21 +65,21 @@ def forward(weights: list[Array], x: Array) -> tuple[Array, Array, Array]:
     return a1, a2, p
 
 
-# 4. Loss: cross-entropy L = −Σₖ yₖ ln pₖ, and its mean over the batch. In float32 a probability
-#    can become 0, which has no logarithm; 1e-7 is Keras's lower limit.
+# 4. Loss: cross-entropy ℓ = −Σₖ yₖ ln pₖ, and L, its mean over the batch. In float32, a probability
+#    can become 0, whose logarithm is not finite, so p is clipped at 1e-7, as in Keras.
 def loss(p: Array, y: Array) -> float:
     return float(-(y * np.log(p.clip(1e-7, 1))).sum(axis=1).mean())
 
 
 # 5. Backward: the chain rule, from the last layer to the first.
 #    At the softmax, ln pₖ = zₖ − ln Σⱼ eᶻʲ, so ∂(ln pₖ)/∂zⱼ = [k = j] − pⱼ, and for one image
-#        δⱼ = ∂L/∂zⱼ = −Σₖ yₖ ([k = j] − pⱼ) = −yⱼ + pⱼ Σₖ yₖ = pⱼ − yⱼ, because Σₖ yₖ = 1.
+#        ∂ℓ/∂zⱼ = −Σₖ yₖ ([k = j] − pⱼ) = −yⱼ + pⱼ Σₖ yₖ = pⱼ − yⱼ, because Σₖ yₖ = 1.
 #    In each layer, z = x W + b gives ∂L/∂W = xᵀ δ, ∂L/∂b = Σ δ over the batch, ∂L/∂x = δ Wᵀ.
-#    This x is the output a of the layer before, for which δ = ∂L/∂a · σ′(z), and σ′(z) = a (1 − a).
+#    x is the previous layer's output a; in that layer δ = ∂L/∂a · σ′(z), with σ′(z) = a (1 − a).
 def backward(weights: list[Array], x: Array, outputs: tuple[Array, ...], y: Array) -> list[Array]:
     _, _, W2, _, W3, _ = weights
     a1, a2, p = outputs
-    delta3 = (p - y) / len(x)  # (batch, 10); divided by the batch, because the loss is a mean
+    delta3 = (p - y) / len(x)  # (batch, 10); divided by the batch size: L is the mean of ℓ
     delta2 = (delta3 @ W3.T) * a2 * (1 - a2)  # (batch, 10) @ (10, 144) → (batch, 144)
     delta1 = (delta2 @ W2.T) * a1 * (1 - a1)  # (batch, 144) @ (144, 100) → (batch, 100)
     dW1, db1 = x.T @ delta1, delta1.sum(axis=0)  # (784, batch) @ (batch, 100) → (784, 100)
@@ -99,8 +99,8 @@ class Adam:
 
     def update(self, weights: list[Array], gradients: list[Array]) -> None:
         self.t += 1
-        # α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ). In float32, 1 − 0.999 has a relative error of 1.3e-5. Keras
-        # has it too: with α in float64, the weights drift 5e-6 away from Keras's in an epoch.
+        # α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ), in float32 as in Keras. There 1 − 0.999 has a relative error
+        # of 1.3e-5: with α in float64, the weights drift 5e-6 away from Keras's in an epoch.
         eta, beta_1, beta_2 = np.float32(ETA), np.float32(BETA_1), np.float32(BETA_2)
         alpha = eta * np.sqrt(1 - beta_2**self.t) / (1 - beta_1**self.t)
         for w, g, m, v in zip(weights, gradients, self.m, self.v, strict=True):
@@ -109,7 +109,7 @@ class Adam:
             w -= alpha * m / (np.sqrt(v) + EPSILON)  # w ← w − α m / (√v + ε̂), in place
 
 
-# 7. One step: run a batch forward, the gradients backward, and move every weight.
+# 7. One step: pass a batch forward and the gradients backward, then update every weight.
 def train_step(weights: list[Array], optimizer: Adam, x: Array, y: Array) -> float:
     outputs = forward(weights, x)
     optimizer.update(weights, backward(weights, x, outputs, y))
@@ -137,12 +137,12 @@ def main() -> None:
     rng = np.random.default_rng(42)
     weights = initial_weights((x_train.shape[1], *HIDDEN, CLASSES), rng)
     optimizer = Adam(weights)
-    epochs = EPOCHS if len(x_train) > 10_000 else 10 * EPOCHS  # few images take more passes
+    epochs = EPOCHS if len(x_train) > 10_000 else 10 * EPOCHS  # fewer images need more epochs
     for epoch in range(1, epochs + 1):
         order = rng.permutation(len(x_train))  # a new order in every epoch
         mean = train_epoch(weights, optimizer, x_train, y_train, order)
         right = accuracy(weights, x_test, test_labels)
-        print(f"Epoch {epoch}: loss {mean:.4f}, {right:.2%} of the test images right", flush=True)
+        print(f"Epoch {epoch}: loss {mean:.4f}, test accuracy {right:.2%}", flush=True)
 
 
 if __name__ == "__main__":

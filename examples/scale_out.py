@@ -1,14 +1,14 @@
-"""From one machine to many: a model trained here goes on in Keras, on as many devices as there are.
+"""From one device to many: continue training a tinynet model in Keras on several devices.
 
-    python examples/scale_out.py                # a CPU plays four devices
+    python examples/scale_out.py                # four devices simulated on a CPU
     python examples/scale_out.py --steps 500 --batch-size 256
-    python examples/scale_out.py --model mine.keras  # a model of 28 × 28 images, saved before
+    python examples/scale_out.py --model mine.keras  # a saved model for 28 × 28 images
 
-tinynet trains on one device. Where that is too small, an engine that was built for many takes over:
-`model.save` writes Keras's own file, Keras opens it with the optimizer's state, and
-`keras.distribution` has each device work on its share of every batch (JAX adds their gradients up).
-Here three go on from the same file, on the same batches: tinynet, Keras on one device, and Keras
-on all of them. If the file says everything, all three report the same losses.
+tinynet trains on one device. If that is too small, continue in Keras, which can use several:
+`model.save` writes Keras's file format, Keras opens the file with the optimizer's state, and
+`keras.distribution` gives each device its share of every batch (JAX adds up the gradients).
+In this example, tinynet, Keras on one device, and Keras on all devices continue from the same file,
+with the same batches. If the file holds the complete state, all three report the same losses.
 """
 
 import argparse
@@ -36,24 +36,24 @@ def main() -> None:
 
     (images, labels), _, brightest = mnist.load(arguments.data)
     x, y = images.astype("float32") / brightest, to_categorical(labels, 10).astype("float32")
-    size = arguments.batch_size // len(devices) * len(devices)  # each device gets as many
+    size = arguments.batch_size // len(devices) * len(devices)  # a multiple of the devices
     if size == 0:
-        raise SystemExit(f"A batch needs a sample for each device: --batch-size {len(devices)}")
+        raise SystemExit(f"Expected at least one sample per device: --batch-size {len(devices)}")
     with tempfile.TemporaryDirectory() as folder:
-        # 1. An epoch in tinynet; then the file.
+        # 1. Train for one epoch in tinynet, and save the model.
         path = arguments.model or train_and_save(x, y, arguments.batch_size, pathlib.Path(folder))
 
-        # 2. Three go on from it.
+        # 2. Continue from this file in three ways.
         try:
             model = load_model(path)
             model.evaluate(x[:1], y[:1], verbose=0)
         except (ValueError, OSError) as error:
             raise SystemExit(f"Expected a compiled model of these images: {error}") from None
         if any(isinstance(layer, Dropout) for layer in model.layers):
-            print("Its Dropout draws other masks in Keras: the losses will not be the same.")
+            print("Dropout draws different masks in Keras, so the losses will differ.")
         batches = some_batches(x, y, size, arguments.steps)
         share = size // len(devices)
-        print(f"{arguments.steps} steps more; each device sees {share} of {size} images.")
+        print(f"{arguments.steps} more steps; each device sees {share} of {size} images.")
         runs = {
             "tinynet": go_on(model, batches),
             "one device": in_keras(keras, path, devices[:1], batches),
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def train_and_save(x: np.ndarray, y: np.ndarray, size: int, folder: pathlib.Path) -> pathlib.Path:
-    """The network of `mnist.py` after an epoch, in a file."""
+    """Train the network of `mnist.py` for one epoch, and return the file it was saved to."""
     model = Sequential([Flatten(input_shape=x.shape[1:])])
     model.add(Dense(100, activation="sigmoid"))
     model.add(Dense(144, activation="sigmoid"))
@@ -75,7 +75,7 @@ def train_and_save(x: np.ndarray, y: np.ndarray, size: int, folder: pathlib.Path
 
 
 def with_devices(number: int) -> Any:
-    """Keras on JAX; on a CPU, JAX plays so many devices. That has to be said before it starts."""
+    """Make JAX simulate `number` devices on the CPU, then import and return Keras."""
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ["JAX_PLATFORMS"] = "cpu"
     flag = f"--xla_force_host_platform_device_count={number}"
@@ -88,13 +88,13 @@ def with_devices(number: int) -> Any:
 
 
 def some_batches(x: np.ndarray, y: np.ndarray, size: int, steps: int) -> Batches:
-    """As many batches, in the order of the data, from its beginning again where it ends."""
+    """Return `steps` batches in the order of the data, repeating the data if necessary."""
     rows = np.arange(size * steps).reshape(steps, size) % len(x)
     return [(x[row], y[row]) for row in rows]
 
 
 def go_on(model: Any, batches: Batches) -> tuple[list[float], list[np.ndarray]]:
-    """Train on these batches: the loss of each before its step, and the weights in the end."""
+    """Train on these batches; return the loss of each before its step, and the final weights."""
     losses = [float(model.train_on_batch(x, y, return_dict=True)["loss"]) for x, y in batches]
     return losses, model.get_weights()
 
@@ -102,7 +102,7 @@ def go_on(model: Any, batches: Batches) -> tuple[list[float], list[np.ndarray]]:
 def in_keras(
     keras: Any, path: pathlib.Path, devices: list[str], batches: Batches
 ) -> tuple[list[float], list[np.ndarray]]:
-    """The same in Keras: every weight on each of `devices`, and every batch cut up among them."""
+    """Do the same in Keras, with all weights on each of `devices` and the batches split."""
     everywhere = keras.distribution.DataParallel(devices=devices)
     keras.distribution.set_distribution(everywhere)
     model = keras.models.load_model(path)
@@ -114,14 +114,14 @@ def in_keras(
 
 
 def show(runs: dict[str, tuple[list[float], list[np.ndarray]]]) -> None:
-    """The losses side by side, and how far they and the weights are apart."""
+    """Print the losses side by side, and the largest differences of losses and weights."""
     names = list(runs)
     losses = np.array([runs[name][0] for name in names])
     print("  step  " + "  ".join(f"{name:>10}" for name in names))
     steps = losses.shape[1]
     for step in sorted({*range(min(5, steps)), *range(9, steps, max(1, steps // 5)), steps - 1}):
         print(f"  {step + 1:4}  " + "  ".join(f"{loss:10.7f}" for loss in losses[:, step]))
-    print("Largest difference from tinynet, over all steps and weights:")
+    print("Largest differences from tinynet, over all steps and weights:")
     for number, name in enumerate(names[1:], start=1):
         loss = abs(losses[number] - losses[0]).max()
         pairs = zip(runs["tinynet"][1], runs[name][1], strict=True)
@@ -130,11 +130,11 @@ def show(runs: dict[str, tuple[list[float], list[np.ndarray]]]) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Go on in Keras, on many devices.")
-    parser.add_argument("--steps", type=int, default=100, help="steps after the file (100)")
-    parser.add_argument("--batch-size", type=int, default=128, help="images in a step (128)")
-    parser.add_argument("--devices", type=int, default=4, help="that a CPU plays (4)")
-    parser.add_argument("--model", type=pathlib.Path, help="a .keras file to go on with")
+    parser = argparse.ArgumentParser(description="Continue in Keras on several devices.")
+    parser.add_argument("--steps", type=int, default=100, help="steps after loading (100)")
+    parser.add_argument("--batch-size", type=int, default=128, help="images per step (128)")
+    parser.add_argument("--devices", type=int, default=4, help="simulated devices (4)")
+    parser.add_argument("--model", type=pathlib.Path, help="a .keras file to continue from")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
     arguments = parser.parse_args()

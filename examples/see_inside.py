@@ -1,10 +1,10 @@
 """See inside the MNIST network: all pictures that tinynet draws, in one folder with an index.html.
 
-    python examples/see_inside.py                 # into see-inside/
-    python examples/see_inside.py --data digits   # without MNIST: 8 × 8 digits, some seconds
+    python examples/see_inside.py                 # writes to see-inside/
+    python examples/see_inside.py --data digits   # without MNIST: 8 × 8 digits, a few seconds
 
-Trains the network of `examples/mnist.py` for some epochs, and then looks: what goes in, what comes
-out, what it confuses, what its first units look for, how the gradients shrink on their way down.
+The network of `examples/mnist.py` is trained for a few epochs. The pictures show its inputs, its
+predictions, which digits it confuses, its first weights, and how gradients shrink layer by layer.
 """
 
 import argparse
@@ -22,28 +22,28 @@ from tinynet.models import Sequential
 from tinynet.utils import set_random_seed
 
 CAPTIONS = {
-    "digits": "What goes in: images, each with the digit that it is. That is all the network will "
-    "ever be told.",
-    "network": "The network, with its learned weights as lines; of wide layers only the first and "
-    "last units are drawn. At the corners of the images there is hardly ever ink, so the weights "
-    "of those inputs have stayed about what they were.",
-    "history": "How it learned: the loss and the share of right answers after each epoch. Where "
-    "the loss of the validation turns up, the network begins to learn its images by heart.",
-    "predictions": "What it says to images that it has never seen, with its probability for that. "
+    "digits": "The training data: images, each with the digit that it shows. The network learns "
+    "from nothing else.",
+    "network": "The network, with its learned weights as lines; in wide layers only the first and "
+    "last units are drawn. The corners of the images hardly ever contain ink, so the weights of "
+    "those inputs have hardly changed.",
+    "history": "The learning curves: loss and accuracy after each epoch. When the validation loss "
+    "starts to rise, the network begins to overfit.",
+    "predictions": "Predictions for images that the network has not seen, with their probability. "
     "The crossed ones are wrong.",
-    "confusion": "Which digits it takes for which. The grey diagonal is right; the darker one of "
-    "the other cells, the more often this pair is confused.",
-    "mistakes": "The mistakes that it was most certain of. Some of them are anybody's.",
-    "weights": "The weights of the first units, as images: yellow where ink makes a unit's sum "
-    "larger, blue where it makes it smaller. None looks for a whole digit; they look for strokes "
+    "confusion": "The confusion matrix: which digits are mistaken for which. The grey diagonal "
+    "shows correct answers; the darker another cell, the more often that pair is confused.",
+    "mistakes": "The mistakes with the highest probabilities. Some would be hard for people, too.",
+    "weights": "The weights of the first units, as images: yellow where ink increases a unit's "
+    "weighted sum, blue where it decreases it. No unit detects a whole digit; they detect strokes "
     "and gaps.",
-    "activations": "One image on its way through all layers, a square for each unit. What was a "
-    "digit to us becomes a pattern that only the next layer can read, and then ten numbers.",
-    "gradients": "How large the gradients of the weights are, layer by layer, where they are not "
-    "0. Each sigmoid on the way down multiplies by at most a quarter, so the lowest layer gets the "
-    "smallest share.",
-    "sizes": "How large the weights themselves are. They grow slowly, and the lowest layer, with "
-    "the most inputs, began with the smallest.",
+    "activations": "The activations of all layers for one image, one square per unit. The digit "
+    "becomes a pattern that only the next layer can interpret, and finally ten probabilities.",
+    "gradients": "How large the gradients of the weights are in each layer, excluding zeros. Each "
+    "sigmoid on the way back multiplies by at most a quarter, so the first layer receives the "
+    "smallest gradients.",
+    "sizes": "How large the weights themselves are. They grow slowly; those of the first layer, "
+    "which has the most inputs, started smallest.",
 }
 
 
@@ -86,11 +86,11 @@ def main() -> None:
     right = np.mean(probabilities.argmax(axis=1) == y_test)
     page = arguments.out / "index.html"
     page.write_text(index(len(x_train), arguments.epochs, float(right)), encoding="utf-8")
-    print(f"Ten pictures, and what they show: {page}")
+    print(f"Ten pictures with captions: {page}")
 
 
 def index(images: int, epochs: int, right: float) -> str:
-    """A page with all pictures, each with its caption."""
+    """Return a page with all pictures and their captions."""
     figures = "\n".join(
         f'<figure><img src="{name}.png" alt="{name}"><figcaption>{html.escape(caption)}'
         "</figcaption></figure>"
@@ -108,8 +108,8 @@ img {{ max-width: 100%; height: auto; }}
 figcaption {{ max-width: 42rem; color: #333; }}
 </style>
 <h1>Inside a network that reads digits</h1>
-<p>Trained on {images:,} images for {epochs} epoch{"s" * (epochs != 1)}; right on
-{right:.2%} of those it was not trained on.</p>
+<p>Trained on {images:,} images for {epochs} epoch{"s" * (epochs != 1)}, with an
+accuracy of {right:.2%} on images it was not trained on.</p>
 {figures}
 </html>
 """
@@ -118,7 +118,7 @@ figcaption {{ max-width: 42rem; color: #333; }}
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="All pictures of the MNIST network.")
     parser.add_argument("--epochs", type=int, default=5, help="passes over the images (5)")
-    parser.add_argument("--seed", type=int, default=42, help="the same seed, the same run (42)")
+    parser.add_argument("--seed", type=int, default=42, help="equal seeds give equal runs (42)")
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("see-inside"))
     arguments = parser.parse_args()

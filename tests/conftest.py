@@ -1,4 +1,4 @@
-"""What the tests share: Keras as the oracle, MNIST where it is, and quiet global state."""
+"""Shared fixtures: Keras as the oracle, the backends, MNIST, and a fresh global state."""
 
 import functools
 import gzip
@@ -14,29 +14,29 @@ import tinynet
 from tinynet import backend
 from tinynet.backend import gpu
 
-# The oracle computes in full float32 on the CPU, whatever it finds: on a GPU, JAX would take TF32,
-# with three digits of seven, and so would CuPy.
+# The oracle always computes in full float32 on the CPU: on a GPU, JAX and CuPy would use TF32,
+# which keeps three of float32's seven digits.
 os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_DEFAULT_MATMUL_PRECISION": "highest", "CUPY_TF32": "0"}
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-pytest.register_assert_rewrite("oracle")  # so that its asserts, too, show what they compared
+pytest.register_assert_rewrite("oracle")  # so that its asserts show the compared values
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 @functools.cache
 def without_gpu():
-    """Why the real CuPy cannot compute here; an empty word if it can."""
+    """Return why the real CuPy cannot compute here, or an empty string if it can."""
     try:
-        gpu.library(0)
+        gpu.load_cupy(0)
     except gpu.UnavailableError as missing:
         return missing.reason
     return ""
 
 
 def pytest_generate_tests(metafunc):
-    """Run a test marked `computes` once on every backend, but for one marked `host`."""
+    """Run each test marked `computes` once on every backend, unless it is also marked `host`."""
     marks = metafunc.definition
     if marks.get_closest_marker("computes") and not marks.get_closest_marker("host"):
         chosen = ["numpy", "stand-in"]
@@ -48,15 +48,15 @@ def pytest_generate_tests(metafunc):
 def pytest_report_header():
     if reason := without_gpu():
         return (
-            f"GPU: none ({reason}). What computes is tested on NumPy and on a stand-in for CuPy: "
-            "that proves names, types, copies and launches, but neither kernels nor speed."
+            f"GPU: none ({reason}). Tests marked `computes` run on NumPy and a stand-in for CuPy: "
+            "this checks names, types, copies and launches, but neither kernels nor speed."
         )
     names = ", ".join(device.name for device in backend.devices())
-    return f"GPU: {names}. What computes is tested on NumPy, on a stand-in for CuPy, and on CuPy."
+    return f"GPU: {names}. Tests marked `computes` run on NumPy, a stand-in for CuPy, and CuPy."
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what needs Keras, so that it can be left out: -m "not keras"."""
+    """Mark the tests that need Keras, so that `-m "not keras"` leaves them out."""
     for item in items:
         if "keras" in getattr(item, "fixturenames", ()):
             item.add_marker("keras")
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def keras():
-    """The oracle. CI forbids to go without it."""
+    """Keras as the oracle; outside CI, tests that need it are skipped where it is missing."""
     if importlib.util.find_spec("keras") is None:
         assert "CI" not in os.environ, "in CI, the tests against Keras must run"
         pytest.skip('Keras is not installed: python -m pip install -e ".[test]"')
@@ -97,7 +97,7 @@ def library(request):
 
 @pytest.fixture
 def cupy(library):
-    """The stand-in of a test that runs on it alone, with its counts at zero."""
+    """A new stand-in for CuPy, in use, for tests that run on it alone; its counts are zero."""
     with standin.installed(standin.make()) as module, backend.use("cupy"):
         module.counts.reset()
         yield module
@@ -105,7 +105,7 @@ def cupy(library):
 
 @pytest.fixture(autouse=True)
 def _fresh(library):
-    """Every test starts from the same seed and names, and leaves the float type alone."""
+    """Start every test with the same seed and names, and restore the float type after it."""
     tinynet.utils.set_random_seed(20261122)
     tinynet.utils.clear_session()
     yield
@@ -119,7 +119,7 @@ def rng():
 
 @pytest.fixture(scope="session")
 def mnist_directory():
-    """The directory with MNIST's four files; TFDS_DATA_DIR, or beside the repository."""
+    """The directory of MNIST's four files, in TFDS_DATA_DIR or in `shared/` by the repository."""
     places = [os.environ.get("TFDS_DATA_DIR"), ROOT.parent / "shared" / "tensorflow_datasets"]
     for place in filter(None, places):
         manual = pathlib.Path(place) / "downloads" / "manual"
@@ -130,7 +130,7 @@ def mnist_directory():
 
 @pytest.fixture(scope="session")
 def mnist(mnist_directory):
-    """The first 60,000 images and labels of MNIST, read apart from the library's own reader."""
+    """MNIST's 60,000 training images and labels, read without tinynet's own reader."""
 
     def read(name, skip):
         return np.frombuffer(gzip.decompress((mnist_directory / name).read_bytes())[skip:], "uint8")

@@ -1,5 +1,5 @@
-"""Activations beside Keras's, from ordinary to absurd inputs, and each backward twice over:
-against central differences in float64, and against the gradient that JAX derives from Keras.
+"""Activations compared with Keras's, on ordinary and extreme inputs, and each `backward` compared
+with central differences in float64 and with JAX's gradient of Keras's function.
 """
 
 import hypothesis
@@ -23,13 +23,13 @@ ELEMENTWISE = [name for name in NAMES if name != "softmax"]
 
 EXTREMES = [0.0, -0.0, 1e-45, -1e-40, 16.6, -16.6, 88.5, -88.5, 104, -104, 200, -200, 1e4, -1e4]
 
-# XLA counts numbers below 1.2e-38 (denormal) as 0; NumPy keeps them.
+# XLA flushes denormal numbers, below 1.2e-38, to 0; NumPy keeps them.
 TINY = 1.2e-38
 
 
 @pytest.fixture
 def x(rng):
-    """Float32 rows of every size: an even grid, wild ones, and extremes beside each other."""
+    """Float32 rows: an even grid, random rows of very different scales, and extreme values."""
     grid = np.linspace(-30, 30, 3000).reshape(-1, 10)
     wild = rng.normal(size=(200, 10)) * np.exp(rng.uniform(-8, 8, (200, 1)))
     extremes = rng.choice(EXTREMES, size=(100, 10))
@@ -37,7 +37,7 @@ def x(rng):
 
 
 def vjp(function, x, gradient):
-    """The gradient with respect to `x` as JAX derives it from Keras's function."""
+    """Return JAX's gradient of Keras's function with respect to `x`."""
     import jax
 
     return np.asarray(jax.vjp(function, x)[1](gradient)[0])
@@ -47,7 +47,7 @@ def vjp(function, x, gradient):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_values_are_keras_s(keras, x, name):
+def test_values_equal_keras(keras, x, name):
     expected = np.asarray(getattr(keras.activations, name)(x))
     value = getattr(activations, name)(x)
     assert value.dtype == np.float32
@@ -55,7 +55,7 @@ def test_values_are_keras_s(keras, x, name):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
-def test_softmax_along_any_axis_is_keras_s(keras, rng, axis):
+def test_softmax_along_any_axis_equals_keras(keras, rng, axis):
     x = rng.normal(size=(3, 4, 5)).astype("float32")
     expected = np.asarray(keras.activations.softmax(x, axis=axis))
     assert_allclose(activations.softmax(x, axis=axis), expected, rtol=5e-7)
@@ -78,7 +78,7 @@ def test_softmax_gives_probabilities_that_sum_to_one(z):
     assert_allclose(p.sum(axis=-1), 1, rtol=2e-6)
 
 
-# Types and places
+# Types and output arrays
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,7 +108,7 @@ def test_a_single_number_gives_a_single_number(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_input_is_kept_and_the_output_is_another_array(rng, name):
+def test_the_input_is_unchanged_and_the_output_is_a_new_array(rng, name):
     x = put(rng.normal(size=(4, 5)).astype("float32"))
     kept = x.copy()
     value = getattr(tinynet.activations, name)(x)
@@ -128,7 +128,7 @@ def test_out_receives_the_value_and_may_be_the_input_itself(rng, name):
     assert_array_equal(x, expected)
 
 
-# The way back
+# Backward
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4)])
@@ -136,25 +136,25 @@ def test_out_receives_the_value_and_may_be_the_input_itself(rng, name):
 def test_backward_is_the_derivative_by_central_differences(rng, name, shape):
     function = getattr(activations, name)
     z, gradient = rng.normal(size=shape) * 2, rng.normal(size=shape)
-    z[np.abs(z) < 1e-3] = 1  # away from relu's corner
+    z[np.abs(z) < 1e-3] = 1  # away from relu's kink
     expected = central_differences(lambda: (gradient * function(z)).sum(), z)
     result = activations.backward(function)(gradient, function(z))
     assert_allclose(result, expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_backward_is_jax_s_gradient_of_keras_s_function(keras, x, rng, name):
+def test_backward_equals_the_jax_gradient_of_the_keras_function(keras, x, rng, name):
     function = getattr(activations, name)
     gradient = rng.normal(size=x.shape).astype("float32")
     result = activations.backward(function)(gradient, function(x))
     assert result.dtype == np.float32
     expected = vjp(getattr(keras.activations, name), x, gradient)
-    # Where tanh has come within a rounding of 1, its slope is a rounding too: hence `atol`.
+    # `atol` is needed where tanh is 1 up to rounding, because its slope is then only rounding.
     assert_allclose(result, expected, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_backward_keeps_what_it_reads_and_fills_out(rng, name):
+def test_backward_fills_out_and_does_not_change_its_inputs(rng, name):
     function = getattr(tinynet.activations, name)
     backward = tinynet.activations.backward(function)
     a = function(put(rng.normal(size=(4, 5)).astype("float32")))
@@ -168,7 +168,7 @@ def test_backward_keeps_what_it_reads_and_fills_out(rng, name):
     assert not shares_memory(expected, gradient)
 
 
-# Names, and functions of one's own
+# Names, and user-defined functions
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -185,21 +185,21 @@ def test_none_is_linear():
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("sigmoyd", "sigmoid"), ("Softmax", "softmax")])
-def test_an_unknown_name_is_answered_with_near_ones(keras, wrong, near):
+def test_an_unknown_name_is_answered_with_similar_ones(keras, wrong, near):
     words = "Could not interpret"
     said = refused_in_keras_s_words(keras, lambda library: library.activations.get(wrong), words)
     assert f"'{near}'" in said
 
 
-def test_what_is_no_name_is_no_activation():
+def test_an_identifier_that_is_not_a_name_is_refused():
     with pytest.raises(ValueError, match="Could not interpret activation function identifier: 3"):
         activations.get(3)
 
 
-def test_a_function_of_one_s_own_gets_a_backward(monkeypatch):
+def test_backward_of_registers_a_user_defined_function(monkeypatch):
     activations = tinynet.activations
-    known = activation.Derivatives(activation.DERIVATIVES)
-    monkeypatch.setattr(activation, "DERIVATIVES", known)
+    known = activation.BackwardRegistry(activation.BACKWARDS)
+    monkeypatch.setattr(activation, "BACKWARDS", known)
 
     def square(x, out=None):
         return np.multiply(x, x, out=out)

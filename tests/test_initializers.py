@@ -1,6 +1,6 @@
-"""Initial weights: not Keras's numbers, which are random, but Keras's distributions, and Keras's
-rules about when numbers repeat. Each distribution is drawn 120,000 times with a fixed seed, so
-bounds and moments are known to a fraction of a per cent, and no test depends on luck.
+"""Initial weights: they have Keras's distributions, though not its random numbers, and follow its
+rules about when numbers repeat. Each distribution is sampled 120,000 times with a fixed seed, so
+bounds and moments are known to a fraction of a per cent, and no test depends on chance.
 """
 
 import math
@@ -10,7 +10,7 @@ import pytest
 from arrays import assert_allclose, assert_array_equal, through
 from oracle import both, refused, refused_in_keras_s_words
 
-import tinynet as bare  # as it is; the rest of the file looks at it from the host
+import tinynet as bare  # without the conversion of arrays that `through` adds
 
 pytestmark = pytest.mark.computes
 
@@ -46,7 +46,7 @@ def make(library, name, **arguments):
 
 
 @pytest.mark.parametrize(("name", "arguments"), CASES)
-def test_the_distribution_is_keras_s(keras, name, arguments):
+def test_the_distribution_equals_keras(keras, name, arguments):
     theirs = np.asarray(make(keras, name, seed=1, **arguments)(SHAPE)).ravel()
     ours = make(tinynet, name, seed=1, **arguments)(SHAPE).ravel()
     spread = float(theirs.std())
@@ -68,7 +68,7 @@ def test_the_distribution_is_keras_s(keras, name, arguments):
         ("HeNormal", {}, 2 * math.sqrt(2 / 400) / 0.87962566),
     ],
 )
-def test_values_fill_the_range_and_never_leave_it(name, arguments, bound):
+def test_values_fill_their_range_and_do_not_exceed_it(name, arguments, bound):
     values = make(tinynet, name, seed=2, **arguments)(SHAPE)
     for extreme in (values.max(), -values.min()):
         assert bound * (1 - 1e-3) < extreme <= bound * (1 + 1e-7)
@@ -83,13 +83,13 @@ def test_values_fill_the_range_and_never_leave_it(name, arguments, bound):
         ("HeNormal", 2 / 400),
     ],
 )
-def test_glorot_and_he_have_the_variance_they_are_named_for(name, variance):
+def test_glorot_and_he_have_their_defining_variance(name, variance):
     assert make(tinynet, name, seed=3)(SHAPE).var() == pytest.approx(variance, rel=0.015)
 
 
 @pytest.mark.parametrize("shape", [(2000,), (20, 300), (3, 20, 300), (3, 3, 20, 300)])
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg"])
-def test_the_connections_are_counted_as_keras_counts_them(keras, mode, shape):
+def test_fan_in_and_fan_out_are_computed_as_in_keras(keras, mode, shape):
     arguments = {"mode": mode, "distribution": "uniform", "seed": 1}
     theirs = np.asarray(make(keras, "VarianceScaling", **arguments)(shape))
     ours = make(tinynet, "VarianceScaling", **arguments)(shape)
@@ -97,7 +97,7 @@ def test_the_connections_are_counted_as_keras_counts_them(keras, mode, shape):
 
 
 @pytest.mark.parametrize("shape", [(), (0, 0)])
-def test_there_is_always_one_connection_at_least(shape):
+def test_fan_in_and_fan_out_are_at_least_one(shape):
     assert make(tinynet, "VarianceScaling", scale=3, distribution="uniform")(shape).shape == shape
 
 
@@ -113,7 +113,7 @@ def test_constants_are_constant(keras, name, arguments):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_weights_are_floatx_or_what_is_asked_for(name):
+def test_weights_are_floatx_or_of_the_requested_type(name):
     initializer = make(tinynet, name)
     weights = initializer((3, 4))
     assert (weights.dtype, weights.shape) == (np.float32, (3, 4))
@@ -123,7 +123,7 @@ def test_weights_are_floatx_or_what_is_asked_for(name):
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_float32_weights_are_the_float64_ones_rounded(name):
+def test_float32_weights_are_rounded_float64_weights(name):
     initializer = make(tinynet, name, seed=4)
     wide = initializer((5, 6), dtype="float64")
     narrow = wide.astype("float32")
@@ -131,7 +131,7 @@ def test_float32_weights_are_the_float64_ones_rounded(name):
     assert_array_equal(initializer((5, 6)), narrow)
 
 
-def test_without_a_seed_an_instance_repeats_itself_and_another_does_not(keras):
+def test_without_a_seed_only_the_same_instance_repeats_its_values(keras):
     for library, name in [(keras, "GlorotUniform"), *((tinynet, name) for name in RANDOM)]:
         first, second = make(library, name), make(library, name)
         values = np.asarray(first((4, 5)))
@@ -140,14 +140,14 @@ def test_without_a_seed_an_instance_repeats_itself_and_another_does_not(keras):
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_a_seed_decides_the_values(name):
+def test_the_values_depend_on_the_seed(name):
     values = make(tinynet, name, seed=5)((4, 5))
     assert_array_equal(make(tinynet, name, seed=5)((4, 5)), values)
     assert not np.any(make(tinynet, name, seed=6)((4, 5)) == values)
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_without_a_seed_the_global_seed_decides(name):
+def test_without_a_seed_the_values_depend_on_the_global_seed(name):
     def values():
         tinynet.utils.set_random_seed(7)
         return [make(tinynet, name)((4, 5)) for _ in range(2)]
@@ -156,8 +156,8 @@ def test_without_a_seed_the_global_seed_decides(name):
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_numpy_s_global_generator_is_left_alone(name):
-    before = np.random.get_state()  # noqa: NPY002, it is the one to be left alone
+def test_the_global_generator_of_numpy_is_not_used(name):
+    before = np.random.get_state()  # noqa: NPY002, the global generator is under test
     make(tinynet, name)((4, 5))
     make(tinynet, name, seed=1)((4, 5))
     np.testing.assert_equal(np.random.get_state(), before)  # noqa: NPY002
@@ -167,7 +167,7 @@ def test_numpy_s_global_generator_is_left_alone(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_get_takes_both_names_a_class_a_configuration_and_an_instance(name):
+def test_get_accepts_names_classes_configurations_and_instances(name):
     initializers = bare.initializers
     cls = getattr(initializers, name)
     instance = cls()
@@ -180,19 +180,19 @@ def test_get_takes_both_names_a_class_a_configuration_and_an_instance(name):
     assert initializers.get(instance) is instance
 
 
-def test_none_is_no_initializer():
+def test_get_of_none_is_none():
     assert initializers.get(None) is None
 
 
 @pytest.mark.parametrize(("name", "arguments"), [*CASES, *CONSTANTS])
-def test_the_configuration_is_keras_s(keras, name, arguments):
+def test_the_configuration_equals_keras(keras, name, arguments):
     theirs, ours = both(keras, lambda library: make(library, name, **arguments))
     assert ours.get_config() == theirs.get_config()
     assert initializers.serialize(ours) == keras.initializers.serialize(theirs)
 
 
 @pytest.mark.parametrize(("name", "arguments"), [*CASES, *CONSTANTS])
-def test_keras_s_configuration_makes_the_same_initializer(keras, name, arguments):
+def test_an_initializer_can_be_made_from_the_configuration_of_keras(keras, name, arguments):
     if name in RANDOM:
         arguments = {**arguments, "seed": 9}
     found = initializers.get(keras.initializers.serialize(make(keras, name, **arguments)))
@@ -200,7 +200,7 @@ def test_keras_s_configuration_makes_the_same_initializer(keras, name, arguments
 
 
 @pytest.mark.parametrize(("name", "arguments"), CASES)
-def test_an_initializer_can_be_made_again_from_its_configuration(name, arguments):
+def test_a_configuration_recreates_the_initializer(name, arguments):
     initializer = make(bare, name, seed=10, **arguments)
     again = type(initializer).from_config(initializer.get_config())
     assert_array_equal(again((3, 4)), initializer((3, 4)))
@@ -210,12 +210,12 @@ def test_an_initializer_can_be_made_again_from_its_configuration(name, arguments
 
 
 @pytest.mark.parametrize("wrong", ["glorot_unifrm", "foo", 3])
-def test_an_unknown_name_is_refused_in_keras_s_words(keras, wrong):
+def test_an_unknown_name_raises_the_message_of_keras(keras, wrong):
     words = "Could not interpret initializer identifier"
     refused_in_keras_s_words(keras, lambda library: library.initializers.get(wrong), words)
 
 
-def test_an_unknown_name_is_answered_with_near_ones():
+def test_an_unknown_name_is_answered_with_similar_ones():
     with pytest.raises(ValueError, match="Did you mean 'glorot_uniform'"):
         initializers.get("glorot_unifrm")
 
@@ -223,6 +223,6 @@ def test_an_unknown_name_is_answered_with_near_ones():
 @pytest.mark.parametrize(
     "arguments", [{"scale": 0}, {"scale": -1.0}, {"mode": "fan"}, {"distribution": "normally"}]
 )
-def test_wrong_arguments_are_refused_as_keras_refuses_them(keras, arguments):
+def test_wrong_arguments_are_refused_as_in_keras(keras, arguments):
     word = next(iter(arguments))
     refused(keras, lambda library: make(library, "VarianceScaling", **arguments), word)

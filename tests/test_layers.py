@@ -1,5 +1,5 @@
-"""Layers one at a time: outputs, shapes, names, configurations and errors beside Keras's; and the
-gradients of `Dense` twice over, by central differences in float64 and by JAX through Keras's layer.
+"""Single layers: their outputs, shapes, names, configurations and errors against Keras's, and the
+gradients of `Dense` against central differences in float64 and against JAX on Keras's layer.
 """
 
 import copy
@@ -23,7 +23,7 @@ SHAPES = [(6, 4), (3, 5, 4), (2, 3, 2, 4)]
 
 
 def twins(keras, x, units=5, **arguments):
-    """A dense layer of Keras's and one of ours, with the same weights, none of them zero."""
+    """Return Keras's and tinynet's Dense layer, with the same non-zero weights."""
     theirs, ours = both(keras, lambda lib: lib.layers.Dense(units, **arguments), ours=THROUGH)
     theirs(x)
     ours(x)
@@ -34,8 +34,8 @@ def twins(keras, x, units=5, **arguments):
     return theirs, ours
 
 
-def words(function, *arguments):
-    with pytest.raises(ValueError) as error:  # noqa: PT011, what it says is what is looked at
+def error_message(function, *arguments):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the caller checks the message
         function(*arguments)
     return str(error.value)
 
@@ -46,7 +46,7 @@ def words(function, *arguments):
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_dense_gives_keras_s_outputs(keras, rng, activation, shape, use_bias):
+def test_the_outputs_of_dense_equal_keras(keras, rng, activation, shape, use_bias):
     x = rng.normal(size=shape).astype("float32")
     theirs, ours = twins(keras, x, activation=activation, use_bias=use_bias)
     output = ours(x)
@@ -55,7 +55,7 @@ def test_dense_gives_keras_s_outputs(keras, rng, activation, shape, use_bias):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
-def test_dense_takes_numbers_of_any_type(keras, rng, dtype):
+def test_dense_accepts_inputs_of_any_type(keras, rng, dtype):
     x = rng.integers(0, 2, (6, 4)).astype(dtype)
     theirs, ours = twins(keras, x.astype("float32"))
     assert_allclose(ours(x), np.asarray(theirs(x)), rtol=2e-6, atol=1e-6)
@@ -67,14 +67,14 @@ def test_an_empty_batch_gives_an_empty_output(keras):
     assert ours(x).shape == theirs(x).shape == (0, 5)
 
 
-def test_the_logarithm_of_softmax_stays_beside_it(rng):
+def test_dense_keeps_the_logarithm_of_softmax(rng):
     layer = Dense(5, activation="softmax")
     output = layer(rng.normal(size=(2, 3, 4)).astype("float32"))
-    assert layer.surprise.shape == (2, 3, 5)
-    assert_allclose(np.exp(-layer.surprise), output, rtol=1e-6)
+    assert layer.surprisal.shape == (2, 3, 5)
+    assert_allclose(np.exp(-layer.surprisal), output, rtol=1e-6)
 
 
-def test_a_caller_gets_an_array_of_its_own(rng):
+def test_calling_a_layer_returns_a_new_array(rng):
     x = rng.normal(size=(6, 4)).astype("float32")
     for layer in (Dense(3), Dense(3, "softmax"), Flatten()):
         first = layer(x)
@@ -86,7 +86,7 @@ def test_a_caller_gets_an_array_of_its_own(rng):
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
-def test_batches_of_changing_size_share_buffers_but_no_numbers(rng, activation):
+def test_batches_of_changing_size_reuse_buffers_without_mixing_values(rng, activation):
     layer = Dense(3, activation)
     for size in (8, 2, 5, 8, 11, 3):
         x = rng.normal(size=(size, 4)).astype("float32")
@@ -127,7 +127,7 @@ def test_a_step_reuses_its_arrays():
     assert shares_memory(layer.forward(x[:5]), output)
 
 
-def test_what_a_user_s_activation_returns_is_the_output(rng):
+def test_the_output_of_a_user_defined_activation_is_used(rng):
     def double(z, out=None):
         return z * 2
 
@@ -142,7 +142,7 @@ def test_what_a_user_s_activation_returns_is_the_output(rng):
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_dense_s_gradients_are_the_derivatives(rng, activation, shape, use_bias):
+def test_the_gradients_of_dense_are_the_derivatives(rng, activation, shape, use_bias):
     tinynet.config.set_floatx("float64")
     x, gradient = rng.normal(size=shape), rng.normal(size=(*shape[:-1], 5))
     layer = Dense(5, activation, use_bias, bias_initializer="random_normal")
@@ -163,7 +163,7 @@ def test_dense_s_gradients_are_the_derivatives(rng, activation, shape, use_bias)
 
 @pytest.mark.parametrize("shape", SHAPES[:2])
 @pytest.mark.parametrize("activation", ACTIVATIONS[1:])
-def test_dense_s_gradients_are_jax_s_through_keras_s_layer(keras, rng, activation, shape):
+def test_the_gradients_of_dense_equal_jax_on_the_keras_layer(keras, rng, activation, shape):
     import jax
 
     x = rng.normal(size=shape).astype("float32")
@@ -186,7 +186,7 @@ def test_dense_s_gradients_are_jax_s_through_keras_s_layer(keras, rng, activatio
         assert_allclose(received, np.asarray(expected), rtol=1e-5, atol=5e-6)
 
 
-def test_starting_below_the_activation_skips_just_the_activation(rng):
+def test_backward_from_z_equals_backward_without_the_activation(rng):
     x, gradient = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
     layer = Dense(3, "tanh")
     layer(x)
@@ -209,7 +209,7 @@ def test_neither_input_nor_gradient_is_changed(rng, activation):
     assert_array_equal(gradient, kept_gradient)
 
 
-def test_a_frozen_layer_passes_the_gradient_and_computes_none_for_itself(rng):
+def test_a_frozen_layer_only_passes_the_gradient_on(rng):
     x, gradient = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
     layer = Dense(3, "tanh")
     layer(x)
@@ -222,7 +222,7 @@ def test_a_frozen_layer_passes_the_gradient_and_computes_none_for_itself(rng):
     assert (layer.bias_gradient == 7).all()
 
 
-def test_the_lowest_layer_that_trains_returns_no_gradient(rng):
+def test_the_lowest_trainable_layer_returns_no_gradient(rng):
     x, gradient = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
     layer = Dense(3)
     layer(x)
@@ -230,7 +230,7 @@ def test_the_lowest_layer_that_trains_returns_no_gradient(rng):
     layer.backward(gradient)
     expected = layer.kernel_gradient.copy()
     layer.bare.kernel_gradient[...] = 0
-    layer.passes_gradient = False
+    layer.needs_input_gradient = False
     assert layer.backward(gradient) is None
     assert_array_equal(layer.kernel_gradient, expected)
 
@@ -240,7 +240,7 @@ def test_the_lowest_layer_that_trains_returns_no_gradient(rng):
 
 @pytest.mark.parametrize("data_format", [None, "channels_last", "channels_first"])
 @pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 2, 3), (5, 2, 3, 4), (0, 2, 3)])
-def test_flatten_gives_keras_s_rows(keras, rng, shape, data_format):
+def test_the_outputs_of_flatten_equal_keras(keras, rng, shape, data_format):
     for dtype in ("uint8", "float32", "int32"):
         x = rng.integers(0, 255, shape).astype(dtype)
         expected = np.asarray(keras.layers.Flatten(data_format)(x))
@@ -249,7 +249,7 @@ def test_flatten_gives_keras_s_rows(keras, rng, shape, data_format):
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 2, 3, 4)])
-def test_flatten_s_backward_puts_each_gradient_back(rng, shape, data_format):
+def test_the_backward_of_flatten_is_the_derivative(rng, shape, data_format):
     x = rng.normal(size=shape)
     layer = Flatten(data_format)
     gradient = rng.normal(size=layer(x).shape)
@@ -262,7 +262,7 @@ def test_flatten_s_backward_puts_each_gradient_back(rng, shape, data_format):
 
 
 @pytest.mark.parametrize("shape", [(None, 4), (2, 4), (None, 2, 4), (None, None, 4)])
-def test_dense_s_output_shape_is_keras_s(keras, shape):
+def test_the_output_shape_of_dense_equals_keras(keras, shape):
     expected = tuple(keras.layers.Dense(3).compute_output_shape(shape))
     assert Dense(3).compute_output_shape(shape) == expected
 
@@ -271,7 +271,7 @@ def test_dense_s_output_shape_is_keras_s(keras, shape):
 @pytest.mark.parametrize(
     "shape", [(None, 4), (2, 4), (3,), (None, 2, 4), (2, 3, 4, 5), (None, None, 4), (None, 4, None)]
 )
-def test_flatten_s_output_shape_is_keras_s(keras, shape, data_format):
+def test_the_output_shape_of_flatten_equals_keras(keras, shape, data_format):
     expected = tuple(keras.layers.Flatten(data_format).compute_output_shape(shape))
     assert Flatten(data_format).compute_output_shape(shape) == expected
 
@@ -287,12 +287,12 @@ def test_flatten_s_output_shape_is_keras_s(keras, shape, data_format):
         ({"batch_shape": (None, 3)}, (None, 3)),
     ],
 )
-def test_an_input_has_the_shape_it_was_given(keras, arguments, expected):
+def test_an_input_has_the_given_shape(keras, arguments, expected):
     assert Input(**arguments).batch_shape == expected
     assert keras.layers.Input(**arguments).shape == expected
 
 
-def test_an_input_has_one_shape(keras):
+def test_an_input_with_two_shapes_is_refused(keras):
     said = "cannot pass both `shape` and `batch_shape` at the"
     refused(keras, lambda lib: lib.layers.Input((3,), batch_shape=(None, 4)), said)
 
@@ -323,12 +323,12 @@ CONFIGURED = [
 
 
 @pytest.mark.parametrize(("name", "arguments"), CONFIGURED)
-def test_the_configuration_is_keras_s(keras, name, arguments):
+def test_the_configuration_equals_keras(keras, name, arguments):
     same(keras, lambda lib: getattr(lib.layers, name)(**arguments).get_config())
 
 
 @pytest.mark.parametrize(("name", "arguments"), CONFIGURED)
-def test_keras_s_configuration_makes_the_same_layer(keras, name, arguments):
+def test_a_layer_can_be_made_from_the_configuration_of_keras(keras, name, arguments):
     theirs = getattr(keras.layers, name)(**arguments)
     ours = tinynet.layers.get(keras.layers.serialize(theirs))
     assert type(ours) is getattr(tinynet.layers, name)
@@ -336,7 +336,7 @@ def test_keras_s_configuration_makes_the_same_layer(keras, name, arguments):
 
 
 @pytest.mark.parametrize(("name", "arguments"), CONFIGURED)
-def test_our_configuration_makes_the_same_layer_in_both_libraries(keras, name, arguments):
+def test_a_configuration_recreates_the_layer_in_both_libraries(keras, name, arguments):
     ours = getattr(tinynet.layers, name)(**arguments)
     again = type(ours).from_config(ours.get_config())
     assert again.get_config() == ours.get_config()
@@ -344,7 +344,7 @@ def test_our_configuration_makes_the_same_layer_in_both_libraries(keras, name, a
     assert theirs.get_config() == getattr(keras.layers, name)(**arguments).get_config()
 
 
-def test_a_layer_from_a_configuration_is_not_built_and_starts_anew(rng):
+def test_a_layer_from_a_configuration_is_unbuilt_and_draws_new_weights(rng):
     layer = Dense(3, "tanh")
     x = rng.normal(size=(6, 4)).astype("float32")
     layer(x)
@@ -355,7 +355,7 @@ def test_a_layer_from_a_configuration_is_not_built_and_starts_anew(rng):
     assert not np.any(again.kernel == layer.kernel)
 
 
-def test_names_are_counted_by_class_as_keras_counts_them(keras):
+def test_names_are_numbered_by_class_as_in_keras(keras):
     def names(lib):
         dense, flatten, first = lib.layers.Dense, lib.layers.Flatten, lib.layers.InputLayer
         made = [dense(1), dense(1), dense(1, name="dense_7"), dense(1, name="mine"), dense(1)]
@@ -369,7 +369,7 @@ def test_names_are_counted_by_class_as_keras_counts_them(keras):
 # Weights
 
 
-def test_weights_go_out_and_come_in_as_copies(rng):
+def test_get_weights_and_set_weights_copy(rng):
     layer = Dense(3)
     layer.ensure_built((None, 4))
     kernel, bias = layer.get_weights()
@@ -386,7 +386,7 @@ def test_weights_go_out_and_come_in_as_copies(rng):
     assert layer.kernel.all()
 
 
-def test_building_by_hand_is_building(keras, rng):
+def test_a_layer_can_be_built_explicitly(keras, rng):
     x = rng.normal(size=(6, 4)).astype("float32")
     weights = [rng.normal(size=(4, 3)).astype("float32"), np.ones(3, "float32")]
     for layer in (keras.layers.Dense(3), Dense(3)):
@@ -398,7 +398,7 @@ def test_building_by_hand_is_building(keras, rng):
         assert layer.count_params() == 15
 
 
-def test_trainable_decides_which_weights_train():
+def test_trainable_weights_depend_on_trainable():
     layer = Dense(3)
     assert layer.weights == layer.trainable_weights == layer.non_trainable_weights == []
     layer.ensure_built((None, 4))
@@ -408,7 +408,7 @@ def test_trainable_decides_which_weights_train():
     assert layer.count_params() == 15
 
 
-def test_a_layer_of_one_s_own_has_weights_that_train_and_weights_that_do_not():
+def test_a_user_defined_layer_can_have_non_trainable_weights():
     class Shift(tinynet.Layer):
         def build(self, input_shape):
             self.add_weight((), "zeros", trainable=False, name="seen")
@@ -446,12 +446,12 @@ def test_a_layer_of_one_s_own_has_weights_that_train_and_weights_that_do_not():
         {"units": 3, "kernel_initializer": "foo"},
     ],
 )
-def test_wrong_arguments_are_refused_in_keras_s_words(keras, arguments):
+def test_wrong_arguments_raise_the_message_of_keras(keras, arguments):
     refused_in_keras_s_words(keras, lambda lib: lib.layers.Dense(**arguments))
 
 
 @pytest.mark.parametrize("name", ["a/b", 5])
-def test_a_name_that_keras_s_files_cannot_hold_is_refused(keras, name):
+def test_a_name_that_keras_refuses_is_refused(keras, name):
     said = "^Argument `name` must be a string and cannot contain character `/`\\."
     refused(keras, lambda lib: lib.layers.Dense(3, name=name), said)
 
@@ -459,15 +459,15 @@ def test_a_name_that_keras_s_files_cannot_hold_is_refused(keras, name):
 @pytest.mark.parametrize(
     ("argument", "value"), [("bias_regularizer", "l2"), ("lora_rank", 2), ("autocast", False)]
 )
-def test_what_only_keras_has_is_refused_unless_it_is_the_default(argument, value):
-    said = words(lambda: Dense(3, **{argument: value}))
-    assert f"{argument}={value!r}, which Keras has and tinynet has not" in said
+def test_unsupported_arguments_are_refused_unless_they_are_the_default(argument, value):
+    said = error_message(lambda: Dense(3, **{argument: value}))
+    assert f"{argument}={value!r}, which Keras supports, but tinynet does not" in said
     default = {"autocast": True}.get(argument)
     assert Dense(3, **{argument: default}).units == 3
 
 
 @pytest.mark.parametrize("shape", [(4,), ()])
-def test_a_single_sample_is_refused_in_keras_s_words(keras, shape):
+def test_a_single_sample_raises_the_message_of_keras(keras, shape):
     x = np.zeros(shape, "float32")
 
     def program(lib):
@@ -477,11 +477,11 @@ def test_a_single_sample_is_refused_in_keras_s_words(keras, shape):
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 2, 3)])
-def test_an_input_of_another_width_is_refused_in_keras_s_words(keras, shape):
+def test_an_input_of_another_width_raises_the_message_of_keras(keras, shape):
     x = np.zeros((2, 4), "float32")
     theirs, ours = twins(keras, x, name="d")
     x = np.zeros(shape, "float32")
-    assert words(ours, x).startswith(words(theirs, x))
+    assert error_message(ours, x).startswith(error_message(theirs, x))
 
 
 def test_an_input_of_unknown_width_is_refused():
@@ -489,12 +489,12 @@ def test_an_input_of_unknown_width_is_refused():
         Dense(3).ensure_built((None, None))
 
 
-def test_flatten_knows_two_data_formats():
-    assert "channels_last" in words(lambda: Flatten("channels"))
+def test_an_unknown_data_format_is_refused():
+    assert "channels_last" in error_message(lambda: Flatten("channels"))
 
 
 @pytest.mark.parametrize("shape", [None, 3, (3.5,), (-1,)])
-def test_what_is_no_shape_is_refused(keras, shape):
+def test_an_invalid_shape_is_refused(keras, shape):
     refused(keras, lambda lib: lib.layers.Input(shape), "shape")
 
 
@@ -507,28 +507,28 @@ def test_what_is_no_shape_is_refused(keras, shape):
         [np.ones((4, 3)), np.ones((3, 1))],
     ],
 )
-def test_weights_that_do_not_fit_are_refused_in_keras_s_words_and_change_nothing(
-    keras, rng, weights
-):
+def test_weights_of_wrong_shapes_raise_the_message_of_keras_and_change_nothing(keras, rng, weights):
     theirs, ours = twins(keras, np.zeros((2, 4), "float32"), units=3, name="d")
     before = ours.get_weights()
-    assert words(ours.set_weights, weights).startswith(words(theirs.set_weights, weights))
+    assert error_message(ours.set_weights, weights).startswith(
+        error_message(theirs.set_weights, weights)
+    )
     agree(before, ours.get_weights())
 
 
-def test_counting_weights_that_are_not_there_is_refused_in_keras_s_words(keras):
+def test_count_params_of_an_unbuilt_layer_raises_the_message_of_keras(keras):
     theirs, ours = refused(keras, lambda lib: lib.layers.Dense(3, name="d").count_params())
     assert ours.startswith(theirs.rstrip("."))
 
 
-def test_a_layer_that_is_not_known_is_answered_with_those_that_are():
-    said = words(tinynet.layers.get, {"class_name": "Conv2D", "config": {}})
+def test_an_unknown_layer_is_answered_with_the_known_ones():
+    said = error_message(tinynet.layers.get, {"class_name": "Conv2D", "config": {}})
     assert said.startswith("Could not interpret layer identifier: Conv2D")
     assert "Dense" in said
     assert "Flatten" in said
 
 
-def test_a_layer_keeps_the_type_that_it_was_built_with():
+def test_a_layer_keeps_the_type_it_was_built_with():
     x = np.ones((2, 4))
     layer = Dense(3)
     assert layer(x).dtype == np.float32
@@ -537,7 +537,7 @@ def test_a_layer_keeps_the_type_that_it_was_built_with():
     assert Dense(3)(x).dtype == np.float64
 
 
-def test_the_gradient_of_a_single_sample_is_what_it_adds_to_a_batch(rng):
+def test_the_gradient_of_a_batch_is_the_sum_over_its_samples(rng):
     x, gradient = rng.normal(size=(2, 4)), rng.normal(size=(2, 3))
     tinynet.config.set_floatx("float64")
     layer = Dense(3)
@@ -558,7 +558,7 @@ class Rows(tinynet.layers.Dense):
         return super().compute_output_shape(input_shape)
 
 
-def test_what_one_s_own_dense_refuses_it_refuses_at_every_call():
+def test_a_subclass_of_dense_checks_the_shape_at_every_call():
     layer = Rows(3)
     layer(np.ones((2, 4)))
     with pytest.raises(ValueError, match="only rows"):
@@ -566,7 +566,7 @@ def test_what_one_s_own_dense_refuses_it_refuses_at_every_call():
 
 
 class Remembers(tinynet.Layer):
-    """Its attributes have names that the base might have thought of."""
+    """A layer whose attributes have names that the base class might use."""
 
     def __init__(self):
         super().__init__()
@@ -585,23 +585,23 @@ class Remembers(tinynet.Layer):
         return gradient * self.scale
 
 
-def test_a_layer_s_own_attributes_are_its_own():
+def test_attributes_of_a_user_defined_layer_are_not_overwritten():
     layer = Remembers()
     model = tinynet.Sequential([tinynet.Input((2,)), layer])
     model.compile("sgd", "mse")
     model.fit(np.ones((4, 2)), np.zeros((4, 2)), verbose=0)
     copy.deepcopy(model).fit(np.ones((4, 2)), np.zeros((4, 2)), verbose=0)
-    layer.forget()
+    layer.clear_caches()
     assert layer.caches == [(4, 2)]
 
 
 @pytest.mark.parametrize("initializer", ["", 0, False, np.ones(2)], ids=str)
-def test_only_none_is_the_default_initializer(initializer):
+def test_only_none_selects_the_default_initializer(initializer):
     with pytest.raises(ValueError, match="Could not interpret initializer"):
         tinynet.Layer().add_weight((2,), initializer, name="w")
 
 
-def test_an_activation_layer_of_one_s_own_may_call_activate():
+def test_a_subclass_of_activation_may_call_activate():
     class Doubled(tinynet.layers.Activation):
         def forward(self, x, training=False):
             return 2 * self.activate(x, self.buffer("mine", x.shape, x.dtype))

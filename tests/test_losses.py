@@ -1,6 +1,6 @@
-"""Cross-entropy three ways: its values beside Keras's, its gradient against central differences
-and against JAX's gradient of Keras's loss, and the step fused with softmax against the long way
-round. The fused gradient is what training uses, so it is held to 1e-12.
+"""Cross-entropy losses: their values against Keras's, their gradients against central differences
+and against JAX's gradient of Keras's loss, and the gradient fused with softmax against the general
+one. Training uses the fused gradient, so its tolerance is 1e-12.
 """
 
 import math
@@ -11,7 +11,7 @@ from arrays import assert_allclose, assert_array_equal, put, through
 from gradients import central_differences
 from oracle import agree, both, refused_in_keras_s_words
 
-import tinynet as bare  # as it is; the rest of the file looks at it from the host
+import tinynet as bare  # without the conversion of arrays that `through` adds
 from tinynet.compat.targets import as_loss
 
 pytestmark = pytest.mark.computes
@@ -27,7 +27,7 @@ MEANS = ["sum_over_batch_size", "mean", "mean_with_sample_weight"]
 REDUCTIONS = [*MEANS, "sum", "none", None]
 SHAPES = [(6,), (4, 3)]  # one output for each sample, and one for each sample and time
 
-# What each kind of loss is made with, and the name of its class in both libraries.
+# For each kind of loss, the name of its class in both libraries, and its arguments.
 KINDS = {
     "categorical": ("CategoricalCrossentropy", {}),
     "smoothed": ("CategoricalCrossentropy", {"label_smoothing": 0.1}),
@@ -36,7 +36,7 @@ KINDS = {
 
 
 class Data:
-    """Logits, rows of positive numbers with any sum, targets of each kind, and weights."""
+    """Logits, rows of positive numbers with any sum, targets of each kind, and sample weights."""
 
     def __init__(self, rng, shape, dtype="float32"):
         self.logits = (2 * rng.normal(size=(*shape, CLASSES))).astype(dtype)
@@ -60,7 +60,7 @@ def data(rng, request):
 
 @pytest.fixture(params=SHAPES, ids=["batch", "batch-time"])
 def precise(rng, request):
-    """The same in float64, for all that is built in the test too."""
+    """The same data in float64, which is also floatx during the test."""
     tinynet.config.set_floatx("float64")
     return Data(rng, request.param, "float64")
 
@@ -77,7 +77,7 @@ def make(library, kind, **arguments):
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_are_keras_s(keras, data, kind, reduction, from_logits, weighted):
+def test_values_equal_keras(keras, data, kind, reduction, from_logits, weighted):
     y, outputs = data.targets(kind), data.outputs(from_logits)
     weights = data.weights if weighted else None
 
@@ -104,7 +104,7 @@ def test_weights_may_be_a_column_or_a_list(keras, rng, reduction):
 
 
 @pytest.mark.parametrize("reduction", [*MEANS, "sum", None])
-def test_one_weight_may_count_for_all_samples(keras, rng, reduction):
+def test_a_scalar_weight_applies_to_all_samples(keras, rng, reduction):
     data = Data(rng, (6,))
 
     def program(library):
@@ -114,7 +114,7 @@ def test_one_weight_may_count_for_all_samples(keras, rng, reduction):
     agree(*both(keras, program, ours=tinynet), rtol=1e-6)
 
 
-def test_one_weight_counts_for_all_times_of_a_sample(rng):
+def test_the_weight_of_a_sample_applies_to_all_its_times(rng):
     data = Data(rng, (4, 3))
     loss = CategoricalCrossentropy()
     by_sample = loss(data.one_hot, data.p, sample_weight=data.weights.ravel())
@@ -122,7 +122,7 @@ def test_one_weight_counts_for_all_times_of_a_sample(rng):
     assert by_sample == pytest.approx(by_time, rel=1e-6)
 
 
-def test_weights_of_zero_leave_nothing(keras, rng):
+def test_weights_of_zero_give_a_loss_of_zero(keras, rng):
     data = Data(rng, (6,))
 
     def program(library, reduction):
@@ -134,7 +134,7 @@ def test_weights_of_zero_leave_nothing(keras, rng):
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
-def test_the_functions_give_one_value_for_each_sample(keras, data, from_logits):
+def test_the_functions_return_one_value_for_each_sample(keras, data, from_logits):
     outputs = data.outputs(from_logits)
 
     def program(library, name, y, own):
@@ -162,7 +162,7 @@ def test_the_functions_give_one_value_for_each_sample(keras, data, from_logits):
     ],
     ids=["column", "bytes", "floats", "out of range", "floats out of range"],
 )
-def test_labels_of_every_kind_mean_what_they_mean_to_keras(keras, rng, labels, from_logits):
+def test_labels_of_every_type_and_range_give_the_loss_of_keras(keras, rng, labels, from_logits):
     outputs = Data(rng, (6,)).outputs(from_logits)
 
     def program(library):
@@ -181,7 +181,7 @@ def test_a_label_out_of_range_contributes_nothing(rng, label):
     assert_array_equal(loss.backward(labels, data.rows), 0)
 
 
-def test_the_best_and_the_worst_loss_are_set_by_the_clipping(keras):
+def test_clipping_bounds_the_loss_from_below_and_above(keras):
     right = np.eye(3, dtype="float32")
     wrong = right[[1, 2, 0]]
     for library in (keras, tinynet):
@@ -191,7 +191,7 @@ def test_the_best_and_the_worst_loss_are_set_by_the_clipping(keras):
         assert_allclose(worst, 16.118096, rtol=1e-6)
 
 
-def test_only_the_ratio_of_probabilities_counts(rng):
+def test_probabilities_are_normalized(rng):
     data = Data(rng, (6,))
     values = losses.categorical_crossentropy(data.one_hot, data.p)
     for factor in (1e-6, 3.0, 1e6):
@@ -200,7 +200,7 @@ def test_only_the_ratio_of_probabilities_counts(rng):
 
 
 @pytest.mark.parametrize("size", [20, 200, 1e4, 1e30])
-def test_logits_of_any_size_are_handled_as_keras_handles_them(keras, rng, size):
+def test_logits_of_any_size_give_the_loss_of_keras(keras, rng, size):
     z = (size * rng.uniform(-1, 1, (50, CLASSES))).astype("float32")
     y = np.eye(CLASSES)[rng.integers(CLASSES, size=50)]
 
@@ -210,7 +210,7 @@ def test_logits_of_any_size_are_handled_as_keras_handles_them(keras, rng, size):
     agree(*both(keras, program, ours=tinynet), rtol=1e-6, atol=2e-7)
 
 
-def test_lists_will_do():
+def test_lists_are_accepted():
     value = losses.categorical_crossentropy([[0, 1]], [[1, 3]])
     assert value.dtype == np.float32
     assert_allclose(value, -math.log(0.75), rtol=1e-6)
@@ -230,7 +230,7 @@ def test_backward_is_the_derivative_by_central_differences(precise, kind, from_l
 
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_backward_is_jax_s_gradient_of_keras_s_loss(keras, rng, kind, from_logits):
+def test_backward_equals_the_jax_gradient_of_the_keras_loss(keras, rng, kind, from_logits):
     import jax
 
     data = Data(rng, (4, 3))
@@ -251,7 +251,7 @@ def test_targets_need_not_sum_to_one(precise, rng):
 
 
 @pytest.mark.parametrize("true_p", [0, 1e-8, 0.99e-7, 1.01e-7, 1e-6, 0.5, 1 - 1e-6, 1 - 1e-8, 1])
-def test_beyond_the_clipping_the_gradient_is_exactly_zero(keras, true_p):
+def test_the_gradient_is_zero_where_probabilities_are_clipped(keras, true_p):
     import jax
 
     y = np.array([[0, 1, 0]], "float32")
@@ -263,21 +263,21 @@ def test_beyond_the_clipping_the_gradient_is_exactly_zero(keras, true_p):
     assert gradient.any() == inside
 
 
-# Loss and softmax as training joins them
+# Loss and softmax, fused as in training
 
 
 def head(data, activation="softmax", seed=0):
-    """A last layer that has seen a batch, its outputs, and sums z that give them."""
+    """Return a last layer after a forward pass, its outputs, and for softmax their logits z."""
     x = np.random.default_rng(seed).normal(size=(*data.labels.shape, 7)).astype(data.p.dtype)
     layer = Dense(CLASSES, activation=activation, kernel_initializer="random_normal")
     layer.kernel_initializer.stddev = 0.5
     layer(x)
     outputs = layer.forward(x)
-    return layer, outputs, -layer.surprise if activation == "softmax" else None
+    return layer, outputs, -layer.surprisal if activation == "softmax" else None
 
 
 def targets_of(kind, data):
-    """Targets such as users have, and such as they might have."""
+    """Return common targets, and unusual ones: rows of any sum, and negative numbers."""
     return {
         "one-hot": data.one_hot,
         "labels": data.labels,
@@ -317,7 +317,7 @@ def test_the_fused_step_equals_the_general_one(precise, loss, kind, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("loss", "kind"), FUSED)
-def test_the_fused_gradient_is_that_of_the_reported_loss(precise, loss, kind, weighted):
+def test_the_fused_gradient_is_the_derivative_of_the_reported_loss(precise, loss, kind, weighted):
     layer, p, z = head(precise)
     y, weights = targets_of(kind, precise), precise.weights if weighted else None
     objective = Objective(loss, [layer])
@@ -325,7 +325,7 @@ def test_the_fused_gradient_is_that_of_the_reported_loss(precise, loss, kind, we
     gradient = objective.backward()
 
     def value():
-        p = bare.activations.softmax(put(z), surprise=layer.bare.surprise)
+        p = bare.activations.softmax(put(z), surprisal=layer.bare.surprisal)
         return objective.forward(y, p, weights)
 
     assert_allclose(gradient, central_differences(value, z), rtol=1e-7, atol=1e-9)
@@ -336,7 +336,7 @@ def test_the_fused_gradient_is_that_of_the_reported_loss(precise, loss, kind, we
 @pytest.mark.parametrize(
     ("from_logits", "activation"), [(True, None), (True, "softmax"), (False, "sigmoid")]
 )
-def test_other_pairs_are_not_fused_and_just_as_right(
+def test_other_combinations_are_not_fused_and_have_the_right_gradient(
     precise, from_logits, activation, reduction, weighted
 ):
     layer, outputs, _ = head(precise, activation)
@@ -354,7 +354,7 @@ def test_other_pairs_are_not_fused_and_just_as_right(
 
 
 class SquaredError(bare.losses.Loss):
-    """A loss of one's own: one value for a sample, however many axes its outputs have."""
+    """A user-defined loss: one value for each sample, however many axes its outputs have."""
 
     def call(self, y_true, y_pred):
         return ((y_pred - y_true) ** 2).reshape(len(y_pred), -1).sum(axis=-1)
@@ -366,7 +366,7 @@ class SquaredError(bare.losses.Loss):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shape", [(4, 5), (4, 4, 5), (4, 3, 5), (4, 2, 3, 5)])
-def test_a_loss_of_one_s_own_is_weighted_by_sample(rng, shape, weighted):
+def test_a_user_defined_loss_is_weighted_by_sample(rng, shape, weighted):
     y, outputs = rng.normal(size=shape), rng.normal(size=shape)
     weights = rng.uniform(size=4) if weighted else None
     objective = Objective(through(SquaredError()), [Flatten()])
@@ -378,7 +378,7 @@ def test_a_loss_of_one_s_own_is_weighted_by_sample(rng, shape, weighted):
     assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
 
 
-def test_a_loss_that_changes_cross_entropy_is_not_taken_for_it(precise):
+def test_a_subclass_of_cross_entropy_is_not_fused(precise):
     class Doubled(bare.losses.CategoricalCrossentropy):
         def call(self, y_true, y_pred):
             return 2 * super().call(y_true, y_pred)
@@ -393,7 +393,7 @@ def test_a_loss_that_changes_cross_entropy_is_not_taken_for_it(precise):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_what_a_loss_returned_is_not_changed(rng, weighted):
+def test_the_gradient_returned_by_a_loss_is_not_modified(rng, weighted):
     y, outputs, weights = (rng.normal(size=shape) for shape in ((4, 5), (4, 5), 4))
     loss = through(SquaredError())
     objective = Objective(loss, [Flatten()])
@@ -402,8 +402,8 @@ def test_what_a_loss_returned_is_not_changed(rng, weighted):
     assert_array_equal(loss.returned, 2 * (outputs - y))
 
 
-def test_on_saturated_logits_the_fused_loss_still_teaches(keras):
-    """Softmax of ±200 is exactly 0 and 1: probabilities have forgotten how wrong they are."""
+def test_the_fused_gradient_does_not_vanish_for_saturated_softmax(keras):
+    """The softmax of ±200 is exactly 1 and 0: the probabilities alone give no gradient."""
     layer = Dense(2, activation="softmax", kernel_initializer="ones")
     x = np.ones((1, 1), "float32")
     layer(x)
@@ -437,7 +437,7 @@ def test_on_saturated_logits_the_fused_loss_still_teaches(keras):
         ("SparseCategoricalCrossentropy", {"from_logits": True, "reduction": None}),
     ],
 )
-def test_the_configuration_is_keras_s_and_makes_the_same_loss(keras, name, arguments):
+def test_the_configuration_equals_keras_and_recreates_the_loss(keras, name, arguments):
     losses = bare.losses
     ours, theirs = getattr(losses, name)(**arguments), getattr(keras.losses, name)(**arguments)
     assert ours.get_config() == theirs.get_config()
@@ -458,19 +458,19 @@ def test_the_configuration_is_keras_s_and_makes_the_same_loss(keras, name, argum
         {"class_name": "CategoricalCrossentropy", "config": {}},
     ],
 )
-def test_a_loss_can_be_given_in_keras_s_ways(identifier):
+def test_a_loss_is_found_by_name_class_function_or_configuration(identifier):
     loss = as_loss(identifier)
     assert type(loss) is bare.losses.CategoricalCrossentropy
     assert loss.get_config() == CategoricalCrossentropy().get_config()
 
 
 @pytest.mark.parametrize("wrong", ["categorical_crossentrpy", "foo", 3])
-def test_an_unknown_loss_is_refused_in_keras_s_words(keras, wrong):
+def test_an_unknown_loss_raises_the_message_of_keras(keras, wrong):
     words = "Could not interpret loss identifier"
     refused_in_keras_s_words(keras, lambda library: library.losses.get(wrong), words)
 
 
-def test_a_function_without_a_gradient_is_refused_with_what_to_write():
+def test_a_function_without_a_gradient_is_refused_with_the_line_to_write():
     def mine(y_true, y_pred):
         return ((y_true - y_pred) ** 2).mean(axis=-1)
 
@@ -488,7 +488,7 @@ def test_a_function_without_a_gradient_is_refused_with_what_to_write():
         ("SparseCategoricalCrossentropy", (4,), "one class number for each sample"),
     ],
 )
-def test_targets_of_a_wrong_shape_are_refused_in_keras_s_words(keras, rng, name, shape, hint):
+def test_targets_of_a_wrong_shape_raise_the_message_of_keras(keras, rng, name, shape, hint):
     y, p = np.zeros(shape), Data(rng, (6,)).p
 
     def program(library):
@@ -504,17 +504,19 @@ def test_targets_of_a_wrong_shape_are_refused_in_keras_s_words(keras, rng, name,
         ({"reduction": "average"}, "Invalid value for argument `reduction`"),
         ({"label_smoothing": 1.5}, "label_smoothing to be a number from 0 to 1"),
         ({"label_smoothing": -0.1}, "label_smoothing to be a number from 0 to 1"),
-        ({"axis": 1}, "axis=1, which Keras has and tinynet has not"),
+        ({"axis": 1}, "axis=1, which Keras supports, but tinynet does not"),
         ({"foo": 1}, "Unrecognized keyword arguments"),
     ],
 )
-def test_arguments_that_mean_nothing_here_are_refused(arguments, said):
+def test_invalid_and_unsupported_arguments_are_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         CategoricalCrossentropy(**arguments)
 
 
-def test_ignoring_a_class_is_refused():
-    with pytest.raises(ValueError, match="ignore_class=2, which Keras has and tinynet has not"):
+def test_ignore_class_is_refused():
+    with pytest.raises(
+        ValueError, match="ignore_class=2, which Keras supports, but tinynet does not"
+    ):
         SparseCategoricalCrossentropy(ignore_class=2)
 
 
@@ -531,7 +533,7 @@ def test_neither_targets_nor_outputs_are_changed(data):
 
 
 @pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [2.0, 1.0]])
-def test_a_mean_by_weights_that_sum_to_nothing_is_nothing(keras, weights):
+def test_a_weighted_mean_equals_keras_also_for_weights_that_sum_to_zero(keras, weights):
     y, p = np.eye(2, dtype="float32"), np.array([[0.7, 0.3], [0.6, 0.4]], "float32")
 
     def program(library):
@@ -542,7 +544,7 @@ def test_a_mean_by_weights_that_sum_to_nothing_is_nothing(keras, weights):
     assert ours == pytest.approx(theirs, abs=1e-6)
 
 
-def test_a_layer_with_a_forward_of_its_own_is_not_fused():
+def test_a_layer_that_overrides_forward_is_not_fused():
     class Mixed(bare.layers.Dense):
         def forward(self, x, training=False):
             return 0.9 * super().forward(x, training) + 0.1 / self.units
@@ -552,7 +554,7 @@ def test_a_layer_with_a_forward_of_its_own_is_not_fused():
     assert not Objective(CategoricalCrossentropy(), [layer]).fused
 
 
-def test_no_loss_is_not_minus_zero():
+def test_a_loss_of_zero_is_not_negative_zero():
     layer = Dense(2, activation="softmax", kernel_initializer="ones")
     x = np.ones((1, 1), "float32")
     layer(x)
@@ -571,7 +573,7 @@ def test_check_shapes_can_be_called_as_a_method_of_the_class():
         tinynet.losses.MeanSquaredError.check_shapes(loss, (3,), (3, 2))
 
 
-def test_the_functions_take_no_more_than_keras_s():
+def test_the_functions_accept_no_more_arguments_than_in_keras():
     y, p = precise_rows()
     for call in (
         lambda: bare.losses.mean_squared_error(y, p, 1),
@@ -592,12 +594,12 @@ def precise_rows():
 @pytest.mark.parametrize(
     "part", [bare.regularizers.L2(), bare.layers.Dense(3), bare.metrics.Metric()]
 )
-def test_what_is_no_loss_is_not_taken_for_one(part):
+def test_objects_that_are_not_losses_are_refused(part):
     with pytest.raises(ValueError, match=r"a loss with a gradient|Could not interpret loss"):
         as_loss(part)
 
 
-def test_a_loss_of_one_s_own_is_called_as_the_one_that_it_is_derived_from():
+def test_a_subclass_of_a_loss_keeps_its_default_name():
     class Mine(bare.losses.CategoricalCrossentropy):
         pass
 

@@ -1,5 +1,5 @@
-"""Accuracy of three kinds beside Keras's, and the promise that a metric over an epoch is exact:
-the batches may be of any size, and nothing is rounded before the one division at the end.
+"""Three kinds of accuracy, compared with Keras's, and the exactness of a metric over an epoch:
+batches may be of any size, and nothing is rounded before the single division at the end.
 """
 
 from fractions import Fraction
@@ -9,7 +9,7 @@ import pytest
 from arrays import assert_array_equal, through
 from oracle import both
 
-import tinynet as bare  # as it is; the rest of the file looks at it from the host
+import tinynet as bare  # without the conversion of arrays that `through` adds
 from tinynet.engine import tracker as bare_tracker
 
 pytestmark = pytest.mark.computes
@@ -25,7 +25,7 @@ CATEGORICAL, SPARSE, BINARY = (
 
 
 def cases(rng):
-    """(class, targets, outputs) for every pair of shapes that the metrics are made for."""
+    """Return (class, targets, outputs) for every pair of shapes that the metrics support."""
     p, p_time = (rng.uniform(size=shape).astype("float32") for shape in ((9, 4), (9, 3, 4)))
     labels, labels_time = rng.integers(4, size=9), rng.integers(4, size=(9, 3))
     one, several = (rng.uniform(size=(9, k)).astype("float32") for k in (1, 3))
@@ -38,12 +38,12 @@ def cases(rng):
         "float labels": (SPARSE, labels.astype("float32"), p),
         "labels in time": (SPARSE, labels_time, p_time),
         "column of labels in time": (SPARSE, labels_time[..., None], p_time),
-        "yes or no": (BINARY, yes, one),
-        "yes or no, flat targets": (BINARY, yes[:, 0], one),
-        "yes or no, flat outputs": (BINARY, yes, one[:, 0]),
-        "yes or no, flat": (BINARY, yes[:, 0], one[:, 0]),
-        "yes or no, float targets": (BINARY, yes.astype("float32"), one),
-        "several yes or no": (BINARY, yeses, several),
+        "binary": (BINARY, yes, one),
+        "binary, flat targets": (BINARY, yes[:, 0], one),
+        "binary, flat outputs": (BINARY, yes, one[:, 0]),
+        "binary, flat": (BINARY, yes[:, 0], one[:, 0]),
+        "binary, float targets": (BINARY, yes.astype("float32"), one),
+        "several binary outputs": (BINARY, yeses, several),
     }
 
 
@@ -61,16 +61,16 @@ def result(library, name, y, p, sample_weight=None):
 
 @pytest.mark.parametrize("weights", [None, (9,), (9, 1)], ids=["plain", "weighted", "column"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_accuracy_is_keras_s(keras, rng, kind, weights):
+def test_accuracy_equals_keras(keras, rng, kind, weights):
     name, y, p = cases(rng)[kind]
     w = None if weights is None else rng.uniform(size=weights)
     expected, ours = both(keras, result, name, y, p, w, ours=tinynet)
-    assert 0.05 < ours < 0.95  # neither all nor nothing, which many a wrong formula gives
+    assert 0.05 < ours < 0.95  # neither 0 nor 1, which wrong formulas often give
     assert ours == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", [CATEGORICAL, SPARSE])
-def test_weights_may_be_for_each_sample_and_time(keras, rng, name):
+def test_weights_may_be_given_for_each_sample_and_time(keras, rng, name):
     w = rng.uniform(size=(9, 3))
     for kind, y, p in cases(rng).values():
         if kind == name and p.ndim == 3:
@@ -78,7 +78,7 @@ def test_weights_may_be_for_each_sample_and_time(keras, rng, name):
             assert ours == pytest.approx(expected, rel=1e-6)
 
 
-def test_among_equal_outputs_the_first_counts(keras):
+def test_the_first_of_equal_outputs_is_the_prediction(keras):
     p = np.array([[0.3, 0.3, 0.3], [0.1, 0.4, 0.4], [0, 0, 0]], "float32")
     for labels, share in [([0, 1, 0], 1), ([1, 2, 2], 0), ([0, 2, 0], 2 / 3)]:
         one_hot = np.eye(3)[labels]
@@ -87,7 +87,7 @@ def test_among_equal_outputs_the_first_counts(keras):
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7])
-def test_an_output_on_the_threshold_means_no(keras, threshold):
+def test_an_output_equal_to_the_threshold_is_class_0(keras, threshold):
     p = np.array([0.0, 0.5, 0.7, 0.70001, 1.0], "float32")
     y = np.array([0, 0, 0, 1, 1])
 
@@ -99,7 +99,7 @@ def test_an_output_on_the_threshold_means_no(keras, threshold):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_functions_give_keras_s_value_for_each_sample(keras, rng, kind):
+def test_the_functions_return_the_values_of_keras_for_each_sample(keras, rng, kind):
     name, y, p = cases(rng)[kind]
     function = tinynet.compat.naming.snake_case(name)
     expected = np.asarray(getattr(keras.metrics, function)(y, p))
@@ -108,13 +108,13 @@ def test_the_functions_give_keras_s_value_for_each_sample(keras, rng, kind):
     assert_array_equal(values, expected, strict=True)
 
 
-def test_a_function_of_one_s_own_is_averaged(keras, rng):
+def test_a_user_defined_metric_function_is_averaged(keras, rng):
     def distance(y_true, y_pred):
         return abs(y_true - y_pred).sum(axis=-1)
 
     y, p = (rng.uniform(size=(8, 3)).astype("float32") for _ in range(2))
     theirs = keras.metrics.MeanMetricWrapper(distance)
-    ours = tracker.resolve(distance, y.shape, p.shape)
+    ours = tracker.resolve_metric(distance, y.shape, p.shape)
     assert ours.name == "distance"
     assert ours(y, p) == pytest.approx(float(theirs(y, p)), rel=1e-6)
 
@@ -123,7 +123,7 @@ def test_a_function_of_one_s_own_is_averaged(keras, rng):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_batches_of_any_size_add_up_to_the_whole(rng, kind):
+def test_batches_of_any_size_give_the_result_of_the_whole(rng, kind):
     name, y, p = cases(rng)[kind]
     whole, parts = getattr(metrics, name)(), getattr(metrics, name)()
     whole.update_state(y, p)
@@ -135,14 +135,14 @@ def test_batches_of_any_size_add_up_to_the_whole(rng, kind):
 def test_counting_is_exact_beyond_float32_and_float64(rng):
     metric = metrics.SparseCategoricalAccuracy()
     right, total = 2**60, 2**61
-    metric.total, metric.count = right, total  # as if so many had been seen
+    metric.total, metric.count = right, total  # as if that many samples had been seen
     metric.update_state(np.zeros(3, int), np.eye(3)[[0, 0, 1]])
     assert Fraction(int(metric.total), int(metric.count)) == Fraction(right + 2, total + 3)
 
 
 def test_values_are_summed_in_float64():
     value = np.float32(0.1)
-    metric = tracker.resolve(lambda y, p: p[:, 0], (1, 1), (1, 1))
+    metric = tracker.resolve_metric(lambda y, p: p[:, 0], (1, 1), (1, 1))
     for size in (1, 100_000, 7):
         metric.update_state(np.zeros((size, 1)), np.full((size, 1), value))
     assert metric.result() == pytest.approx(float(value), rel=1e-12)
@@ -162,7 +162,7 @@ def test_before_any_batch_and_after_a_reset_the_result_is_zero(keras, name, righ
     assert metric(*batch) == 1
 
 
-def test_weights_of_zero_leave_nothing(keras, rng):
+def test_weights_of_zero_give_a_result_of_zero(keras, rng):
     name, y, p = cases(rng)["one-hot"]
     assert both(keras, result, name, y, p, np.zeros(9), ours=tinynet) == [0, 0]
 
@@ -178,9 +178,9 @@ def test_a_result_is_a_python_float(rng):
 @pytest.mark.parametrize("word", ["acc", "accuracy"])
 @pytest.mark.parametrize("outputs", [(8, 1), (8, 3), (8, 2, 1), (8, 2, 3)])
 @pytest.mark.parametrize("targets", [(8,), (8, 1), (8, 3), (8, 2), (8, 2, 1), (8, 2, 3)])
-def test_accuracy_means_what_the_shapes_say(keras, word, targets, outputs):
+def test_accuracy_is_resolved_from_the_shapes_as_in_keras(keras, word, targets, outputs):
     y, p = np.zeros(targets, "float32"), np.zeros(outputs, "float32")
-    ours = tracker.resolve(word, targets, outputs)
+    ours = tracker.resolve_metric(word, targets, outputs)
     theirs = keras.src.trainers.compile_utils.get_metric(word, y, p)
     assert type(ours.bare).__name__ == type(theirs).__name__
     assert ours.name == theirs.name == word
@@ -190,22 +190,22 @@ def test_accuracy_means_what_the_shapes_say(keras, word, targets, outputs):
     "name",
     ["categorical_accuracy", CATEGORICAL, SPARSE, "binary_accuracy", "categorical_crossentropy"],
 )
-def test_a_metric_is_called_what_it_was_asked_for_by(keras, name):
+def test_a_metric_has_the_name_it_was_requested_by(keras, name):
     y = p = np.zeros((8, 3), "float32")
     theirs = keras.src.trainers.compile_utils.get_metric(name, y, p)
-    ours = tracker.resolve(name, y.shape, p.shape)
+    ours = tracker.resolve_metric(name, y.shape, p.shape)
     assert ours.name == theirs.name == name
 
 
-def test_cross_entropy_may_be_a_metric(keras, rng):
+def test_cross_entropy_can_be_a_metric(keras, rng):
     y, p = np.eye(4)[rng.integers(4, size=9)], rng.uniform(0.1, 1, (9, 4)).astype("float32")
     expected = float(keras.losses.CategoricalCrossentropy()(y, p))
-    metric = tracker.resolve("categorical_crossentropy", y.shape, p.shape)
+    metric = tracker.resolve_metric("categorical_crossentropy", y.shape, p.shape)
     assert metric(y, p) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", [CATEGORICAL, SPARSE, BINARY])
-def test_a_metric_can_be_given_in_keras_s_ways(keras, name):
+def test_a_metric_is_found_by_name_class_instance_or_configuration(keras, name):
     cls = getattr(metrics, name)
     theirs = getattr(keras.metrics, name)()
     snake = tinynet.compat.naming.snake_case(name)
@@ -228,22 +228,22 @@ def test_a_configuration_keeps_the_threshold():
     [(CATEGORICAL, (9,)), (CATEGORICAL, (9, 1)), (SPARSE, (9, 4)), (SPARSE, (4,))],
 )
 def test_targets_of_the_other_kind_are_refused(name, shape):
-    """Keras takes class numbers for one-hot rows, in silence, and reports a wrong accuracy."""
+    """Keras silently takes class numbers for one-hot rows, and reports a wrong accuracy."""
     with pytest.raises(ValueError, match="which takes either kind"):
         getattr(metrics, name)().update_state(np.zeros(shape), np.zeros((9, 4)))
 
 
 @pytest.mark.parametrize("wrong", ["acuracy", "categorical_acc", "foo", 3, None])
-def test_what_is_no_metric_is_refused(wrong):
+def test_an_unknown_metric_is_refused(wrong):
     for refuse in (
         lambda m: tracker.check_metrics([m]),
         metrics.get,
-        lambda m: tracker.resolve(m, (8, 3), (8, 3)),
+        lambda m: tracker.resolve_metric(m, (8, 3), (8, 3)),
     ):
         with pytest.raises(ValueError, match="Could not interpret metric identifier"):
             refuse(wrong)
 
 
-def test_an_unknown_name_is_answered_with_near_ones():
+def test_an_unknown_name_is_answered_with_similar_ones():
     with pytest.raises(ValueError, match="Did you mean 'accuracy'"):
         tracker.check_metrics(["acuracy"])

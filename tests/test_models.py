@@ -1,8 +1,8 @@
-"""`Sequential` from its first layer to its second `fit`, beside Keras wherever Keras has the same.
+"""`Sequential` from its first layer to its second `fit`, compared with Keras where possible.
 
-Built in every way, configured, copied, borrowed from, frozen, trained and asked, a model shows
-Keras's shapes, names, numbers and types; its weights are views into one vector throughout; and
-arrays of every kind go in, are left alone, and cost no allocation once training is under way.
+However a model is built, configured, copied, shared, frozen, trained or evaluated, its shapes,
+names, numbers and types equal Keras's, and its weights are views into one vector. Arrays of every
+kind are accepted and left unchanged, and a training step allocates no memory.
 """
 
 import copy
@@ -26,10 +26,10 @@ import tinynet
 from tinynet import Input, Sequential, layers
 from tinynet.callbacks import Callback
 
-# Much of this is about bytes as they come, and not about learning from them.
+# Many tests use unscaled bytes as inputs, because they do not depend on what is learned.
 pytestmark = [
     pytest.mark.computes,
-    pytest.mark.filterwarnings("ignore:Expected inputs of about"),
+    pytest.mark.filterwarnings("ignore:Expected inputs between about"),
 ]
 
 RNG = np.random.default_rng(5)
@@ -37,13 +37,13 @@ X, LABELS, Y = samples(RNG, 10, (4,), 3)
 WEIGHTS = RNG.uniform(0.5, 2, 10).astype("float32")
 START = random_weights(RNG, 4, 5, 3)
 
-# Keras's own backends are 2e-7 apart in the loss and 1.5e-7 in a weight after 100 steps.
+# After 100 steps, Keras's backends differ by 2e-7 in the loss and by 1.5e-7 in a weight.
 close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
 assert_agree = partial(agree, rtol=1e-6, atol=1e-6, close=np.testing.assert_allclose)
 
 
 def stack(lib, **compiled):
-    """4-5-3, sigmoid and softmax, in tinynet or Keras, starting from the same weights."""
+    """Return a 4-5-3 network, sigmoid and softmax, always with the same initial weights."""
     layers = (5, "sigmoid"), (3, "softmax")
     return network(*layers, inputs=(4,), library=lib, weights=START, **compiled)
 
@@ -63,18 +63,18 @@ def tutorial(lib):
 
 @pytest.fixture(scope="module")
 def keras_model(keras):
-    """One model for the whole file: Keras compiles for seconds what it then runs in no time."""
+    """One Keras model for the whole file, because Keras takes seconds to compile a model."""
     return compiled(keras)
 
 
 @pytest.fixture
 def pair(keras_model):
-    """Keras's model and tinynet's, of equal weights and with fresh optimizers."""
+    """Keras's model and tinynet's, with equal weights and new optimizers."""
     return renewed(keras_model, START), compiled(tinynet)
 
 
 def assert_same_state(theirs, ours):
-    """Equal weights, and equal optimizer state, in Keras's order."""
+    """Assert equal weights and equal optimizer state, in Keras's order."""
     assert_agree(theirs.get_weights(), ours.get_weights())
     assert_agree(variables(theirs), variables(ours))
 
@@ -84,7 +84,7 @@ def as_json(config):
 
 
 def training_bits(model, x=X, y=Y, **arguments):
-    """All numbers that a short training leaves, to be compared bit for bit."""
+    """Train briefly, and return the history and the weights' bytes for an exact comparison."""
     history = model.fit(x, y, **{"batch_size": 4, "epochs": 2, "verbose": 0, **arguments}).history
     return history, [weight.tobytes() for weight in model.get_weights()]
 
@@ -92,7 +92,7 @@ def training_bits(model, x=X, y=Y, **arguments):
 # Building, naming, configuring
 
 
-# Keras compiles for every new shape of a weight, so most of them are (4, 5) in this file.
+# Keras compiles anew for every shape of a weight, so most weights in this file are (4, 5).
 FIRST_LAYERS = {
     "Input": lambda lib: [lib.Input((4,)), lib.layers.Dense(5, name="d")],
     "Input with a batch size": lambda lib: [lib.Input((4,), 8), lib.layers.Dense(5, name="d")],
@@ -101,12 +101,12 @@ FIRST_LAYERS = {
         lib.layers.Dense(5, name="d"),
     ],
     "images": lambda lib: [lib.Input((2, 2)), lib.layers.Flatten(), lib.layers.Dense(5)],
-    "rows of rows": lambda lib: [lib.Input((2, 4)), lib.layers.Dense(5, use_bias=False)],
+    "Dense on two axes": lambda lib: [lib.Input((2, 4)), lib.layers.Dense(5, use_bias=False)],
 }
 
 
 @pytest.mark.parametrize("first", FIRST_LAYERS)
-def test_a_known_input_shape_builds_at_once_with_keras_s_shapes_and_config(keras, first):
+def test_a_known_input_shape_builds_with_the_shapes_and_config_of_keras(keras, first):
     def program(lib):
         lib.utils.clear_session()
         model = lib.Sequential(FIRST_LAYERS[first](lib))
@@ -129,7 +129,7 @@ WAYS_TO_BUILD = {
 
 
 @pytest.mark.parametrize("way", WAYS_TO_BUILD)
-def test_a_model_built_late_has_keras_s_shapes_and_config(keras, way):
+def test_a_model_built_later_has_the_shapes_and_config_of_keras(keras, way):
     def program(lib):
         lib.utils.clear_session()
         model = network(lib.layers.Dense(5, "softmax", name="d"), library=lib, loss=ONE_HOT)
@@ -150,16 +150,16 @@ def test_a_model_built_late_has_keras_s_shapes_and_config(keras, way):
         ("train_on_batch", {}, 10),
     ],
 )
-def test_a_model_built_from_data_shows_the_batch(method, arguments, batch):
+def test_a_model_built_from_data_has_the_batch_size_in_its_shapes(method, arguments, batch):
     model = network((5,), (3, "softmax"), loss=ONE_HOT)
     getattr(model, method)(X, Y, **arguments)
     assert (model.input_shape, model.output_shape) == ((batch, 4), (batch, 3))
     assert [layer.output_shape for layer in model.layers] == [(batch, 5), (batch, 3)]
-    assert model.predict(X[:3], verbose=0).shape == (3, 3)  # and takes any number all the same
+    assert model.predict(X[:3], verbose=0).shape == (3, 3)  # other batch sizes are accepted
 
 
 @pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
-def test_the_tutorial_s_config_is_keras_s(keras):
+def test_the_config_of_the_tutorial_model_equals_keras(keras):
     def program(lib):
         lib.utils.clear_session()
         return as_json(tutorial(lib).get_config())
@@ -167,15 +167,17 @@ def test_the_tutorial_s_config_is_keras_s(keras):
     same(keras, program)
 
 
-def test_input_shape_of_a_layer_builds_like_an_input():
+def test_the_input_shape_of_a_layer_builds_like_an_input():
     flatten = layers.Flatten(input_shape=(2, 3))
-    model = Sequential([flatten, layers.Dense(4, input_shape=(99,))])  # only the first one counts
+    model = Sequential(
+        [flatten, layers.Dense(4, input_shape=(99,))]
+    )  # only the first layer's counts
     assert (model.input_shape, model.output_shape) == ((None, 2, 3), (None, 4))
     assert model.layers[0] is flatten
     assert Sequential([layers.Dense(2, input_dim=7)]).input_shape == (None, 7)
 
 
-def test_an_unbuilt_config_is_keras_s(keras):
+def test_the_config_of_an_unbuilt_model_equals_keras(keras):
     def program(lib):
         lib.utils.clear_session()
         dense = lib.layers.Dense(3, "relu", kernel_initializer="he_normal", trainable=False)
@@ -196,7 +198,7 @@ def test_an_unbuilt_config_is_keras_s(keras):
     ],
     ids=["tutorial", "unbuilt", "batch size and frozen"],
 )
-def test_from_config_makes_the_same_architecture_also_from_keras_s_own(keras, make):
+def test_from_config_recreates_a_model_from_either_library(keras, make):
     for config in both(keras, lambda lib: make(lib).get_config()):
         model = Sequential.from_config(as_json(config))
         assert as_json(model.get_config()) == as_json(config)
@@ -217,7 +219,7 @@ def test_a_config_of_a_layer_that_tinynet_lacks_is_refused():
         Sequential.from_config(config)
 
 
-def test_automatic_names_are_keras_s(keras):
+def test_automatic_names_equal_keras(keras):
     def program(lib):
         lib.utils.clear_session()
         dense, flatten, adam = lib.layers.Dense, lib.layers.Flatten, lib.optimizers.Adam
@@ -229,7 +231,7 @@ def test_automatic_names_are_keras_s(keras):
     same(keras, program)
 
 
-def test_layers_and_get_layer_find_what_keras_finds(keras):
+def test_layers_and_get_layer_behave_as_in_keras(keras):
     def program(lib):
         first, second = lib.layers.Dense(5, name="first"), lib.layers.Dense(3, name="second")
         model = lib.Sequential([lib.Input((4,)), first, second])
@@ -251,7 +253,7 @@ def test_layers_and_get_layer_find_what_keras_finds(keras):
     both(keras, program)
 
 
-def test_add_and_pop_leave_what_keras_leaves(keras):
+def test_add_and_pop_behave_as_in_keras(keras):
     def program(lib):
         dense = lib.layers.Dense
         model = lib.Sequential([lib.Input((4,)), dense(5, name="a"), dense(3, name="b")])
@@ -290,7 +292,7 @@ def test_an_added_layer_that_does_not_fit_changes_nothing():
     assert_one_vector(model)
 
 
-def test_an_unbuilt_model_says_so_as_keras_does(keras):
+def test_an_unbuilt_model_raises_the_errors_of_keras(keras):
     def program(lib):
         model = lib.Sequential([lib.layers.Dense(3)], name="m")
         assert (model.weights, model.get_weights(), model.trainable_weights) == ([], [], [])
@@ -316,16 +318,16 @@ def test_count_params_counts_each_layer(keras):
     assert same(keras, program) == ([0, 78_500, 14_544, 1_450], 94_494)
 
 
-def trains(model):
-    """What of a model trains: its own flag, its layers', what it lists, and what it writes down."""
+def trainable_state(model):
+    """Return the `trainable` flags of a model, its config and layers, and its weight counts."""
     lists = model.trainable_weights, model.non_trainable_weights, model.weights
     flags = [model.trainable, model.get_config()["trainable"]]
     return [*flags, *(layer.trainable for layer in model.layers), *map(len, lists)]
 
 
 FREEZES = {
-    "the whole": [lambda model: setattr(model, "trainable", False)],
-    "the whole, and back": [
+    "the model": [lambda model: setattr(model, "trainable", False)],
+    "the model, and back": [
         lambda model: setattr(model, "trainable", False),
         lambda model: setattr(model, "trainable", True),
     ],
@@ -342,31 +344,36 @@ FREEZES = {
 
 
 @pytest.mark.parametrize("name", FREEZES)
-def test_trainable_means_what_it_means_in_keras(keras, name):
+def test_setting_trainable_behaves_as_in_keras(keras, name):
     def program(lib):
         model = stack(lib)
-        return [trains(model), *((change(model), trains(model)) for change in FREEZES[name])]
+        return [
+            trainable_state(model),
+            *((change(model), trainable_state(model)) for change in FREEZES[name]),
+        ]
 
     same(keras, program)
 
 
-def test_a_model_made_untrainable_is_so_as_in_keras(keras):
+def test_the_trainable_argument_behaves_as_in_keras(keras):
     def program(lib):
-        return trains(lib.Sequential([lib.Input((4,)), lib.layers.Dense(5)], trainable=False))
+        return trainable_state(
+            lib.Sequential([lib.Input((4,)), lib.layers.Dense(5)], trainable=False)
+        )
 
     same(keras, program)
 
 
-def test_repr_is_keras_s(keras):
+def test_repr_equals_keras(keras):
     same(keras, lambda lib: repr(lib.Sequential(name="m")))
     same(keras, lambda lib: repr(lib.layers.Dense(3, name="d")))
 
 
-# Weights, and the one vector that they lie in
+# Weights, and the vector that holds them
 
 
 def assert_one_vector(model):
-    """Every kernel and bias is a view into `flat`, in `get_weights` order; gradients likewise."""
+    """Assert that kernels and biases are views of `flat`, in order, and gradients likewise."""
     names = [
         (layer, name)
         for layer in model.layers
@@ -453,7 +460,7 @@ def test_get_weights_copies_and_weights_are_live():
     assert array_equal(live[0], START[0])
     given = [weight.copy() for weight in START]
     model.set_weights(given)
-    given[0][:] = 99  # is not the model's afterwards
+    given[0][:] = 99  # set_weights has copied it
     assert array_equal(live[0], START[0])
 
 
@@ -473,7 +480,7 @@ def test_set_weights_takes_lists_and_other_types():
         (lambda new: [*new[:3], new[1]], r"weight shape \(3,\) is not compatible.*shape \(5,\)"),
     ],
 )
-def test_set_weights_changes_all_or_nothing_with_keras_s_words(pair, change, message):
+def test_set_weights_changes_nothing_on_an_error_with_the_message_of_keras(pair, change, message):
     new = [weight + 1 for weight in START]
     for model in pair:
         with pytest.raises(ValueError, match=message):
@@ -481,7 +488,7 @@ def test_set_weights_changes_all_or_nothing_with_keras_s_words(pair, change, mes
     assert all(map(np.array_equal, pair[1].get_weights(), START))
 
 
-def test_set_weights_refuses_what_is_no_number_before_it_changes_anything():
+def test_set_weights_refuses_strings_before_it_changes_anything():
     model = stack(tinynet)
     words = np.full(START[3].shape, "a")
     with pytest.raises(ValueError, match=r"expects numeric weights.*dtype <U1"):
@@ -495,21 +502,21 @@ def test_set_weights_refuses_what_is_no_number_before_it_changes_anything():
     ids=["deepcopy", "pickle"],
 )
 @pytest.mark.parametrize("state", ["compiled", "fitted", "unbuilt"])
-def test_a_copy_goes_on_as_the_original_would_and_leaves_it_alone(clone, state):
+def test_a_copy_trains_like_the_original_and_does_not_change_it(clone, state):
     model = unbuilt_copy() if state == "unbuilt" else compiled(tinynet)
     if state == "fitted":
         fitted(model)
     twin = clone(model)
     before = training_bits(model, epochs=0)
-    goes_on = training_bits(twin, shuffle=False)
+    continued = training_bits(twin, shuffle=False)
     assert training_bits(model, epochs=0)[1] == before[1]
-    assert training_bits(model, shuffle=False) == goes_on
+    assert training_bits(model, shuffle=False) == continued
     assert_one_vector(twin)
     assert_one_vector(model)
     assert not shares_memory(model.flat, twin.flat)
 
 
-def test_an_array_put_in_a_weight_s_place_is_refused_with_what_to_write():
+def test_a_replaced_weight_array_is_refused_with_the_line_to_write():
     model = fitted(compiled(tinynet))
     own = model.layers[0].kernel
     model.layers[0].kernel = own.copy()
@@ -520,7 +527,7 @@ def test_an_array_put_in_a_weight_s_place_is_refused_with_what_to_write():
     assert_one_vector(fitted(model))
 
 
-def test_a_copy_made_in_the_middle_of_fit_disturbs_nothing():
+def test_copying_a_model_during_fit_does_not_affect_training():
     copies = []
 
     class Keep(Callback):
@@ -534,10 +541,10 @@ def test_a_copy_made_in_the_middle_of_fit_disturbs_nothing():
     assert not array_equal(copies[0].get_weights()[0], copies[1].get_weights()[0])
 
 
-# Two models, one layer
+# Layers shared by two models
 
 
-def test_a_second_model_of_the_same_layers_predicts_with_live_weights():
+def test_models_that_share_layers_predict_with_the_current_weights():
     owner = compiled(tinynet)
     borrower = Sequential([Input((4,)), *owner.layers])
     head = Sequential([Input((4,)), owner.layers[0]])
@@ -551,20 +558,20 @@ def test_a_second_model_of_the_same_layers_predicts_with_live_weights():
     assert_one_vector(owner)
 
 
-def test_a_borrower_can_evaluate_but_its_fit_raises_and_says_why():
+def test_a_borrowing_model_can_evaluate_but_not_fit():
     owner = compiled(tinynet)
     borrower = Sequential([Input((4,)), *owner.layers], name="guest")
     borrower.compile("adam", ONE_HOT, metrics=["acc"])
     assert borrower.evaluate(X, Y, verbose=0) == owner.evaluate(X, Y, verbose=0)
     for train in (partial(borrower.fit, verbose=0), borrower.train_on_batch):
-        with pytest.raises(ValueError, match=rf"'guest' live in model '{owner.name}'.*train that"):
+        with pytest.raises(ValueError, match=rf"'guest' to own.*model '{owner.name}'.*Train that"):
             train(X, Y)
     assert all(map(np.array_equal, owner.get_weights(), START))
     assert borrower.optimizer.iterations == 0
     assert_one_vector(fitted(owner))
 
 
-def test_a_borrower_inherits_when_the_owner_is_gone():
+def test_a_borrowing_model_can_train_after_its_owner_is_deleted():
     owner = compiled(tinynet)
     borrower = Sequential([Input((4,)), *owner.layers])
     borrower.compile("adam", ONE_HOT)
@@ -576,17 +583,17 @@ def test_a_borrower_inherits_when_the_owner_is_gone():
     assert_one_vector(borrower)
 
 
-def test_a_borrower_that_pops_a_layer_leaves_it_to_its_owner():
+def test_a_layer_popped_from_a_borrowing_model_stays_with_its_owner():
     owner = compiled(tinynet)
     borrower = Sequential([Input((4,)), *owner.layers])
     layer = borrower.pop()
     third = Sequential([Input((5,)), layer])
     third.compile("adam", ONE_HOT)
     assert_one_vector(fitted(owner))
-    assert third.parameters.lender is owner.parameters
+    assert third.parameters.other_owner is owner.parameters
 
 
-def test_a_popped_layer_is_free_for_another_model():
+def test_a_popped_layer_can_be_owned_by_another_model():
     first = fitted(compiled(tinynet))
     layer = first.pop()
     weights = layer.get_weights()
@@ -603,7 +610,7 @@ def test_a_popped_layer_is_free_for_another_model():
 
 
 def deep(lib, frozen=()):
-    """4-6-5-3, so that freezing the middle leaves two separate runs of weights to train."""
+    """Return a 4-6-5-3 network; freezing its middle layer leaves two separate trainable parts."""
     start = random_weights(np.random.default_rng(3), 4, 6, 5, 3)
     stacked = (6, "tanh"), (5, "sigmoid"), (3, "softmax")
     model = network(*stacked, inputs=(4,), library=lib, weights=start)
@@ -627,16 +634,16 @@ def test_frozen_layers_train_as_in_keras(keras, frozen):
     assert_one_vector(ours)
 
 
-def test_a_model_frozen_as_a_whole_only_reports():
+def test_fit_of_a_fully_frozen_model_only_reports_the_loss():
     model = deep(tinynet, (0, 1, 2))
     before = model.get_weights()
     loss = model.fit(X, Y, epochs=2, verbose=0).history["loss"]
-    assert loss[0] == pytest.approx(loss[1], rel=1e-6)  # each epoch adds up in its own order
+    assert loss[0] == pytest.approx(loss[1], rel=1e-6)  # each epoch sums in another order
     assert all(map(np.array_equal, model.get_weights(), before))
 
 
 @pytest.mark.parametrize("change", ["freeze", "unfreeze", "add", "pop"])
-def test_other_weights_than_the_optimizer_began_with_are_refused(change):
+def test_changed_trainable_weights_are_refused_until_compiled_again(change):
     model = deep(tinynet, (1,))
     model.fit(X, Y, verbose=0)
     if change == "add":
@@ -648,9 +655,7 @@ def test_other_weights_than_the_optimizer_began_with_are_refused(change):
     before, iterations = model.get_weights(), model.optimizer.iterations
     targets = np.eye(model.output_shape[-1])[LABELS]
     for train in (partial(model.fit, verbose=0), model.train_on_batch):
-        with pytest.raises(
-            ValueError, match=r"begun with other weights.*model\.compile\(…\) again"
-        ):
+        with pytest.raises(ValueError, match=r"built for other weights.*model\.compile\(…\) again"):
             train(X, targets)
     assert all(map(np.array_equal, model.get_weights(), before))
     assert model.optimizer.iterations == iterations
@@ -666,7 +671,7 @@ def test_an_optimizer_of_another_model_is_refused():
     assert all(map(np.array_equal, other.get_weights(), START))
 
 
-# Training: history and state beside Keras's
+# Training: history and state, compared with Keras
 
 
 HELD_OUT = (X[:6] * 0.5, Y[:6])
@@ -674,15 +679,15 @@ FITS = {
     "uneven batches": {"epochs": 3},
     "no epoch": {"epochs": 0},
     "initial epoch": {"epochs": 4, "initial_epoch": 2},
-    "initial epoch too late": {"epochs": 2, "initial_epoch": 3},
+    "initial epoch after the last": {"epochs": 2, "initial_epoch": 3},
     "validation data": {"epochs": 2, "validation_data": HELD_OUT},
     "validation split": {"epochs": 2, "validation_split": 0.4},
-    "split that is not whole": {"epochs": 2, "validation_split": 0.35},
+    "split with a fraction of a sample": {"epochs": 2, "validation_split": 0.35},
     "validation data before split": {"validation_data": HELD_OUT, "validation_split": 0.4},
     "validation every second epoch": {
         "epochs": 5, "validation_data": HELD_OUT, "validation_freq": 2
     },
-    "validation after some epochs": {
+    "validation after given epochs": {
         "epochs": 4, "validation_data": HELD_OUT, "validation_freq": [1, 3]
     },
     "validation batch size": {
@@ -704,7 +709,7 @@ FITS = {
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_fit_reports_and_learns_what_keras_s_does(pair, name):
+def test_history_and_weights_after_fit_equal_keras(pair, name):
     given = {"batch_size": 4, **FITS[name]}
     results = []
     for model in pair:
@@ -721,7 +726,7 @@ def test_fit_reports_and_learns_what_keras_s_does(pair, name):
 
 
 @pytest.mark.parametrize("verbose", [0, 1, 2, "auto"])
-def test_params_are_keras_s_and_32_samples_a_batch_the_default(pair, verbose):
+def test_history_params_equal_keras_and_the_default_batch_size_is_32(pair, verbose):
     x, y = X.repeat(7, axis=0), Y.repeat(7, axis=0)
     theirs, ours = (model.fit(x, y, epochs=0, verbose=verbose).params for model in pair)
     assert ours == theirs
@@ -733,7 +738,7 @@ def test_params_are_keras_s_and_32_samples_a_batch_the_default(pair, verbose):
     assert default == explicit
 
 
-def test_weights_of_samples_may_come_as_a_column():
+def test_sample_weights_may_be_a_column():
     row, column = (
         training_bits(compiled(tinynet), sample_weight=weights, shuffle=False)
         for weights in (WEIGHTS, WEIGHTS[:, None])
@@ -741,7 +746,7 @@ def test_weights_of_samples_may_come_as_a_column():
     assert row == column
 
 
-def test_a_second_fit_goes_on_with_the_optimizer_s_state_as_in_keras(pair):
+def test_a_second_fit_continues_the_optimizer_state_as_in_keras(pair):
     how = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
     for _ in range(2):
         assert_agree(*(model.fit(X, Y, **how) for model in pair))
@@ -749,18 +754,18 @@ def test_a_second_fit_goes_on_with_the_optimizer_s_state_as_in_keras(pair):
     assert pair[1].optimizer.iterations == 12
 
 
-def test_compiling_again_starts_the_optimizer_anew():
+def test_compiling_again_resets_the_optimizer():
     model = compiled(tinynet)
     first = training_bits(model, shuffle=False)
     model.set_weights(START)
-    assert training_bits(model, shuffle=False) != first  # Adam remembers
+    assert training_bits(model, shuffle=False) != first  # Adam keeps its state
     model.set_weights(START)
     model.compile("adam", ONE_HOT, metrics=["acc"])
     assert model.optimizer.iterations == 0
     assert training_bits(model, shuffle=False) == first
 
 
-def test_fit_returns_a_history_that_the_model_keeps():
+def test_fit_returns_the_history_of_the_model():
     model = compiled(tinynet)
     history = model.fit(X, Y, epochs=2, verbose=0)
     assert model.history is history
@@ -770,7 +775,7 @@ def test_fit_returns_a_history_that_the_model_keeps():
 
 
 def stop_at(lib, moment, number):
-    """A callback that asks to stop at one moment, and writes down what still happens."""
+    """Return a callback that stops training at one moment, and its log of the calls."""
     log = []
 
     class Stop(lib.callbacks.Callback):
@@ -797,7 +802,7 @@ def stop_at(lib, moment, number):
 @pytest.mark.parametrize(
     ("moment", "number"), [("batch", 1), ("epoch begin", 1), ("epoch end", 1), ("train", None)]
 )
-def test_stop_training_ends_where_keras_ends(keras, pair, moment, number):
+def test_stop_training_stops_where_keras_stops(keras, pair, moment, number):
     seen = []
     for model, lib in zip(pair, (keras, tinynet), strict=True):
         callback, log = stop_at(lib, moment, number)
@@ -809,11 +814,11 @@ def test_stop_training_ends_where_keras_ends(keras, pair, moment, number):
         assert len(history.history["val_loss"]) == len(history.epoch)
     assert seen[1] == seen[0]
     ours = pair[1]
-    assert len(ours.fit(X, Y, epochs=2, verbose=0).epoch) == 2  # and does not stick
+    assert len(ours.fit(X, Y, epochs=2, verbose=0).epoch) == 2  # the next fit is not stopped
     assert not ours.stop_training
 
 
-# Looking and asking, beside Keras
+# Evaluating and predicting, compared with Keras
 
 
 CALLS = {
@@ -846,13 +851,13 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_returns_keras_s_numbers_keys_and_types(pair, name):
+def test_results_of_a_call_equal_keras(pair, name):
     assert_agree(*map(CALLS[name], pair))
     assert_agree(*(model.get_weights() for model in pair))
 
 
 @pytest.mark.parametrize("steps", [4, 9])
-def test_steps_that_the_data_do_not_fill_warn_as_in_keras(pair, steps):
+def test_too_many_steps_warn_as_in_keras(pair, steps):
     for model in pair:
         with pytest.warns(UserWarning, match="Your input ran out of data"):
             outputs = model.predict(X, batch_size=4, steps=steps, verbose=0)
@@ -861,7 +866,7 @@ def test_steps_that_the_data_do_not_fill_warn_as_in_keras(pair, steps):
             model.evaluate(X, Y, batch_size=4, steps=steps, verbose=0)
 
 
-def test_without_metrics_a_single_float_comes_back(keras):
+def test_without_metrics_a_single_float_is_returned(keras):
     theirs, ours = both(keras, compiled, ())
     for name in ("test_on_batch", "test_on_batch as a dictionary"):
         assert_agree(CALLS[name](theirs), CALLS[name](ours))
@@ -900,7 +905,7 @@ def test_metrics_of_one_name_are_numbered_as_in_keras(keras):
     assert_agree(expected, numbered)
 
 
-def test_predict_works_uncompiled_and_returns_an_array_of_its_own():
+def test_predict_works_uncompiled_and_returns_a_new_array():
     model = stack(tinynet)
     outputs = model.predict(X, batch_size=3, verbose=0)
     assert (outputs.dtype, outputs.shape) == (np.float32, (10, 3))
@@ -915,7 +920,7 @@ def test_predict_works_uncompiled_and_returns_an_array_of_its_own():
     assert array_equal(outputs, kept)
     assert array_equal(called, again[0])
     assert array_equal(layer, again[1])
-    outputs[:] = called[:] = 0  # writes to nothing that the model uses
+    outputs[:] = called[:] = 0  # the model does not use these arrays
     close(model(X), kept)
 
 
@@ -938,7 +943,7 @@ def test_predicting_a_flattened_image_returns_a_copy_of_it():
     assert (images == 1).all()
 
 
-def test_reported_numbers_are_floats_of_float32():
+def test_reported_numbers_are_python_floats_of_float32_values():
     model = compiled(tinynet)
     history = model.fit(X, Y, epochs=2, validation_data=HELD_OUT, batch_size=3, verbose=0).history
     values = [value for series in history.values() for value in series]
@@ -950,7 +955,7 @@ def test_reported_numbers_are_floats_of_float32():
 
 
 @pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
-def test_the_tutorial_s_summary_is_keras_s_before_and_after_fit(keras, monkeypatch):
+def test_the_summary_of_the_tutorial_model_equals_keras(keras, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
 
     def program(lib):
@@ -961,7 +966,9 @@ def test_the_tutorial_s_summary_is_keras_s_before_and_after_fit(keras, monkeypat
         if lib is tinynet:
             model.fit(np.zeros((4, 28, 28)), np.eye(10)[:4], verbose=0)
         else:
-            model.optimizer.build(model.trainable_variables)  # what its fit would do, in no time
+            model.optimizer.build(
+                model.trainable_variables
+            )  # as its fit would do, but without compiling
         model.summary(print_fn=texts.append)
         return texts
 
@@ -970,7 +977,7 @@ def test_the_tutorial_s_summary_is_keras_s_before_and_after_fit(keras, monkeypat
     assert "Optimizer params: 188,990 (738.24 KB)" in after
 
 
-# float32 in, float32 through
+# Types
 
 
 IMAGES = RNG.integers(0, 2, (12, 2, 2))
@@ -985,7 +992,7 @@ def image_model(loss=ONE_HOT):
 
 
 def dtypes_in_a_step(model, x, y):
-    """The types of all arrays that go up and down through the layers, and of what is left."""
+    """Return the types of all arrays in forward and backward passes, and of all stored arrays."""
     seen = set()
 
     def spy(function):
@@ -1013,7 +1020,7 @@ def dtypes_in_a_step(model, x, y):
 
 @pytest.mark.parametrize("x_type", ["float64", "float16", "uint8", "int64", "bool", "float32"])
 @pytest.mark.parametrize("y_type", ["float64", "float32", "uint8", "bool"])
-def test_whatever_comes_in_everything_is_float32(x_type, y_type):
+def test_inputs_of_any_type_are_computed_in_float32(x_type, y_type):
     x, y = IMAGES.astype(x_type), ANSWERS.astype(y_type)
     assert dtypes_in_a_step(image_model(), x, y) == {"float32"}
     plain = training_bits(image_model(), IMAGES.astype("float32"), ANSWERS, shuffle=False)
@@ -1021,7 +1028,7 @@ def test_whatever_comes_in_everything_is_float32(x_type, y_type):
 
 
 @pytest.mark.parametrize("y_type", ["int64", "uint8", "float32", "float64"])
-def test_class_numbers_of_any_type_train_alike(y_type):
+def test_class_numbers_of_any_type_give_the_same_training(y_type):
     labels = ANSWERS.argmax(axis=1)
     x = IMAGES.astype("float64")
     model = image_model(SPARSE)
@@ -1031,7 +1038,7 @@ def test_class_numbers_of_any_type_train_alike(y_type):
     assert training_bits(model, x, labels.astype(y_type), shuffle=False) == plain
 
 
-def test_float64_is_to_be_had_on_request_and_then_goes_through():
+def test_with_floatx_float64_everything_is_float64():
     single = training_bits(image_model(), IMAGES, ANSWERS, shuffle=False)[0]["loss"]
     tinynet.config.set_floatx("float64")
     model = image_model()
@@ -1040,14 +1047,16 @@ def test_float64_is_to_be_had_on_request_and_then_goes_through():
     assert any(value != float(np.float32(value)) for value in double)
     close(double, single)
     tinynet.config.set_floatx("float32")
-    assert model.predict(IMAGES, verbose=0).dtype == "float64"  # keeps what it was built with
+    assert (
+        model.predict(IMAGES, verbose=0).dtype == "float64"
+    )  # a model keeps the type it was built with
     assert model.get_config()["dtype"]["config"] == {"name": "float64"}
 
 
 # Randomness
 
 
-def test_nothing_draws_from_the_global_generators():
+def test_the_global_random_generators_are_not_used():
     before = np.random.get_state()  # noqa: NPY002
     before_python = random.getstate()
     model = Sequential([layers.Dense(5, "sigmoid", kernel_initializer="he_normal")])
@@ -1062,7 +1071,7 @@ def test_nothing_draws_from_the_global_generators():
     assert random.getstate() == before_python
 
 
-def test_the_seed_decides_everything():
+def test_training_depends_only_on_the_seed():
     def run(seed):
         tinynet.utils.set_random_seed(seed)
         return training_bits(unbuilt_copy())
@@ -1112,8 +1121,8 @@ FORMS = {
     "every second row": lambda a, _: np.repeat(a, 2, axis=0)[::2],
     "backwards": lambda a, _: a[::-1].copy()[::-1],
     "Fortran order": lambda a, _: np.asfortranarray(a),
-    "axes swapped": lambda a, _: np.ascontiguousarray(a.T).T,
-    "a window": lambda a, _: np.pad(a, 2)[tuple(slice(2, -2) for _ in a.shape)],
+    "transposed": lambda a, _: np.ascontiguousarray(a.T).T,
+    "a slice": lambda a, _: np.pad(a, 2)[tuple(slice(2, -2) for _ in a.shape)],
     "other byte order": lambda a, _: a.astype(a.dtype.newbyteorder()),
     "an array of a subclass": lambda a, _: a.view(type("Mine", (np.ndarray,), {})),
 }
@@ -1122,7 +1131,9 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("x_type", ["float32", "float64", "uint8"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["one-hot", "class numbers"])
-def test_arrays_of_any_layout_train_alike_and_are_left_alone(form, x_type, sparse, tmp_path):
+def test_arrays_of_any_layout_give_the_same_results_and_stay_unchanged(
+    form, x_type, sparse, tmp_path
+):
     loss = SPARSE if sparse else ONE_HOT
     targets = ANSWERS.argmax(axis=1) if sparse else ANSWERS
     x = (IMAGES * 3 + np.arange(12)[:, None, None]).astype(x_type)
@@ -1147,7 +1158,7 @@ def test_arrays_of_any_layout_train_alike_and_are_left_alone(form, x_type, spars
         assert array_equal(array, original)
 
 
-def test_single_numbers_for_samples_are_taken_as_a_column():
+def test_a_one_dimensional_x_is_taken_as_a_column():
     model = Sequential([Input((1,)), layers.Dense(3, "softmax")])
     column = X[:, :1]
     for x in (column[:, 0], column):
@@ -1160,10 +1171,10 @@ def test_single_numbers_for_samples_are_taken_as_a_column():
 
 
 class AllocationWatch(Callback):
-    """Notes how many bytes each single instruction of the second epoch took, and where.
+    """A callback that records the bytes each instruction of the second epoch allocated, and where.
 
-    Between two of Python's instructions nothing of NumPy's can come and go unseen: the peak since
-    the last one is what this one took, and temporary arrays inside of a call are in it.
+    The peak of traced memory since the previous instruction is what the instruction allocated,
+    including temporary arrays within a call.
     """
 
     def __init__(self):
@@ -1201,13 +1212,13 @@ class AllocationWatch(Callback):
 @pytest.mark.host
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("batch_size", [32, 1024])
-def test_a_step_allocates_nothing_once_training_is_under_way(batch_size, shuffle):
-    n = 2 * batch_size + 7  # the last batch is shorter, and must not make new buffers either
+def test_a_training_step_allocates_no_memory_after_the_first_epoch(batch_size, shuffle):
+    n = 2 * batch_size + 7  # the shorter last batch must not allocate new buffers
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (n, 28, 28)).astype("uint8")
     targets = np.eye(10)[rng.integers(0, 10, n)]
     model, watch = plain_tutorial(), AllocationWatch()
-    # NumPy's loops take up to 8,192 numbers of scratch space, whatever they compute: make it 16.
+    # NumPy's loops may use a buffer of 8,192 numbers; reduce it to 16.
     old = np.setbufsize(16)
     try:
         model.fit(
@@ -1220,5 +1231,5 @@ def test_a_step_allocates_nothing_once_training_is_under_way(batch_size, shuffle
     files = {"data.py", "layers.py", "losses.py", "metrics.py", "optimizers.py", "training.py"}
     assert files <= {file for _, file, _ in watch.seen}
     size, file, line = max(watch.seen)
-    small_things = 1536  # Python's own, and what a NumPy loop needs to keep its place
-    assert size < batch_size * 64 + small_things, f"{size} bytes in {file}:{line}"
+    overhead = 1536  # Python objects, and the state of a NumPy loop
+    assert size < batch_size * 64 + overhead, f"{size} bytes in {file}:{line}"

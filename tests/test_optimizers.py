@@ -1,7 +1,8 @@
-"""SGD and Adam beside Keras's own, used alone, step by step: twenty steps on gradients from 1e-6
-(where ε shows) to 1e3, of mixed signs and sometimes 0, with the learning rate changed on the way.
-The bounds are some three times what rounding was seen to do, and far below what the smallest
-mistake does: β off by 0.001, ε inside the root or bias-corrected, t off by one, the bias
+"""SGD and Adam compared with Keras's, step by step: twenty steps on gradients from 1e-6 (where ε
+matters) to 1e3, of mixed signs and sometimes 0, with a change of the learning rate halfway.
+
+The bounds are about three times the observed rounding errors, and far below the effect of the
+smallest mistakes: β off by 0.001, ε inside the root or bias-corrected, t off by one, or bias
 corrections in float64.
 """
 
@@ -29,7 +30,7 @@ RULES = [
     ("SGD", {"momentum": 0.9}),
     ("SGD", {"momentum": 0.9, "nesterov": True}),
     ("SGD", {"learning_rate": 0.1, "nesterov": True}),
-    # With β₂ = 0.999 the squares hardly ever fall in so few steps, and the largest is the last.
+    # With β₂ = 0.999, v hardly ever falls in that few steps, so the last v is also the largest.
     ("Adam", {"amsgrad": True, "beta_2": 0.5}),
     ("Adam", {"weight_decay": 0.1, "learning_rate": 0.01}),
     ("Adam", {"amsgrad": True, "beta_2": 0.6, "weight_decay": 0.3}),
@@ -38,7 +39,7 @@ RULES = [
 
 
 def of_slot(variables, number, slots):
-    """The arrays of one slot: two lie beside one another, variable by variable; a third follows."""
+    """Return the arrays of one slot; the first two slots alternate by weight, a third follows."""
     beside = min(slots, 2)
     if number < 2:
         return variables[2 + number : 2 + beside * len(SHAPES) : beside]
@@ -46,38 +47,38 @@ def of_slot(variables, number, slots):
 
 
 def cut(vector):
-    """`vector` as arrays of SHAPES."""
+    """Split `vector` into arrays of SHAPES."""
     starts = np.cumsum([math.prod(shape) for shape in SHAPES])[:-1]
     parts = np.split(vector, starts)
     return [part.reshape(shape).copy() for part, shape in zip(parts, SHAPES, strict=True)]
 
 
 def join(arrays):
-    """The arrays, end to end, as one vector."""
+    """Concatenate the arrays into one vector."""
     return np.concatenate([np.asarray(look(array)).ravel() for array in arrays])
 
 
 @pytest.fixture
 def sizes(rng):
-    """How large each weight's gradients are, from 1e-6 to 1e3."""
+    """The magnitude of each weight's gradients, from 1e-6 to 1e3."""
     return 10 ** rng.uniform(-6, 3, COUNT)
 
 
 @pytest.fixture
 def gradients(rng, sizes):
-    """A gradient for each step: mostly of one sign, which is momentum, but by no means always."""
+    """A gradient for each step; the sign is mostly positive, so that momentum builds up."""
     factors = rng.choice([-1, 0, 1], (STEPS, COUNT), p=[0.3, 0.05, 0.65])
     factors = factors * rng.uniform(0.2, 2, (STEPS, COUNT))
     return (sizes * factors).astype("float32")
 
 
 def start(rng):
-    """Weights so small that a step of Adam's is not lost in their rounding."""
+    """Return initial weights so small that a step of Adam is not lost in rounding."""
     return (0.01 * rng.normal(size=COUNT)).astype("float32")
 
 
 class Twins:
-    """Keras's optimizer and ours, each with arrays of its own that start alike."""
+    """Keras's optimizer and tinynet's, each with its own copy of the same weights."""
 
     def __init__(self, keras, name, arguments, weights):
         self.their_arrays = [keras.Variable(array) for array in cut(weights)]
@@ -100,8 +101,8 @@ class Twins:
 
 
 @pytest.mark.parametrize(("name", "arguments"), RULES)
-def test_every_step_is_keras_s(keras, rng, sizes, gradients, name, arguments):
-    # Adam's steps are of one size for all weights; SGD's are as large as the gradients.
+def test_every_step_equals_keras(keras, rng, sizes, gradients, name, arguments):
+    # Adam's steps have the same size for all weights; SGD's are proportional to the gradients.
     twins = Twins(keras, name, arguments, start(rng) if name == "Adam" else np.zeros(COUNT, "f4"))
     bound = 3e-8 if name == "Adam" else 1e-6 * sizes
     for number, gradient in enumerate(gradients):
@@ -113,7 +114,7 @@ def test_every_step_is_keras_s(keras, rng, sizes, gradients, name, arguments):
 
 
 @pytest.mark.parametrize(("name", "arguments"), RULES)
-def test_the_variables_are_keras_s(keras, rng, sizes, gradients, name, arguments):
+def test_the_variables_equal_those_of_keras(keras, rng, sizes, gradients, name, arguments):
     twins = Twins(keras, name, arguments, start(rng))
     for number, gradient in enumerate([None, *gradients]):
         if number:
@@ -125,14 +126,14 @@ def test_the_variables_are_keras_s(keras, rng, sizes, gradients, name, arguments
         assert [v.dtype.name for v in ours] == [v.dtype for v in theirs]
         assert (ours[0], ours[1]) == (int(theirs[0].value), float(theirs[1].value))
         slots = len(twins.ours.slots)
-        for slot in range(slots):  # the first is of the gradient's size, Adam's second its square
+        for slot in range(slots):  # slot 0 scales with the gradient, Adam's others with its square
             scale = sizes ** min(slot + 1, 2)
             difference = join(of_slot(ours, slot, slots)) - join(of_slot(theirs, slot, slots))
             assert (np.abs(difference) <= 1e-6 * scale).all(), f"slot {slot}, step {number}"
 
 
-def test_adam_s_two_rearrangements_change_nothing(rng):
-    """In float64 against the formulas as the docstring has them, with ε̂ = ε / √(1 − β₂ᵗ)."""
+def test_adam_equals_the_formulas_of_its_docstring(rng):
+    """Compare with the formulas of the docstring in float64, with ε = ε̂ / √(1 − β₂ᵗ)."""
     tinynet.config.set_floatx("float64")
     sizes = 10 ** rng.uniform(-6, 3, 50)
     weights, m, v = np.zeros(50), np.zeros(50), np.zeros(50)
@@ -164,7 +165,7 @@ def test_one_long_vector_is_updated_like_its_parts(rng, gradients, name, argumen
 @pytest.mark.parametrize(
     ("name", "arguments"), [rule for rule in RULES if "weight_decay" not in rule[1]]
 )
-def test_weights_change_in_place_and_gradients_stay(rng, gradients, name, arguments):
+def test_weights_change_in_place_and_gradients_stay_unchanged(rng, gradients, name, arguments):
     optimizer = getattr(optimizers, name)(**arguments)
     weights, kept = put(start(rng)), gradients[0]
     view, before, gradient = weights[:], look(weights.copy()), put(kept.copy())
@@ -177,7 +178,7 @@ def test_weights_change_in_place_and_gradients_stay(rng, gradients, name, argume
 
 
 @pytest.mark.parametrize(("name", "arguments"), RULES)
-def test_float64_weights_keep_their_type_and_have_slots_of_it(name, arguments):
+def test_float64_weights_and_their_slots_stay_float64(name, arguments):
     optimizer = getattr(optimizers, name)(**arguments)
     weights = put(np.ones(3))
     optimizer.apply_gradients([(put(np.full(3, 1e-3)), weights)])
@@ -219,7 +220,7 @@ def test_the_state_can_be_restored_more_than_once(rng, gradients):
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 1 / 3, 1e-30])
-def test_the_learning_rate_is_rounded_as_keras_rounds_it(keras, rate):
+def test_the_learning_rate_is_rounded_as_in_keras(keras, rate):
     for name in ("Adam", "SGD"):
         ours, theirs = getattr(optimizers, name)(rate), getattr(keras.optimizers, name)(rate)
         assert ours.learning_rate == float(theirs.learning_rate) == np.float32(rate)
@@ -233,7 +234,7 @@ def test_the_learning_rate_is_rounded_as_keras_rounds_it(keras, rate):
 
 
 @pytest.mark.parametrize(("name", "arguments"), RULES)
-def test_the_configuration_is_keras_s_and_makes_the_same_optimizer(keras, name, arguments):
+def test_the_configuration_equals_keras_and_recreates_the_optimizer(keras, name, arguments):
     arguments = {"name": "mine", **arguments}
     theirs, ours = both(keras, lambda library: getattr(library.optimizers, name)(**arguments))
     assert ours.get_config() == theirs.get_config()
@@ -243,7 +244,7 @@ def test_the_configuration_is_keras_s_and_makes_the_same_optimizer(keras, name, 
     assert again.get_config() == ours.get_config()
 
 
-def test_names_are_counted_by_class_as_keras_counts_them(keras):
+def test_names_are_numbered_by_class_as_in_keras(keras):
     def names(library):
         adam, sgd = library.optimizers.Adam, library.optimizers.SGD
         return [one.name for one in (adam(), adam(), sgd(), adam(), adam(name="mine"))]
@@ -253,7 +254,7 @@ def test_names_are_counted_by_class_as_keras_counts_them(keras):
 
 
 @pytest.mark.parametrize(("name", "cls"), [("adam", Adam), ("sgd", SGD)])
-def test_an_optimizer_can_be_given_in_several_ways(keras, name, cls):
+def test_an_optimizer_is_found_by_name_class_configuration_or_instance(keras, name, cls):
     for identifier in (name, cls.__name__, cls, {"class_name": cls.__name__, "config": {}}):
         found = optimizers.get(identifier)
         assert type(found) is cls
@@ -267,7 +268,7 @@ def test_an_optimizer_can_be_given_in_several_ways(keras, name, cls):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "said"),
+    ("name", "arguments", "words"),
     [
         ("Adam", {"learning_rate": -0.1}, "Argument `learning_rate` should be float"),
         ("Adam", {"learning_rate": "fast"}, "Argument `learning_rate` should be float"),
@@ -280,18 +281,18 @@ def test_an_optimizer_can_be_given_in_several_ways(keras, name, cls):
         ("Adam", {"beta_2": -0.1}, "beta_2 to be at least 0 and below 1"),
         ("Adam", {"weight_decay": -0.1}, "weight_decay to be a number of at least 0, or None"),
         ("SGD", {"weight_decay": "much"}, "weight_decay to be a number of at least 0, or None"),
-        ("Adam", {"use_ema": True}, "use_ema=True, which Keras has and tinynet has not"),
-        ("SGD", {"clipnorm": 1.0}, "clipnorm=1.0, which Keras has and tinynet has not"),
+        ("Adam", {"use_ema": True}, "use_ema=True, which Keras supports, but tinynet does not"),
+        ("SGD", {"clipnorm": 1.0}, "clipnorm=1.0, which Keras supports, but tinynet does not"),
         ("Adam", {"name": "a/b"}, "cannot contain character `/`"),
     ],
 )
-def test_wrong_arguments_are_refused(name, arguments, said):
-    with pytest.raises(ValueError, match=said):
+def test_wrong_arguments_are_refused(name, arguments, words):
+    with pytest.raises(ValueError, match=words):
         getattr(optimizers, name)(**arguments)
 
 
 @pytest.mark.parametrize("arguments", [{"learning_rate": "fast"}, {"lr": 0.1}, {"name": "a/b"}])
-def test_what_keras_refuses_too_is_refused_in_its_words(keras, arguments):
+def test_arguments_that_keras_refuses_raise_the_message_of_keras(keras, arguments):
     theirs, ours = refused(keras, lambda library: library.optimizers.Adam(**arguments), "Arg")
     assert theirs[:40] in ours
 
@@ -302,7 +303,7 @@ def test_an_unknown_optimizer_is_refused(wrong):
         optimizers.get(wrong)
 
 
-def test_a_refused_learning_rate_leaves_the_old_one():
+def test_a_refused_learning_rate_keeps_the_old_one():
     optimizer = Adam(0.5)
     for wrong in (-1, "fast", None):
         with pytest.raises(ValueError, match="`learning_rate` should be float"):
@@ -334,7 +335,7 @@ def test_a_refused_step_changes_nothing(name, arguments, pairs, said):
         assert_array_equal(now, kept, strict=True)
 
 
-def test_integers_cannot_be_trained():
+def test_integer_weights_cannot_be_trained():
     optimizer, weights = Adam(), put(np.ones(3, int))
     with pytest.raises(ValueError, match="weights of a float type, received dtype int64"):
         optimizer.apply_gradients([(put(np.ones(3)), weights)])
@@ -343,7 +344,7 @@ def test_integers_cannot_be_trained():
     assert_array_equal(weights, 1)
 
 
-def test_an_optimizer_of_one_s_own_needs_only_its_rule():
+def test_a_user_defined_optimizer_needs_only_update():
     class Signs(tinynet.Optimizer):
         def update(self, weights, gradient, *state, scratch):
             weights -= self.learning_rate * backend.xp.sign(gradient, out=scratch)
@@ -356,7 +357,7 @@ def test_an_optimizer_of_one_s_own_needs_only_its_rule():
         tinynet.Optimizer().apply_gradients([(weights, weights)])
 
 
-def test_whole_numbers_are_refused_before_anything_is_built():
+def test_integer_weights_are_refused_before_anything_is_built():
     weights = put(np.array([1, 2]))
     optimizer = optimizers.Adam()
     for call in (
@@ -368,7 +369,7 @@ def test_whole_numbers_are_refused_before_anything_is_built():
         assert not optimizer.built
 
 
-def test_a_state_can_be_taken_over_by_another_optimizer_or_for_the_arrays_it_came_from():
+def test_a_state_can_be_restored_in_another_or_a_rebuilt_optimizer():
     weights, others = np.ones(3, "float32"), np.ones(5, "float32")
     optimizer = optimizers.Adam()
     optimizer.apply_gradients([(weights, weights)])
@@ -384,7 +385,7 @@ def test_a_state_can_be_taken_over_by_another_optimizer_or_for_the_arrays_it_cam
 
 
 class FourSlots(optimizers.Adam):
-    """Adam with two slots more."""
+    """Adam with two additional slots."""
 
     slots = ("m", "v", "first", "second")
 
@@ -394,7 +395,7 @@ class FourSlots(optimizers.Adam):
             slot[...] = number + 1
 
 
-def test_further_slots_of_one_s_own_are_variables_too():
+def test_additional_slots_of_a_user_defined_optimizer_are_variables():
     weights = np.ones(3, "float32")
     optimizer = FourSlots()
     optimizer.apply_gradients([(weights.copy(), weights)])

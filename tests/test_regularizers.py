@@ -1,4 +1,4 @@
-"""Against learning by heart: L2 and Dropout beside Keras, and `Activation`, a layer by itself."""
+"""L2, Dropout and `Activation` layers, compared with Keras."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ QUIET = {"batch_size": 8, "shuffle": False, "verbose": 0}
 
 
 def network(module, first, second, *between, **compiled):
-    """The same two Dense layers in Keras or tinynet, with the same weights."""
+    """Return a model of two Dense layers in Keras or tinynet, always with the same weights."""
     stack = [module.layers.Dense(6, **first), *between, module.layers.Dense(3, **second)]
     compiled = {"loss": ONE_HOT, "metrics": ["acc"], **compiled}
     return network_of(*stack, inputs=(4,), library=module, weights=START, **compiled)
@@ -29,7 +29,7 @@ def network(module, first, second, *between, **compiled):
 
 # L2
 
-PRICED = [
+REGULARIZED = [
     ({"activation": "tanh", "kernel_regularizer": "l2"}, {"activation": "softmax"}),
     (
         {"activation": "sigmoid", "kernel_regularizer": "L2"},
@@ -41,9 +41,9 @@ PRICED = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second"), PRICED)
+@pytest.mark.parametrize(("first", "second"), REGULARIZED)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_training_with_l2_is_keras_s(keras, first, second, weighted):
+def test_training_with_l2_equals_keras(keras, first, second, weighted):
     given = {"sample_weight": np.linspace(0, 2, 20).astype("float32")} if weighted else {}
     given |= {"epochs": 5, "validation_data": (X[:7], Y[:7]), **QUIET}
 
@@ -57,23 +57,23 @@ def test_training_with_l2_is_keras_s(keras, first, second, weighted):
     agree(theirs[2], ours[2], rtol=1e-7, atol=3e-7)
 
 
-def test_the_price_is_in_the_loss_and_not_in_the_metrics():
-    first, second = PRICED[0]
+def test_the_penalty_is_part_of_the_loss_and_not_of_the_metrics():
+    first, second = REGULARIZED[0]
     model = network(tinynet, first, second, metrics=[ONE_HOT])
     loss, crossentropy = model.evaluate(X, Y, verbose=0)
     assert loss == pytest.approx(crossentropy + 0.01 * (START[0] ** 2).sum(), rel=1e-6)
 
 
-def test_frozen_weights_cost_nothing(keras):
+def test_regularization_of_frozen_weights_equals_keras(keras):
     def program(module):
-        model = network(module, *PRICED[1], optimizer="sgd")
+        model = network(module, *REGULARIZED[1], optimizer="sgd")
         model.layers[0].trainable = False
         return model.fit(X, Y, epochs=2, **QUIET)
 
     agree(*both(keras, program), rtol=3e-6)
 
 
-def test_l2_reads_as_in_keras(keras):
+def test_the_configuration_of_l2_equals_keras(keras):
     def configured(module, regularizer):
         dense = module.layers.Dense(2, kernel_regularizer=regularizer, name="d")
         return dense.get_config()["kernel_regularizer"]
@@ -86,20 +86,26 @@ def test_l2_reads_as_in_keras(keras):
     assert float(L2(0.3)(put(weights))) == pytest.approx(float(keras.regularizers.L2(0.3)(weights)))
 
 
+def test_numpy_scalars_are_compared_without_overflow():
+    """The largest allowed value exceeds float32, whose own comparison would warn of an overflow."""
+    assert tinynet.regularizers.L2(np.float32(3)).l2 == 3
+    assert tinynet.optimizers.Adam(weight_decay=np.float32(0.5)).weight_decay == 0.5
+
+
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "a", True])
-def test_a_price_is_a_number_of_at_least_zero(value):
+def test_an_invalid_l2_factor_is_refused(value):
     with pytest.raises(ValueError, match=r"expected a non-negative float.*Write: L2\(0.01\)"):
         L2(value)
 
 
 @pytest.mark.parametrize("identifier", ["l3", 3, object()])
-def test_what_is_no_regularizer_is_refused(identifier):
+def test_an_unknown_regularizer_is_refused(identifier):
     with pytest.raises(ValueError, match="Could not interpret regularizer identifier"):
         Dense(2, kernel_regularizer=identifier)
 
 
 class Sum(Regularizer):
-    """A price of one's own: λ Σ |w|, for which w = 0 is no worse than nearly 0."""
+    """A user-defined penalty, λ Σ |w|; `wrong` is a factor on its gradient."""
 
     def __init__(self, wrong=1):
         self.wrong = wrong
@@ -111,9 +117,9 @@ class Sum(Regularizer):
         return self.wrong * 0.1 * backend.of(x).sign(x)
 
 
-def test_gradients_with_a_price_are_right_and_a_wrong_one_is_found():
-    for price in (L2(0.2), Sum()):
-        model = network(tinynet, {"kernel_regularizer": price, "activation": "tanh"}, {})
+def test_check_gradients_verifies_the_gradient_of_a_penalty():
+    for regularizer in (L2(0.2), Sum()):
+        model = network(tinynet, {"kernel_regularizer": regularizer, "activation": "tanh"}, {})
         model.compile("sgd", "mse")
         assert tinynet.check_gradients(model, X, Y).ok
     model = network(tinynet, {"kernel_regularizer": Sum(-1), "activation": "tanh"}, {})
@@ -122,7 +128,7 @@ def test_gradients_with_a_price_are_right_and_a_wrong_one_is_found():
     assert wrong == [f"{model.layers[0].name}/kernel"]
 
 
-def test_a_layer_may_add_to_the_loss_on_its_own_account():
+def test_a_user_defined_layer_may_add_a_penalty_to_the_loss():
     class Slope(tinynet.Layer):
         def build(self, input_shape):
             self.add_weight(input_shape[1:], "ones", name="slope")
@@ -149,13 +155,13 @@ def test_a_layer_may_add_to_the_loss_on_its_own_account():
 
 
 def masks(layer, size, times):
-    """Some masks, as 0 and 1, a row each."""
+    """Return `times` masks of `size` entries, as boolean rows."""
     x = put(np.ones((1, size), "float32"))
     return np.stack([look(layer.forward(x, training=True))[0] != 0 for _ in range(times)])
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 0.8, 0.99])
-def test_of_all_numbers_the_share_is_dropped_and_the_rest_grows(rate):
+def test_dropout_drops_the_rate_of_entries_and_scales_up_the_rest(rate):
     layer = Dropout(rate)
     y = look(layer.forward(put(np.full((300, 200), 3, "float32")), training=True))
     kept = y != 0
@@ -165,32 +171,34 @@ def test_of_all_numbers_the_share_is_dropped_and_the_rest_grows(rate):
     assert y.dtype == np.float32
 
 
-def test_masks_are_as_good_as_coins():
+def test_dropout_masks_are_statistically_independent():
     times, size = 400, 256
     coins = masks(Dropout(0.5), size, times) * 2.0 - 1  # ±1
     bound = 5 / np.sqrt(coins.size)
-    for across in (1, 2, 3, 16, 64):  # neighbours, and further apart
+    for across in (1, 2, 3, 16, 64):  # adjacent and more distant entries
         assert abs((coins[:, across:] * coins[:, :-across]).mean()) < bound
-        assert abs((coins[across:] * coins[:-across]).mean()) < bound  # the same place, later
+        assert (
+            abs((coins[across:] * coins[:-across]).mean()) < bound
+        )  # the same entry of later masks
         assert abs((coins[across:, across:] * coins[:-across, :-across]).mean()) < bound
-    for axis, length in ((0, times), (1, size)):  # no place, and no mask, is favoured
+    for axis, length in ((0, times), (1, size)):  # neither an entry nor a mask is biased
         means = coins.mean(axis=axis) * np.sqrt(length)
         assert abs(means).max() < 4.5
         assert 0.8 < means.std() < 1.2
-    pairs = coins.T @ coins / np.sqrt(times)  # of each place with each other one
-    assert np.abs(pairs[~np.eye(size, dtype=bool)]).max() < 5.8  # of 65,280 pairs
+    pairs = coins.T @ coins / np.sqrt(times)  # correlation of each pair of entries
+    assert np.abs(pairs[~np.eye(size, dtype=bool)]).max() < 5.8  # among 65,280 pairs
 
 
-def test_the_hash_of_an_array_is_that_of_its_places():
+def test_random_bits_are_the_hash_of_each_index():
     bits = look(Dropout(0.5).random_bits((3, 4), 0xDEADBEEF))
     assert bits.dtype == np.uint32
-    expected = [random.stir(place ^ 0xDEADBEEF) for place in range(12)]
+    expected = [random.hash_uint32(place ^ 0xDEADBEEF) for place in range(12)]
     assert bits.ravel().tolist() == expected  # the same on the CPU and on a GPU
-    assert random.stir(0) == 0
-    assert len({random.stir(n) for n in range(100_000)}) == 100_000  # it can be undone
+    assert random.hash_uint32(0) == 0
+    assert len({random.hash_uint32(n) for n in range(100_000)}) == 100_000  # it is a bijection
 
 
-def test_in_use_nothing_happens(keras):
+def test_dropout_does_nothing_outside_training(keras):
     layer = Dropout(0.5)
     x = put(X)
     assert layer.forward(x) is x
@@ -203,12 +211,12 @@ def test_in_use_nothing_happens(keras):
 
 
 @pytest.mark.parametrize("rate", [0, 0.0, 1, 1.0])
-def test_nothing_and_all_may_be_dropped_as_in_keras(keras, rate):
+def test_dropout_rates_0_and_1_equal_keras(keras, rate):
     agree(*both(keras, lambda module: module.layers.Dropout(rate)(X, training=True)))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_with_keras_s_mask_training_is_keras_s(keras, monkeypatch, optimizer):
+def test_training_with_the_mask_of_keras_equals_keras(keras, monkeypatch, optimizer):
     mask = np.asarray(keras.layers.Dropout(0.4, seed=1)(np.ones((20, 6)), training=True))
     assert set(np.unique(mask)) == {0, np.float32(1 / 0.6)}
     monkeypatch.setattr(Dropout, "mask", lambda self, x: put(mask[: len(x)]))
@@ -220,7 +228,7 @@ def test_with_keras_s_mask_training_is_keras_s(keras, monkeypatch, optimizer):
     def program(module):
         first, second = {"activation": "relu"}, {"activation": "softmax"}
         model = network(module, first, second, dropping[module], optimizer=optimizer)
-        # So small that Keras on JAX has no probability to clip.
+        # The weights are so small that Keras on JAX clips no probability.
         model.set_weights([weight / 3 for weight in START])
         losses = model.fit(X, Y, epochs=4, **{**QUIET, "batch_size": 20}).history["loss"]
         return losses, model.get_weights()
@@ -239,7 +247,7 @@ def test_gradients_through_dropout_are_right():
         assert layer.drawn == drawn
 
 
-def test_the_same_seed_drops_the_same():
+def test_the_same_seed_gives_the_same_masks():
     def run():
         tinynet.utils.set_random_seed(4)
         model = network(tinynet, {"activation": "tanh"}, {"activation": "softmax"}, Dropout(0.3))
@@ -253,7 +261,7 @@ def test_the_same_seed_drops_the_same():
     assert 0.4 < (a[0] == a[1]).mean() < 0.6  # its own masks differ
 
 
-def test_a_training_that_fails_draws_nothing():
+def test_a_failed_fit_restores_the_random_state():
     layers = Dropout(0.3, seed=1), Dropout(0.3)
     model = network(tinynet, {"activation": "tanh"}, {"activation": "softmax"}, *layers)
     state = backend.generator().bit_generator.state
@@ -265,7 +273,7 @@ def test_a_training_that_fails_draws_nothing():
     assert backend.generator().bit_generator.state == state
 
 
-def test_dropout_of_a_shorter_batch_and_of_images():
+def test_dropout_accepts_batches_of_changing_shapes():
     layer = Dropout(0.5)
     for shape in ((8, 3), (5, 3), (9, 4, 2), (2, 4, 2)):
         x = put(np.ones(shape, "float32"))
@@ -274,7 +282,7 @@ def test_dropout_of_a_shorter_batch_and_of_images():
         assert_array_equal(look(layer.backward(x)), y)
 
 
-def test_dropout_reads_as_in_keras(keras):
+def test_the_configuration_of_dropout_equals_keras(keras):
     def configured(module):
         return module.layers.Dropout(0.25, seed=3, name="d").get_config()
 
@@ -287,15 +295,15 @@ def test_dropout_reads_as_in_keras(keras):
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, "a", None, True, float("nan")])
-def test_a_rate_is_a_share(rate):
+def test_an_invalid_dropout_rate_is_refused(rate):
     with pytest.raises(
         ValueError, match=r"argument `rate`\. Expected a float value between 0 and 1"
     ):
         Dropout(rate)
 
 
-def test_what_else_keras_has_is_refused():
-    with pytest.raises(ValueError, match=r"noise_shape=\(1,\), which Keras has"):
+def test_unsupported_arguments_of_dropout_are_refused():
+    with pytest.raises(ValueError, match=r"noise_shape=\(1,\), which Keras supports"):
         Dropout(0.5, noise_shape=(1,))
     with pytest.raises(ValueError, match="Expected seed to be a whole number or None"):
         Dropout(0.5, seed=0.5)
@@ -305,7 +313,7 @@ def test_what_else_keras_has_is_refused():
 
 
 @pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "softmax"])
-def test_a_layer_of_its_own_is_the_argument_of_dense(keras, name):
+def test_an_activation_layer_equals_the_activation_argument_of_dense(keras, name):
     def apart(module):
         return network(module, {}, {"activation": "softmax"}, module.layers.Activation(name))
 
@@ -319,7 +327,7 @@ def test_a_layer_of_its_own_is_the_argument_of_dense(keras, name):
 
 
 @pytest.mark.parametrize("loss", [ONE_HOT, SPARSE])
-def test_softmax_as_a_layer_is_taken_together_with_cross_entropy(loss):
+def test_a_softmax_layer_is_fused_with_the_cross_entropy(loss):
     target = Y if loss[0] == "c" else LABELS
     first = {"activation": "relu"}
     apart = network_of(
@@ -327,17 +335,19 @@ def test_softmax_as_a_layer_is_taken_together_with_cross_entropy(loss):
     )
     within = network(tinynet, first, {"activation": "softmax"}, loss=loss)
     for model in (apart, within):
-        model.set_weights([100 * weight for weight in START])  # where probabilities become 0
+        model.set_weights(
+            [100 * weight for weight in START]
+        )  # so large that some probabilities become 0
     losses = [model.fit(X, target, epochs=3, **QUIET).history["loss"] for model in (apart, within)]
     assert losses[0] == losses[1]
     assert apart.objective.fused
-    assert losses[0][0] > 17  # beyond what clipped probabilities could say
+    assert losses[0][0] > 17  # more than clipped probabilities allow
     assert tinynet.check_gradients(
         network(tinynet, first, {"activation": "softmax"}, loss=loss), X, target
     ).ok
 
 
-def test_an_activation_changes_neither_its_input_nor_the_layer_below():
+def test_an_activation_layer_does_not_change_its_input():
     layer = Activation("sigmoid")
     x = put(X.copy())
     layer.forward(x)
@@ -350,7 +360,7 @@ def test_an_activation_changes_neither_its_input_nor_the_layer_below():
     assert tinynet.check_gradients(model, images, Y).ok
 
 
-# Activations of one's own: plain functions
+# User-defined activations: plain functions
 
 
 def swish(z):
@@ -373,7 +383,7 @@ def leaky_relu_backward(gradient, a):
 
 
 @pytest.mark.parametrize(("function", "theirs"), [(swish, "swish"), (leaky_relu, None)])
-def test_a_plain_function_is_an_activation(keras, function, theirs):
+def test_a_plain_function_can_be_an_activation(keras, function, theirs):
     theirs = theirs or (lambda z: keras.activations.leaky_relu(z, negative_slope=0.2))
     functions = {keras: theirs, tinynet: function}
 
@@ -387,7 +397,7 @@ def test_a_plain_function_is_an_activation(keras, function, theirs):
         assert ours.layers[0].forward(put(X)).dtype == np.float32
 
 
-def test_one_without_a_way_back_predicts_and_says_what_training_needs():
+def test_an_activation_without_backward_predicts_but_is_refused_in_fit():
     model = network(tinynet, {"activation": abs}, {"activation": "softmax"})
     assert model.predict(X, verbose=0).shape == (20, 3)
     with pytest.raises(
@@ -396,18 +406,20 @@ def test_one_without_a_way_back_predicts_and_says_what_training_needs():
         model.fit(X, Y, verbose=0)
 
 
-def test_a_wrong_way_back_is_found():
+def test_a_wrong_backward_of_an_activation_is_detected():
     def cube(z):
         return z * z * z
 
-    activations.backward_of(cube)(lambda gradient, a: gradient * 3 * a * a)  # of a, and wants z
+    activations.backward_of(cube)(
+        lambda gradient, a: gradient * 3 * a * a
+    )  # the derivative needs z, but this uses a
     model = network(tinynet, {"activation": cube}, {"activation": "softmax"})
     assert not tinynet.check_gradients(model, X, Y).ok
     activations.backward_of(cube, from_z=True)(lambda gradient, z: gradient * 3 * z * z)
     assert tinynet.check_gradients(model, X, Y).ok
 
 
-def test_a_model_that_does_not_train_costs_nothing(keras):
+def test_the_penalty_of_a_frozen_model_equals_keras(keras):
     def program(module):
         dense = module.layers.Dense(3, "softmax", kernel_regularizer="l2")
         start = START[0][:, :3], START[3]
@@ -425,9 +437,9 @@ def test_a_model_that_does_not_train_costs_nothing(keras):
     assert model.evaluate(X, Y, verbose=0) == pytest.approx(expected, rel=1e-6)
 
 
-def test_what_a_layer_s_outputs_cost_may_be_known_only_after_forward():
+def test_a_penalty_may_depend_on_the_output_of_forward():
     class Quiet(tinynet.Layer):
-        """Large outputs cost something."""
+        """A layer with a penalty on large outputs."""
 
         def forward(self, x, training=False):
             self.x = x
@@ -444,17 +456,17 @@ def test_what_a_layer_s_outputs_cost_may_be_known_only_after_forward():
     model.fit(X, Y, **QUIET)
 
 
-def test_freezing_in_mid_training_ends_the_price():
+def test_freezing_a_layer_during_fit_removes_its_penalty():
     class Freeze(tinynet.Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.model.layers[0].trainable = False
 
-    model = network(tinynet, *PRICED[0])
+    model = network(tinynet, *REGULARIZED[0])
     losses = model.fit(X, Y, epochs=2, callbacks=[Freeze()], **QUIET).history["loss"]
     assert losses[1] < losses[0] - 0.1
 
 
-def test_seeds_next_to_one_another_share_no_masks():
+def test_consecutive_seeds_give_independent_masks():
     first, second = masks(Dropout(0.5, seed=1), 300, 4), masks(Dropout(0.5, seed=2), 300, 4)
     same = [(a == b).mean() for a in first for b in second]
     assert 0.35 < min(same) < max(same) < 0.65

@@ -1,12 +1,12 @@
 """tinynet: a neural-network library small enough to read, with Keras's interface and numbers.
 
-Start with `examples/from_scratch.py`, then `tinynet/README.md`, the table of contents. The path of
-a batch: `training.fit`, `training.train_step`, `layers.Dense.forward`, back through
-`layers.Dense.backward_from_z`, and `optimizers.Adam.update`, which changes the weights.
+Start with `examples/from_scratch.py`, then read `tinynet/README.md`, the table of contents. A batch
+passes through `training.fit`, `training.train_step` and `layers.Dense.forward`, then back through
+`layers.Dense.backward_from_z`; finally, `optimizers.Adam.update` changes the weights.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinynet.config import __version__ as __version__
 
@@ -66,8 +66,8 @@ __all__ = [
     "utils",
 ]
 
-# Where the names are that are no modules.
-_HOME = {
+# The modules that define the public classes and functions.
+_MODULE_OF = {
     "Callback": "callbacks",
     "Initializer": "initializers",
     "Input": "layers",
@@ -82,19 +82,19 @@ _HOME = {
 }
 
 
-def _load(name: str) -> Any:
-    # A part is loaded when it is first asked for, so that `import tinynet` costs next to nothing.
-    path = f"tinynet.{_HOME.get(name, name)}"
+def _load(name: str) -> object:
+    # Load each submodule on first access, so that `import tinynet` costs next to nothing.
+    path = f"tinynet.{_MODULE_OF.get(name, name)}"
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if not path.startswith(error.name or path + "."):
-            raise  # the part is there, and something that it needs is not
+            raise  # the submodule exists, but one of its dependencies is missing
         raise AttributeError(f"module 'tinynet' has no attribute {name!r}") from None
-    return getattr(module, name) if name in _HOME else module
+    return getattr(module, name) if name in _MODULE_OF else module
 
 
-if not TYPE_CHECKING:  # where types are checked, only the names above are there
+if not TYPE_CHECKING:  # type checkers see only the names imported above
     __getattr__ = _load
 
 

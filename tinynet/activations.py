@@ -1,132 +1,132 @@
-"""Activations: what a layer does to its weighted sums z, and directly under each, the way back.
+"""Activations: functions of a layer's weighted sums z, each followed by its backward function.
 
-An activation is a plain function ``a = f(z)``. Its backward takes the gradient that arrives, ∂L/∂a,
-and the *output* a, and returns ∂L/∂z = ∂L/∂a · f′(z). Every derivative here can be written in terms
-of a, so a layer overwrites its sums with its outputs and keeps one array instead of two.
+An activation is a plain function ``a = f(z)``. Its backward function takes the upstream gradient
+∂L/∂a and the *output* a, and returns ∂L/∂z = ∂L/∂a · f′(z). Every derivative here can be written in
+terms of a, so a layer can overwrite its sums with its outputs and keep one array instead of two.
 
-A reader's own is a plain function ``f(z)``, with `backward_of` above the way back. Those below also
-take `out`, an array to write to: a function may write over its input, a backward over neither.
+Your own activation is a plain function ``f(z)``; decorate its backward function with `backward_of`.
+Those below also take an array `out` for the result. It may be f's input, but not its backward's.
 Source: https://keras.io/api/layers/activations/
 """
 
 from tinynet import backend
-from tinynet.backend import Array
+from tinynet.backend.types import Array
 from tinynet.compat.activation import backward as backward, backward_of as backward_of
-from tinynet.compat.configuration import public
+from tinynet.compat.configuration import get_and_serialize
 
 
 def linear(x: Array, out: Array | None = None) -> Array:
-    """f(z) = z."""
+    """Return f(z) = z."""
     z = backend.as_float(x)
-    return z if out is z else backend.of(z).positive(z, out=_place(z, out))
+    return z if out is z else backend.of(z).positive(z, out=_out_or_empty(z, out))
 
 
 @backward_of(linear)
 def linear_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
-    """f′(z) = 1: the gradient passes unchanged."""
-    return backend.of(a).positive(gradient, out=_place(gradient, out))
+    """Return ∂L/∂z = ∂L/∂a, since f′(z) = 1."""
+    return backend.of(a).positive(gradient, out=_out_or_empty(gradient, out))
 
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
-    """σ(z) = 1 / (1 + e⁻ᶻ), between 0 and 1."""
+    """Return σ(z) = 1 / (1 + e⁻ᶻ), between 0 and 1."""
     z = backend.as_float(x)
     xp = backend.of(z)
-    a = xp.negative(z, out=_place(z, out))
-    with backend.ignore_overflow():  # e⁻ᶻ = inf below z ≈ -88, and 1 / inf = 0 is right
+    a = xp.negative(z, out=_out_or_empty(z, out))
+    with backend.ignore_overflow():  # e⁻ᶻ = inf below z ≈ -88, where 1 / inf = 0 is correct
         xp.exp(a, out=a)
     a += 1
-    return xp.divide(1, a, out=a)  # takes NumPy half as long as `reciprocal`, which says the same
+    return xp.divide(1, a, out=a)  # twice as fast in NumPy as the equivalent `reciprocal`
 
 
 @backward_of(sigmoid)
 def sigmoid_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
-    """σ′(z) = e⁻ᶻ / (1 + e⁻ᶻ)² = a (1 − a)."""
+    """Return ∂L/∂z = ∂L/∂a · σ′(z), where σ′(z) = e⁻ᶻ / (1 + e⁻ᶻ)² = a (1 − a)."""
     xp = backend.of(a)
-    slope = xp.subtract(1, a, out=_place(a, out))
+    slope = xp.subtract(1, a, out=_out_or_empty(a, out))
     slope *= a
     slope *= gradient
     return slope
 
 
 def tanh(x: Array, out: Array | None = None) -> Array:
-    """tanh z = (eᶻ − e⁻ᶻ) / (eᶻ + e⁻ᶻ), between −1 and 1."""
+    """Return tanh z = (eᶻ − e⁻ᶻ) / (eᶻ + e⁻ᶻ), between −1 and 1."""
     z = backend.as_float(x)
-    return backend.of(z).tanh(z, out=_place(z, out))
+    return backend.of(z).tanh(z, out=_out_or_empty(z, out))
 
 
 @backward_of(tanh)
 def tanh_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
-    """tanh′(z) = 1 − a²."""
+    """Return ∂L/∂z = ∂L/∂a · tanh′(z), where tanh′(z) = 1 − a²."""
     xp = backend.of(a)
-    slope = xp.multiply(a, a, out=_place(a, out))
+    slope = xp.multiply(a, a, out=_out_or_empty(a, out))
     xp.subtract(1, slope, out=slope)
     slope *= gradient
     return slope
 
 
 def relu(x: Array, out: Array | None = None) -> Array:
-    """max(z, 0): the positive part."""
+    """Return max(z, 0), the positive part of z."""
     z = backend.as_float(x)
-    return backend.of(z).maximum(z, 0, out=_place(z, out))
+    return backend.of(z).maximum(z, 0, out=_out_or_empty(z, out))
 
 
 @backward_of(relu)
 def relu_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
-    """1 where z > 0, else 0 (also at z = 0, as in Keras): the sign of a, which is never below 0."""
-    slope = backend.of(a).sign(a, out=_place(a, out))
+    """Return ∂L/∂a where z > 0, else 0 (at z = 0 too, as in Keras): f′(z) = sign(a), as a ≥ 0."""
+    slope = backend.of(a).sign(a, out=_out_or_empty(a, out))
     slope *= gradient
     return slope
 
 
 def softmax(
-    x: Array, axis: int = -1, out: Array | None = None, surprise: Array | None = None
+    x: Array, axis: int = -1, out: Array | None = None, surprisal: Array | None = None
 ) -> Array:
-    """pₖ = eᶻᵏ / Σⱼ eᶻʲ: positive, and summing to 1.
+    """Return pₖ = eᶻᵏ / Σⱼ eᶻʲ, which are positive and sum to 1.
 
     The largest z is subtracted first. That divides numerator and denominator by the same number,
-    so it changes nothing but the range: the largest exponential is e⁰ = 1 and none overflows.
+    so it changes only the range: the largest exponential is e⁰ = 1, and none overflows.
 
     Arguments:
-        surprise: where to leave −ln pₖ = ln Σⱼ eᶻʲ − zₖ, which is right even where pₖ itself is so
-            small that it became 0. It may be `x` itself, which is then overwritten.
+        surprisal: an array to write −ln pₖ = ln Σⱼ eᶻʲ − zₖ to, which is accurate even where pₖ
+            underflows to 0. It may be `x` itself, which is then overwritten.
     """
     z = backend.as_float(x)
     xp = backend.of(z)
-    out = _place(z, out)
+    out = _out_or_empty(z, out)
     shifted = xp.subtract(
-        z, z.max(axis=axis, keepdims=True), out=out if surprise is None else surprise
+        z, z.max(axis=axis, keepdims=True), out=out if surprisal is None else surprisal
     )
     p = xp.exp(shifted, out=out)
     total = p.sum(axis=axis, keepdims=True)
     p /= total
-    if surprise is not None:
-        xp.subtract(xp.log(total), surprise, out=surprise)
+    if surprisal is not None:
+        xp.subtract(xp.log(total), surprisal, out=surprisal)
     return p
 
 
 @backward_of(softmax)
 def softmax_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
-    """Every output depends on every input: ∂pₖ/∂zⱼ = pₖ (δₖⱼ − pⱼ), δₖⱼ being 1 if k = j, else 0.
+    """Return ∂L/∂z by the Jacobian ∂pₖ/∂zⱼ = pₖ ([k = j] − pⱼ), where [k = j] is 1 or 0.
 
-    Summed over k, with gₖ = ∂L/∂pₖ arriving: ∂L/∂zⱼ = pⱼ (gⱼ − Σₖ gₖ pₖ), along the last axis.
+    Every output depends on every z: with gₖ = ∂L/∂pₖ, ∂L/∂zⱼ = Σₖ gₖ ∂pₖ/∂zⱼ = pⱼ (gⱼ − Σₖ gₖ pₖ).
     """
     mean = (gradient * a).sum(axis=-1, keepdims=True)
-    dz = backend.of(a).subtract(gradient, mean, out=_place(a, out))
+    dz = backend.of(a).subtract(gradient, mean, out=_out_or_empty(a, out))
     dz *= a
     return dz
 
 
 def log_softmax(x: Array, axis: int = -1) -> Array:
-    """ln pₖ for p = softmax(z), also where pₖ itself would be 0."""
+    """Return ln pₖ for p = softmax(z), accurate even where pₖ itself underflows to 0."""
     z = backend.as_float(x)
-    surprise = backend.of(z).empty_like(z)
-    softmax(z, axis, surprise=surprise)
-    return 0 - surprise
+    surprisal = backend.of(z).empty_like(z)
+    softmax(z, axis, surprisal=surprisal)
+    return 0 - surprisal
 
 
-def _place(like: Array, out: Array | None) -> Array:
+def _out_or_empty(like: Array, out: Array | None) -> Array:
     return backend.of(like).empty_like(like) if out is None else out
 
 
-_KNOWN = {f.__name__: f for f in (linear, sigmoid, tanh, relu, softmax)}
-get, serialize = public("activation function", (), _KNOWN, none=linear, functions=True)
+KNOWN = {f.__name__: f for f in (linear, sigmoid, tanh, relu, softmax)}
+get, serialize = get_and_serialize("activation function", (), KNOWN, none=linear, functions=True)

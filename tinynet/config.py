@@ -1,8 +1,8 @@
-"""The version, and the one global setting: the float type that everything is computed in.
+"""The version, and the one global setting: the float type of all computations.
 
-Weights, activations, gradients and optimizer state are born in `floatx()`, float32 unless
-you say otherwise. float32 is what Keras uses and what a CPU or GPU is fast at; float64 is
-for checking gradients, where rounding would hide the mistake one is looking for.
+Weights, activations, gradients and optimizer state are created with the type `floatx()`, float32 by
+default. float32 is what Keras uses and what CPUs and GPUs compute fast; float64 is for checking
+gradients, where rounding errors would hide the mistakes that the check looks for.
 """
 
 __version__ = "0.1.0"
@@ -11,7 +11,7 @@ _floatx = "float32"
 
 
 def floatx() -> str:
-    """The name of the float type that new weights and inputs get.
+    """Return the name of the float type of new weights and inputs.
 
     >>> floatx()
     'float32'
@@ -22,7 +22,7 @@ def floatx() -> str:
 
 
 def set_floatx(value: str) -> None:
-    """Choose the float type of what is built from now on: ``"float32"`` or ``"float64"``.
+    """Set the float type of everything built from now on: ``"float32"`` or ``"float64"``.
 
     A model keeps the type that it was built with.
 

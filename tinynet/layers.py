@@ -1,48 +1,50 @@
-"""Layers: the contract, `Layer`, and those that fulfil it.
+"""Layers: the base class `Layer`, which defines the contract, and the layers that fulfil it.
 
-`forward` keeps what `backward` needs. `backward`, directly under it, takes ∂L/∂output, leaves the
-gradients of the weights beside them, and returns ∂L/∂input to the layer below: backpropagation.
+`forward` caches what `backward` needs. `backward`, directly below it, takes ∂L/∂output, stores the
+weights' gradients beside the weights, and returns ∂L/∂input to the layer below: backpropagation.
 Source: https://keras.io/api/layers/
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from tinynet import activations, backend, initializers, regularizers  # noqa: F401, found by name
-from tinynet.backend import Array, Shape, random
-from tinynet.compat import checks
-from tinynet.compat.activation import DERIVATIVES, FROM_Z, OWN
-from tinynet.compat.configuration import public, serialize_layer as serialize  # noqa: F401
+from tinynet.backend import random
+from tinynet.backend.types import UNSET, Array, Identifier, Shape
+from tinynet.compat import rules
+from tinynet.compat.activation import BACKWARDS, BUILT_IN, FROM_Z, ActivationFunction
+from tinynet.compat.configuration import get_and_serialize, serialize_layer as serialize  # noqa: F401
 from tinynet.compat.layer import LayerBase, input_function
 
 
 class Layer(LayerBase):
-    """The base of every layer, tinynet's and your own.
+    """The base class of all layers, tinynet's and your own.
 
-    A subclass writes `build` (its weights, by `add_weight`), `forward` and `backward`, and
-    `compute_output_shape` if the output's shape is not the input's. `LayerBase` has the rest.
+    A subclass defines `build` (which creates weights with `add_weight`), `forward`, `backward`, and
+    `compute_output_shape` if that is not the input's shape. `LayerBase` provides the rest.
     """
 
     def build(self, input_shape: Shape) -> None:
-        """Make the weights for inputs of `input_shape`, (batch or None, …)."""
+        """Create the weights for inputs of `input_shape`, (batch or None, …)."""
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The shape of the output for inputs of `input_shape`."""
+        """Return the shape of the output for inputs of `input_shape`."""
         return tuple(input_shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """The output for a batch `x`, (batch, …)."""
+        """Return the output for a batch `x`, (batch, …)."""
         raise NotImplementedError(f"{type(self).__name__} has to define forward(x, training)")
 
     def backward(self, gradient: Array) -> Array | None:
-        """From ∂L/∂output to ∂L/∂input; each weight's gradient goes to `self.<name>_gradient`."""
+        """Return ∂L/∂input, given ∂L/∂output; write weight gradients to `self.<name>_gradient`."""
         raise NotImplementedError(f"{type(self).__name__} has to define backward(gradient)")
 
 
 class Flatten(Layer):
-    """Turn each sample, such as a 28×28 image, into one row of numbers.
+    """A layer that reshapes each sample, such as a 28×28 image, to one row of numbers.
 
-    With the `data_format` ``"channels_first"`` the second axis is first moved to the end.
+    If `data_format` is ``"channels_first"``, the second axis is moved to the end first.
     """
 
     any_dtype = by_sample = True
@@ -62,7 +64,7 @@ class Flatten(Layer):
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # (batch, h, w) → (batch, h·w)
 
     def backward(self, gradient: Array) -> Array:
-        """Nothing is computed in forward, so nothing here: each gradient goes back to its place."""
+        """Return the gradient in the input's shape: `forward` only moves numbers."""
         gradient = gradient.reshape(self._moved_shape)
         if self.data_format == "channels_first" and gradient.ndim > 2:
             gradient = backend.xp.moveaxis(gradient, -1, 1)
@@ -70,69 +72,66 @@ class Flatten(Layer):
 
 
 class Activated(Layer):
-    """What `Dense` and `Activation` have in common: an activation f, and the way back."""
+    """The common base of `Dense` and `Activation`: an activation f and its backward pass."""
 
-    activation: Any
-    backward_from_z: Any  # the way back from z to x
-    _shape: tuple[int, ...] = ()  # of the output
-    _caches: tuple[str, ...] = ("_a", "_z", "surprise")
+    activation: ActivationFunction
+    backward_from_z: Callable[[Array], Array | None]  # the backward pass from z to x
+    _shape: tuple[int, ...] = ()  # the shape of the output
+    _caches: tuple[str, ...] = ("_a", "_z", "surprisal")
 
     @property
     def by_sample(self) -> bool:  # type: ignore[override]
-        return self.activation in OWN
+        return self.activation in BUILT_IN
 
     def activate(self, z: Array, out: Array) -> Array:
-        """a = f(z), where possible in the array `out`, which may be z."""
+        """Return a = f(z), computed where possible in the array `out`, which may be z."""
         f, self._z = self.activation, z
-        if f is activations.softmax:  # cross-entropy takes −ln a beside it
-            self._a = activations.softmax(z, out=self.buffer("a", z.shape, z.dtype), surprise=out)
-            self.surprise = out.reshape(self._shape or out.shape)
-        elif f in OWN:
+        if f is activations.softmax:  # cross-entropy also needs −ln a
+            self._a = activations.softmax(z, out=self.buffer("a", z.shape, z.dtype), surprisal=out)
+            self.surprisal = out.reshape(self._shape or out.shape)
+        elif f in BUILT_IN:
             self._a = f(z, out=out)
-        else:  # a reader's own, which need not know about `out`
+        else:  # a user-defined function, which may not accept `out`
             self._a = backend.as_array(f(z))
         return self._a.reshape(self._shape or self._a.shape)
 
     def backward(self, gradient: Array) -> Array | None:
-        """δ = ∂L/∂z = f′(z) ∂L/∂a, by the backward of f. The rest is `backward_from_z`."""
+        """Compute δ = ∂L/∂z = f′(z) ∂L/∂a, and return ``backward_from_z(δ)``."""
         f = self.activation
         if f is activations.linear:
             return self.backward_from_z(gradient)
         gradient = gradient.reshape(self._a.shape)
         given = self._z if f in FROM_Z else self._a
-        out = {"out": self.buffer("delta", gradient.shape, gradient.dtype)} if f in OWN else {}
-        return self.backward_from_z(DERIVATIVES[f](gradient, given, **out))
+        out = {"out": self.buffer("delta", gradient.shape, gradient.dtype)} if f in BUILT_IN else {}
+        return self.backward_from_z(BACKWARDS[f](gradient, given, **out))
 
 
 class Dense(Activated):
-    """Every input connected with every unit: ``a = f(x W + b)``.
+    """A fully connected layer: ``a = f(x W + b)``.
 
     Arguments:
-        units, activation, use_bias: how many outputs; f, a name or a function; whether b is added.
-        kernel_initializer, bias_initializer: where W and b start.
-        kernel_regularizer: what W costs, R(W), which is added to the loss: ``"l2"``, ``L2(0.001)``.
+        units, activation, use_bias: the number of outputs; f, a name or function; whether to add b.
+        kernel_initializer, bias_initializer: the initializers of W and b.
+        kernel_regularizer: a penalty R(W) added to the loss, such as ``"l2"`` or ``L2(0.001)``.
 
     Shapes: x (batch, …, in), W = ``kernel`` (in, units), b = ``bias`` (units,), a (batch, …, units)
+
+    A ValueError is raised for an invalid argument, and for inputs of another width than at first.
+    Source: https://keras.io/api/layers/core_layers/dense/
     """
 
     _caches = (*Activated._caches, "_x")
 
     def __init__(
-        self,
-        units: int,
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        **base: Any,
-    ) -> None:
+        self, units: int, activation: Identifier = None, use_bias: bool = True,
+        kernel_initializer: Identifier = "glorot_uniform", bias_initializer: Identifier = "zeros",
+        kernel_regularizer: Identifier = None, **base: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**base)
         self.units, self.activation, self.use_bias = units, activation, use_bias
         self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
         self.kernel_regularizer = kernel_regularizer
-        unbuilt: Array = None
-        self.kernel = self.kernel_gradient = self.bias = self.bias_gradient = unbuilt
+        self.kernel = self.kernel_gradient = self.bias = self.bias_gradient = UNSET
 
     def build(self, input_shape: Shape) -> None:
         self.add_weight((input_shape[-1] or 0, self.units), self.kernel_initializer, name="kernel")
@@ -140,29 +139,29 @@ class Dense(Activated):
             self.add_weight((self.units,), self.bias_initializer, name="bias")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        checks.rows(self.name, input_shape)
+        rules.input_width(self.name, input_shape)
         return (*input_shape[:-1], self.units)
 
     def check_input(self, shape: Shape) -> None:
         self.compute_output_shape(shape)
-        checks.rows(self.name, shape, len(self.kernel))
+        rules.input_width(self.name, shape, len(self.kernel))
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """a = f(z), z = x W + b."""
+        """Return a = f(z), where z = x W + b."""
         rows = x.reshape(-1, x.shape[-1])
         self._x, self._shape = rows, (*x.shape[:-1], self.units)
         z = self.buffer("z", (len(rows), self.units), x.dtype)
         backend.xp.matmul(rows, self.kernel, out=z)  # (batch, in) @ (in, units)
         if self.use_bias:
-            z += self.bias  # to every row
+            z += self.bias  # added to every row
         return self.activate(z, out=z)
 
     def backward_from_z(self, delta: Array) -> Array | None:
-        """From δ = ∂L/∂z to the gradients of W, b and x.
+        """Compute the gradients of W, b and x from δ = ∂L/∂z, and return that of x.
 
         z_nj = Σᵢ x_ni W_ij + b_j for sample n and unit j. The loss depends on W_ij through z_nj
-        of every sample, ∂z_nj/∂W_ij = x_ni; on b_j likewise, with 1; and on x_ni through z_nj of
-        every unit, ∂z_nj/∂x_ni = W_ij. Summing:
+        of every sample, with ∂z_nj/∂W_ij = x_ni; on b_j likewise, with ∂z_nj/∂b_j = 1; and on x_ni
+        through z_nj of every unit, with ∂z_nj/∂x_ni = W_ij. By the chain rule:
 
             ∂L/∂W_ij = Σₙ x_ni δ_nj      ∂L/∂W = xᵀ δ
             ∂L/∂b_j  = Σₙ δ_nj
@@ -171,31 +170,31 @@ class Dense(Activated):
         xp = backend.xp
         delta = delta.reshape(-1, self.units)
         if self.trainable:
-            # (in, batch) @ (batch, units). With one sample there is nothing to sum, and NumPy's
-            # `matmul` takes four times as long to find out.
+            # (in, batch) @ (batch, units). With one sample there is nothing to sum, and `multiply`
+            # is four times as fast as NumPy's `matmul`.
             product = xp.multiply if len(delta) == 1 else xp.matmul
             product(self._x.T, delta, out=self.kernel_gradient)
-            if self.kernel_regularizer is not None:  # W itself costs R(W)
+            if self.kernel_regularizer is not None:  # add ∂R/∂W
                 scratch = self.buffer("cost", self.kernel.shape, self.kernel.dtype)
                 self.kernel_gradient += self.kernel_regularizer.gradient(self.kernel, out=scratch)
             if self.use_bias:
                 delta.sum(axis=0, out=self.bias_gradient)
-        if not self.passes_gradient:
+        if not self.needs_input_gradient:
             return None
         dx = self.buffer("dx", self._x.shape, delta.dtype)
         xp.matmul(delta, self.kernel.T, out=dx)  # (batch, units) @ (units, in)
         return dx.reshape(*self._shape[:-1], -1)
 
     def penalty(self) -> Array | None:
-        """R(W), if there is a regulariser and W trains."""
+        """Return R(W), or None without a regulariser or if the layer is frozen."""
         cost = self.kernel_regularizer if self.trainable else None
         return None if cost is None else cost(self.kernel)
 
 
 class Activation(Activated):
-    """a = f(x), for a name or function f, as a layer: ``Dense(10), Activation("softmax")``."""
+    """A layer a = f(x), where f is a name or function: ``Dense(10), Activation("softmax")``."""
 
-    def __init__(self, activation: Any, **base: Any) -> None:
+    def __init__(self, activation: Identifier, **base: Any) -> None:
         super().__init__(**base)
         self.activation = activation
 
@@ -204,67 +203,67 @@ class Activation(Activated):
         return self.activate(x, self.buffer("out", x.shape, x.dtype))
 
     def backward_from_z(self, delta: Array) -> Array:
-        """What arrives below f is passed on as it is: there are no weights."""
+        """Return δ, which is ∂L/∂input: the layer has no weights."""
         return delta
 
 
 class Dropout(Layer):
-    """y = x m / (1 − r): in training, m is 0 with probability r, else 1, drawn for each number.
+    """Dropout: in training, y = x m / (1 − r), where each m is 0 with probability r, else 1.
 
-    The division keeps the mean, E[y] = x (1 − r) / (1 − r) = x; when the network is used, y = x.
+    The division preserves the mean, E[y] = x (1 − r) / (1 − r) = x. Outside training, y = x.
 
-    Arguments: `rate` is r; with a `seed`, the masks do not depend on tinynet's generator.
+    Arguments: `rate` is r; with a `seed`, masks do not depend on tinynet's random generator.
 
     Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
     """
 
-    by_sample = True  # outside training, where it does nothing
+    by_sample = True  # outside training, where dropout does nothing
     counters = ("drawn",)
     _caches = ("_mask",)
 
     def __init__(self, rate: float, seed: int | None = None, **base: Any) -> None:
         super().__init__(**base)
         self.rate, self.seed = rate, seed
-        self.drawn = 0  # masks so far
-        self._mask: Array = None
+        self.drawn = 0  # the number of masks drawn so far
+        self._mask: Array | None = None
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """y = x m / (1 − r) in training, else x."""
+        """Return y = x m / (1 − r) in training, else x."""
         self._mask = self.mask(x) if training and self.rate else None
         if self._mask is None:
             return x
         return backend.xp.multiply(x, self._mask, out=self.buffer("y", x.shape, x.dtype))
 
     def backward(self, gradient: Array) -> Array:
-        """∂y/∂x = m / (1 − r): what was dropped had no say, so it is not corrected."""
+        """Return ∂L/∂x = ∂L/∂y · m / (1 − r), which is 0 for the numbers that were dropped."""
         if self._mask is None:
             return gradient
         dx = self.buffer("dx", gradient.shape, gradient.dtype)
         return backend.xp.multiply(gradient, self._mask, out=dx)
 
     def mask(self, x: Array) -> Array:
-        """m / (1 − r) in the shape of `x`, new at every call."""
+        """Draw a new mask, m / (1 − r), in the shape of `x`."""
         mask = self.buffer("mask", x.shape, x.dtype)
         if self.rate == 1:
             mask[...] = 0
             return mask
         self.drawn += 1
         bits = self.random_bits(x.shape, random.key(self.seed, self.drawn))
-        limit = min(round(self.rate * random.ALL), random.ALL - 1)  # a share r of all bits is below
+        limit = min(round(self.rate * random.RANGE), random.RANGE - 1)  # a fraction r is below
         backend.xp.greater_equal(bits, limit, out=mask)
         mask *= 1 / (1 - self.rate)
         return mask
 
 
 class InputLayer(Layer):
-    """What `Input` makes: the shape that a model expects. It holds and computes nothing."""
+    """The layer that `Input` creates: the input shape of a model. It passes its input through."""
 
     any_dtype = True
 
-    def __init__(self, batch_shape: Any = None, dtype: Any = None, name: Any = None) -> None:
+    def __init__(self, batch_shape: Any = None, dtype: str | None = None, name: str | None = None):
         super().__init__(name=name)
         self.input_dtype, self.batch_shape = dtype, batch_shape
-        self._written_dtype = dtype or "float32"
+        self._config_dtype = dtype or "float32"
         self.ensure_built(batch_shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -277,4 +276,4 @@ class InputLayer(Layer):
 Input = input_function(InputLayer)  # ``Input(shape=(28, 28))``, first in a `Sequential`
 
 KNOWN = {layer.__name__: layer for layer in (Activation, Dense, Dropout, Flatten, InputLayer)}
-get = public("layer", Layer, KNOWN)[0]
+get = get_and_serialize("layer", Layer, KNOWN)[0]

@@ -1,49 +1,47 @@
-"""Metrics: what people ask of a model, such as how often it is right. Nothing is learned from it.
+"""Metrics: figures that report how good a model is, such as its accuracy. Training ignores them.
 
-A metric adds up over the batches of an epoch and divides once, at the end: that is exact whatever
-the size of the batches. The sums stay where the numbers are until asked for.
+A metric sums over the batches of an epoch and divides once, at the end, so that the result does not
+depend on the sizes of the batches. The sums stay on the device until the result is needed.
 Source: https://keras.io/api/metrics/
 """
 
-from typing import Any
-
 from tinynet import backend, losses
-from tinynet.backend import Array
-from tinynet.compat import checks
-from tinynet.compat.configuration import Configurable, public
-from tinynet.compat.naming import derived, snake_case
+from tinynet.backend.types import Array, Weights
+from tinynet.compat import rules
+from tinynet.compat.configuration import Configurable, get_and_serialize
+from tinynet.compat.naming import snake_case, subclasses_by_name
 from tinynet.compat.targets import as_function, as_weights, match_rank
 
 
 class Metric(Configurable):
-    """The mean of a value over samples; the base of every metric, tinynet's and your own.
+    """The mean of a value over samples; the base class of all metrics, tinynet's and your own.
 
-    A subclass writes `call`, the value of each sample; or, if it is no mean, `update_state`,
+    A subclass defines `call`, the value of each sample; or, if it is not a mean, `update_state`,
     `result` and `reset_state`.
     """
 
     by_sample = False  # whether a sample's value does not depend on the others in its batch
 
-    def __init__(self, name: str | None = None, dtype: Any = None) -> None:
-        self.name = name or snake_case(type(self).__name__)  # dtype is ignored: sums are exact
+    def __init__(self, name: str | None = None, dtype: str | None = None) -> None:
+        self.name = name or snake_case(type(self).__name__)  # dtype is unused: sums are float64
         self.reset_state()
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        """The value of each sample, (batch,)."""
+        """Return the value of each sample, (batch,)."""
         raise NotImplementedError(f"{type(self).__name__} has to define call(y_true, y_pred)")
 
     def reset_state(self) -> None:
-        """Start anew."""
-        self.total: Any = 0
-        self.count: Any = 0
+        """Reset the sums to zero."""
+        self.total: Array | float = 0
+        self.count: Array | float = 0
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch."""
+    def update_state(self, y_true: Array, y_pred: Array, sample_weight: Weights = None) -> None:
+        """Add the values of a batch."""
         y_pred = backend.as_array(y_pred)
         self.add(self.call(backend.of(y_pred).asarray(y_true), y_pred), sample_weight)
 
-    def add(self, values: Array, sample_weight: Any = None) -> None:
-        """Add the values of some samples: booleans are counted, the rest is summed in float64."""
+    def add(self, values: Array, sample_weight: Weights = None) -> None:
+        """Add the samples' values: booleans are counted, other types are summed in float64."""
         if sample_weight is not None:
             weights = as_weights(sample_weight, values.astype("float64"))
             self.total = self.total + (values * weights).sum()
@@ -55,11 +53,11 @@ class Metric(Configurable):
         self.count += values.size
 
     def result(self) -> float:
-        """The mean over everything since `reset_state`; 0 if that was nothing."""
-        total, count = backend.numbers(self.total, self.count)
+        """Return the mean of all values since `reset_state`, or 0 if there are none."""
+        total, count = backend.to_floats(self.total, self.count)
         return total / count if count else 0.0
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
+    def __call__(self, y_true: Array, y_pred: Array, sample_weight: Weights = None) -> float:
         """Add a batch, and return the mean so far."""
         self.update_state(y_true, y_pred, sample_weight)
         return self.result()
@@ -71,8 +69,8 @@ class CategoricalAccuracy(Metric):
     by_sample = True
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        checks.one_hot_labels(self.name, y_true.shape, y_pred.shape)
-        return y_true.argmax(axis=-1) == y_pred.argmax(axis=-1)
+        rules.one_hot_labels(self.name, y_true.shape, y_pred.shape)
+        return backend.of(y_pred).equal(y_true.argmax(axis=-1), y_pred.argmax(axis=-1))
 
 
 class SparseCategoricalAccuracy(Metric):
@@ -82,8 +80,8 @@ class SparseCategoricalAccuracy(Metric):
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         best = y_pred.argmax(axis=-1)
-        checks.class_labels(self.name, y_true.shape, best.shape)
-        return y_true.reshape(best.shape) == best
+        rules.class_labels(self.name, y_true.shape, best.shape)
+        return backend.of(best).equal(y_true.reshape(best.shape), best)
 
 
 class BinaryAccuracy(Metric):
@@ -91,14 +89,14 @@ class BinaryAccuracy(Metric):
 
     by_sample = True
 
-    def __init__(self, name: str | None = None, dtype: Any = None, threshold: float = 0.5) -> None:
+    def __init__(self, name: str | None = None, dtype: str | None = None, threshold: float = 0.5):
         super().__init__(name, dtype)
         self.threshold = threshold
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         if y_true.ndim > y_pred.ndim:
             y_pred = match_rank(y_pred, y_true)
-        return match_rank(y_true, y_pred) == (y_pred > self.threshold)
+        return backend.of(y_pred).equal(match_rank(y_true, y_pred), y_pred > self.threshold)
 
 
 categorical_accuracy = as_function(CategoricalAccuracy)
@@ -106,5 +104,5 @@ sparse_categorical_accuracy = as_function(SparseCategoricalAccuracy)
 binary_accuracy = as_function(BinaryAccuracy)
 
 _LOSSES = "mse", "MSE", "MeanSquaredError", *losses.FUNCTIONS
-KNOWN = derived(Metric) | {name: losses.get(name) for name in _LOSSES}
-get, serialize = public("metric", Metric, KNOWN, functions=True)
+KNOWN = subclasses_by_name(Metric) | {name: losses.get(name) for name in _LOSSES}
+get, serialize = get_and_serialize("metric", Metric, KNOWN, functions=True)

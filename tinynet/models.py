@@ -1,7 +1,7 @@
-"""`Sequential`: layers in a row, with Keras's methods to train them, look at them and use them.
+"""`Sequential`: a stack of layers, with Keras's methods to train, inspect and use it.
 
-How layers are stacked and built is `engine.network`'s story, where their weights are
-`engine.parameters`'s. Here a batch goes up and comes down.
+`engine.network` stacks and builds the layers, and `engine.parameters` holds their weights. This
+page passes a batch forward through the layers, and its gradient backward.
 Source: https://keras.io/api/models/
 """
 
@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinynet import backend, optimizers, saving, training
-from tinynet.backend import Array, HostArray, Shape
+from tinynet.backend.types import UNSET, Array, ArrayLike, HostArray, Identifier, Shape, State
 from tinynet.callbacks import History
-from tinynet.compat import arguments, checks, validation
+from tinynet.compat import arguments, checks, rules
 from tinynet.compat.targets import as_loss
 from tinynet.engine import device, evaluation, tracker
-from tinynet.engine.network import Network
+from tinynet.engine.network import BackwardHook, Layers, Network
 from tinynet.inspection import summary, trace
-from tinynet.losses import Objective
+from tinynet.losses import Loss, Objective
 from tinynet.saving import hdf5, load, save_model as save_model
 
 
 class Sequential(Network):
-    """Layers in a row: each takes what the one before it gives.
+    """A linear stack of layers: the output of each is the input of the next.
 
     >>> from tinynet import Input, Sequential
     >>> from tinynet.layers import Dense
@@ -30,106 +30,106 @@ class Sequential(Network):
     79510
 
     Arguments:
-        layers: the layers, from the bottom to the top; more can follow with `add`.
-        trainable, name: False to freeze them all; the model's name, numbered if not given.
+        layers: the layers, from input to output; `add` appends more.
+        trainable, name: False to freeze all layers; the model's name, generated if not given.
     """
 
-    def __init__(self, layers: Any = None, trainable: bool = True, name: str | None = None) -> None:
+    def __init__(self, layers: Layers = None, trainable: bool = True, name: str | None = None):
         self.stop_training = False
         self.history: History | None = None
-        self.optimizer: Any = None  # an `Optimizer`
-        self.loss: Any = None  # as given to `compile`
-        self._loss: Any = None  # the `Loss` that it stands for
-        self.objective: Any = None  # an `Objective`, from the first `fit` or `evaluate` on
-        self.metrics_given: list[Any] = []
-        self.watch: Any = None  # called with each layer and what it passes on, on the way back
-        self._lowest = 0
+        self.optimizer: optimizers.Optimizer = UNSET
+        self.loss: Identifier = None  # as given to `compile`
+        self.loss_object: Loss = UNSET  # the `Loss` that this resolves to
+        self.objective: Objective = UNSET  # set by the first `fit` or `evaluate`
+        self.compile_metrics: list[Identifier] = []
+        self.on_backward: BackwardHook | None = None  # called with each layer and its gradient
+        self._lowest_trained = 0
         super().__init__(layers, trainable, name)
 
     def compile(
         self,
-        optimizer: Any = None,
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Sequence[Any] | None = None,
-        **unsupported: Any,
+        optimizer: Identifier = None,
+        loss: Identifier = None,
+        loss_weights: object = None,
+        metrics: Sequence[Identifier] | None = None,
+        **unsupported: object,
     ) -> None:
-        """Choose how to train: an optimizer, a loss, and what to report beside it.
+        """Configure training: the optimizer, the loss, and the metrics to report.
 
         Arguments:
             optimizer: such as ``"adam"`` or ``Adam(learning_rate=0.01)``.
-            loss, loss_weights: such as ``"categorical_crossentropy"`` or a `Loss`; there is one.
+            loss, loss_weights: such as ``"mse"`` or a `Loss`; None, as there is only one loss.
             metrics: a list such as ``["acc"]``: names, functions or `Metric` objects.
 
-        For what tinynet does not have, a ValueError is raised, and nothing is changed.
+        If an argument is not supported, a ValueError is raised and nothing is changed.
         """
         arguments.refuse("compile", {"loss_weights": loss_weights, **unsupported})
         if optimizer is None or loss is None:
-            raise checks.no_optimizer() if optimizer is None else checks.no_loss()
+            raise rules.missing_optimizer() if optimizer is None else rules.missing_loss()
         chosen = tracker.check_metrics(metrics)
-        self._loss, self.optimizer = as_loss(loss), optimizers.get(optimizer)
-        self.loss, self.metrics_given = loss, chosen
+        self.loss_object, self.optimizer = as_loss(loss), optimizers.get(optimizer)
+        self.loss, self.compile_metrics = loss, chosen
 
     # The path of a batch
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """From inputs to outputs, (batch, …), layer by layer."""
+        """Return the outputs for inputs `x`, (batch, …), layer by layer."""
         for layer in self._layers:
             x = layer.forward(x, training)
         return x
 
     def backward(self, gradient: Array) -> Array | None:
-        """From what `objective.backward` gave to the gradient of every weight, layer by layer.
+        """Compute the gradient of every weight, layer by layer, from that of `objective.backward`.
 
-        The way ends at the lowest layer that trains: nothing below it wants a gradient.
+        This ends at the lowest trainable layer, because no layer below it needs a gradient.
         """
-        layers: list[Any] = self._layers[self._lowest :]
+        layers: list[Any] = self._layers[self._lowest_trained :]
         for layer in reversed(layers):
             fused = self.objective.fused and layer is self.objective.layer
             gradient = layer.backward_from_z(gradient) if fused else layer.backward(gradient)
-            if self.watch is not None:
-                self.watch(layer, gradient)
+            if self.on_backward is not None:
+                self.on_backward(layer, gradient)
         return gradient
 
-    # Getting ready
+    # Preparation
 
-    def start_evaluation(self, input_shape: Shape) -> None:
+    def prepare_evaluation(self, input_shape: Shape) -> None:
         """Build the model if needed, and put the loss on top of its last layer."""
         self.ensure_built(input_shape)
-        self.objective = Objective(self._loss, self._layers, self._trainable)
+        self.objective = Objective(self.loss_object, self._layers, self._trainable)
 
-    def start_training(self, input_shape: Shape) -> None:
-        """`start_evaluation`, and give the optimizer the weights that train."""
-        self.start_evaluation(input_shape)
+    def prepare_training(self, input_shape: Shape) -> None:
+        """Do as `prepare_evaluation`, and pass the trainable weights to the optimizer."""
+        self.prepare_evaluation(input_shape)
         trains = [self.trainable and bool(layer.trainable_weights) for layer in self._layers]
-        self.go_down_to(trains.index(True) if any(trains) else len(trains))
-        self.ready_optimizer()
+        self.end_backward_at(trains.index(True) if any(trains) else len(trains))
+        self.build_optimizer()
 
-    def go_down_to(self, lowest: int | None) -> None:
-        """End the way back at a layer, by its number; None goes to the input."""
-        self._lowest = lowest or 0
+    def end_backward_at(self, lowest: int | None) -> None:
+        """End the backward pass at layer number `lowest`, or at the model's input if None."""
+        self._lowest_trained = lowest or 0
         for number, layer in enumerate(self._layers):
-            layer.passes_gradient = number != lowest
+            layer.needs_input_gradient = number != lowest
 
-    def ready_optimizer(self) -> None:
-        """Give the optimizer the weights that train; a ValueError if it has begun with others."""
-        self.parameters.ensure(self.dtype)
-        parts = self.parameters.train(self._trainable)
+    def build_optimizer(self) -> None:
+        """Pass the trainable weights to the optimizer; a ValueError if it was built for others."""
+        self.parameters.ensure_gathered(self.dtype)
+        parts = self.parameters.select_trainable(self._trainable)
         arrays = [weights for _, weights in self.parameters.pairs]
         if not self.optimizer.built:
             self.optimizer.build(arrays, parts)
         elif not self.optimizer.is_built_for(arrays):
-            raise checks.other_weights(self.name)
+            raise rules.optimizer_of_other_weights(self.name)
 
-    def __call__(self, x: Any, training: bool = False) -> HostArray:
-        """The outputs for a batch `x`, as a NumPy array. `predict` does the same in batches."""
-        x = self.adapt(validation.as_array(x, "x"))
+    def __call__(self, x: ArrayLike, training: bool = False) -> HostArray:
+        """Return the outputs for a batch `x` as a NumPy array; `predict` does so in batches."""
+        x = self.adapt(checks.as_array(x, "x"))
         self.ensure_built(x.shape)
         self.compute_output_shape(x.shape)
-        self.parameters.check_place()
-        with backend.at(self.parameters.anchor), backend.quiet():
+        self.parameters.check_device()
+        with backend.use_device(self.device), backend.ignore_warnings():
             for layer in self._layers:
-                layer.follow()
+                layer.drop_stale_buffers()
             return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
 
     fit = training.fit
@@ -146,11 +146,12 @@ class Sequential(Network):
     to_json = saving.to_json
     get_config = saving.get_config
     from_config = classmethod(load.from_config)
+    _load_model, _from_json = classmethod(load.load_model), classmethod(load.model_from_json)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: State) -> None:
         super().__setstate__(state)
         if self.optimizer is not None and self.optimizer.built and self.flat is not None:
             self.optimizer.rebind([weights for _, weights in self.parameters.pairs])
 
 
-load_model, model_from_json = load.loaders(Sequential)
+load_model, model_from_json = Sequential._load_model, Sequential._from_json

@@ -1,12 +1,12 @@
-"""Optimizers: how a gradient becomes a step. SGD as the contrast, Adam for work.
+"""Optimizers: how a gradient becomes a step. Use Adam in practice; SGD is here for comparison.
 
-An optimizer sees weights and gradients as arrays and knows nothing of layers. A model hands it one
-long vector of all its weights, so that a step is a handful of operations; alone, it takes a list of
-arrays of any shapes, as Keras's do.
+An optimizer works on arrays of weights and gradients, independently of layers. A model passes it
+one long vector of all its weights, so that a step takes only a few operations; used on its own, it
+takes a list of arrays of any shapes, as in Keras.
 
-The step's scalars are computed in float32, as Keras computes them. That is not pedantry:
-1 − 0.999 in float32 is 1.3e-5 off, Adam divides by its square root, and every backend of Keras
-shares the error. Computed in float64 the weights would be "more right", and not Keras's.
+The scalars of a step are computed in float32, as in Keras, because it changes the results:
+1 − 0.999 in float32 has a relative error of 1.3e-5, Adam's first step contains its square root, and
+Keras has that error on every backend. Computed in float64, the weights would differ from Keras's.
 Source: https://keras.io/api/optimizers/
 """
 
@@ -15,13 +15,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from tinynet import backend
-from tinynet.backend import Array
-from tinynet.compat.configuration import public
+from tinynet.backend.types import Array
+from tinynet.compat.configuration import get_and_serialize
 from tinynet.compat.optimizer import OptimizerBase
 
 
 class Optimizer(OptimizerBase):
-    """The base of every optimizer, tinynet's and your own: write `update`, and name its `slots`.
+    """The base class of all optimizers, tinynet's and your own; define `update` and `slots`.
 
     >>> import numpy as np, tinynet
     >>> weights = np.array([1, 2], "float32")
@@ -31,59 +31,56 @@ class Optimizer(OptimizerBase):
     array([0., 2.], dtype=float32)
 
     Arguments:
-        learning_rate: η, in units of the update; may be set at any time.
-        weight_decay: λ; if given, every weight first shrinks by the share η λ in each step,
+        learning_rate: η, the factor of each step; may be changed at any time.
+        weight_decay: λ; if given, each step starts by shrinking every weight by the fraction η λ,
             w ← w − η λ w (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
     """
 
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
-        """Change `weights` in place by one step, and the arrays of `slots`, `state`, with them.
+        """Update `weights`, and `state`, the arrays named in `slots`, in place by one step.
 
-        All are of one shape; `scratch` is an array to write intermediate results to.
+        All have the same shape; `scratch` is an array to write intermediate results to.
         """
         raise NotImplementedError(f"{type(self).__name__} has to define update(…)")
 
     def prepare(self, iteration: int) -> None:
-        """Compute what is the same for all weights in step `iteration`, counted from 1."""
+        """Compute the numbers that all weights share in step `iteration`, counted from 1."""
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Array, Array]]) -> None:
-        """One step: change every array, in place, by its gradient.
+        """Update every array in place by one step, given its gradient.
 
-        In pairs (gradient, array), the arrays in the order of `build`. For other arrays, or a
-        gradient of another shape, a ValueError is raised, and nothing is changed.
+        Takes pairs (gradient, array), with the arrays in the order of `build`. For other arrays, or
+        a gradient of another shape, a ValueError is raised and nothing is changed.
         """
         pairs = tuple(grads_and_vars)
-        if pairs is not self._checked:
-            self.check(pairs)
-        if not pairs:  # all is frozen: as in Keras, that is no step
+        if pairs is not self._last_pairs:
+            self.check_pairs(pairs)
+        if not pairs:  # all weights are frozen: as in Keras, this does not count as a step
             return
         self.prepare(self.iterations + 1)
         decay = self.learning_rate * (self.weight_decay or 0)
         together = zip(pairs, self._state, self._scratch, strict=True)
         for (gradient, weights), state, scratch in together:
-            if decay:  # not `weights *= 1 - decay`: in float32, 1 - 1e-5 is some 0.3 % of that off
+            if decay:  # not `weights *= 1 - decay`: float32 rounds 1 - 1e-5 to 1 - 1.0014e-5
                 weights -= backend.of(weights).multiply(weights, decay, out=scratch)
             self.update(weights, gradient, *state, scratch=scratch)
         self.iterations += 1
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: a step against the gradient, with momentum if wanted.
+    """Stochastic gradient descent: a step against the gradient, with optional momentum.
 
     - without momentum: w ← w − η g
-    - momentum μ: v ← μ v − η g, then w ← w + v: the step remembers where it was going
-    - nesterov: v as before, then w ← w + μ v − η g: the gradient corrects after the jump
+    - momentum μ: v ← μ v − η g, then w ← w + v, which keeps a share μ of the previous step
+    - nesterov: v as above, then w ← w + μ v − η g, which looks one step of momentum ahead
 
-    `learning_rate` is η, `momentum` μ, from 0 to 1. Source: Sutskever et al. 2013.
+    `learning_rate` is η; `momentum` is μ, from 0 to 1. Source: Sutskever et al. 2013.
     """
 
     def __init__(
-        self,
-        learning_rate: float = 0.01,
-        momentum: float = 0.0,
-        nesterov: bool = False,
+        self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False,
         **base: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(learning_rate, **base)
         self.momentum, self.nesterov = momentum, nesterov
         if momentum:
@@ -106,30 +103,30 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam: each weight's step is its mean gradient over the root of its mean square gradient.
+    """Adam: each weight's step is its mean gradient over the root of its mean squared gradient.
 
     With gradient g, in step t = 1, 2, 3 …:
 
     - m ← β₁ m + (1 − β₁) g, a running mean of the gradients
     - v ← β₂ v + (1 − β₂) g², a running mean of their squares
-    - both start at 0 and are therefore too small at first, by just 1 − β₁ᵗ and 1 − β₂ᵗ:
+    - both start at 0 and are therefore too small at first, by the factors 1 − β₁ᵗ and 1 − β₂ᵗ:
       m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ)
-    - w ← w − η m̂ / (√v̂ + ε̂)
+    - w ← w − η m̂ / (√v̂ + ε)
 
-    A weight whose gradient keeps its sign moves by about η a step, whatever the gradient's size.
+    A weight whose gradient keeps its sign moves by about η per step, whatever the gradient's size.
 
-    Two rearrangements. As in Keras, the two corrections are one number, w ← w − α m / (√v + ε) with
-    α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ); only where ε is added differs from the formula above. And m and v
-    are kept divided by (1 − β₁) and (1 − β₂), as plain sums m ← β₁ m + g and v ← β₂ v + g², which
-    saves two passes over all weights in each step and changes nothing but rounding.
+    Two rearrangements: as in Keras, both corrections form one factor, w ← w − α m / (√v + ε̂) with
+    α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ), which equals the above with ε = ε̂ / √(1 − β₂ᵗ); and m and v
+    are stored divided by (1 − β₁) and (1 − β₂), as plain sums m ← β₁ m + g and v ← β₂ v + g², which
+    saves two passes over all weights in each step and changes only rounding.
 
     Arguments:
-        learning_rate, epsilon: η, and ε, which keeps the division from failing for g = 0.
-        beta_1, beta_2: β₁ and β₂, how much of a mean is kept in a step, from 0 to below 1.
-        amsgrad: whether to divide by the root of the largest v so far, which never lets a weight's
-            steps grow again because its gradients have become small (Reddi et al. 2018,
+        learning_rate, epsilon: η; and ε̂, which prevents a division by zero where all g were 0.
+        beta_1, beta_2: β₁ and β₂, the decay rates of the two means, at least 0 and below 1.
+        amsgrad: whether to divide by the root of the largest v so far, so that a weight's steps do
+            not grow again when its gradients become small (Reddi et al. 2018,
             https://arxiv.org/abs/1904.09237).
-        weight_decay: as in `Optimizer`; the two together are known as AdamW.
+        weight_decay: as in `Optimizer`; Adam with weight decay is known as AdamW.
 
     Source: Kingma and Ba 2015, https://arxiv.org/abs/1412.6980
     """
@@ -138,22 +135,18 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        amsgrad: bool = False,
-        **base: Any,
-    ) -> None:
+        learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
+        epsilon: float = 1e-7, amsgrad: bool = False, **base: Any,
+    ) -> None:  # fmt: skip
         super().__init__(learning_rate, **base)
         self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
         if amsgrad:
             self.slots = ("m", "v", "largest_v")
 
     def prepare(self, iteration: int) -> None:
-        rate, beta_1, beta_2 = map(self.scalar, (self.learning_rate, self.beta_1, self.beta_2))
+        rate, beta_1, beta_2 = map(self.scalar_type, (self.learning_rate, self.beta_1, self.beta_2))
         alpha = rate * math.sqrt(1 - beta_2**iteration) / (1 - beta_1**iteration)
-        # m and v are sums instead of means: their factors (1 − β) go into α and ε.
+        # m and v are sums, not means: the missing factors (1 − β) go into α and ε.
         root = math.sqrt(1 - self.beta_2)
         self._alpha = float(alpha) * (1 - self.beta_1) / root
         self._epsilon = self.epsilon / root
@@ -178,4 +171,4 @@ class Adam(Optimizer):
         return (1 - self.beta_1, *squares * (1 - self.beta_2,))  # from sums to Keras's means
 
 
-get, serialize = public("optimizer", Optimizer)
+get, serialize = get_and_serialize("optimizer", Optimizer)

@@ -1,34 +1,35 @@
-"""Training: the step, the epoch, and `fit`.
+"""Training: one step, one epoch, and `fit`.
 
-A step is four lines, in `train_step`: forward, loss, backward, update. All the rest of this file
-is about doing that for every batch of every epoch, and telling callbacks and the progress bar. Data
-are checked by `engine.plan`; if something fails, `engine.rollback` puts everything back.
+A step is four lines in `train_step`: forward, loss, backward, update. The rest of this file does
+that for every batch of every epoch, and notifies the callbacks and the progress bar. `engine.plan`
+checks the data; if something fails, `engine.rollback` restores everything.
 Source: https://keras.io/api/models/model_training_apis/
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tinynet import backend
-from tinynet.backend import Array, HostArray, threads
+from tinynet.backend import threads
+from tinynet.backend.types import Array, HostArray, Logs, Model
 from tinynet.callbacks import History
-from tinynet.callbacks.base import CallbackList
-from tinynet.compat import validation
+from tinynet.callbacks.base import CallbackList, Callbacks
+from tinynet.compat import checks
 from tinynet.engine import memory
-from tinynet.engine.data import Batch, Batches, Passes, weigh_classes
-from tinynet.engine.evaluation import on_batch, prepare, validate
-from tinynet.engine.plan import check_can_train, plan
-from tinynet.engine.rollback import check_finite, check_weights, computing
-from tinynet.engine.tracker import Logs, Tracker
-from tinynet.engine.training_state import Course
+from tinynet.engine.data import Batch, Batches, EpochIterator, apply_class_weight
+from tinynet.engine.evaluation import prepare_data, run_on_batch, validate
+from tinynet.engine.finite import check_finite, check_finite_weights
+from tinynet.engine.plan import check_can_train, make_plan
+from tinynet.engine.rollback import restore_on_error
+from tinynet.engine.tracker import Tracker
+from tinynet.engine.training_state import TrainingState
 from tinynet.utils.interrupt import Interrupt
 from tinynet.utils.progress import ProgressBar, epoch_header, resolve_verbose
 
 
-def train_step(model: Any, batch: Batch) -> tuple[Array, Array]:
-    """One batch: change every weight a little so that the loss becomes smaller.
+def train_step(model: Model, batch: Batch) -> tuple[Array, Array]:
+    """Train on one batch: change every weight a little, so that the loss becomes smaller.
 
-    Returns: the batch's loss and outputs, from before the change.
+    Returns: the batch's loss and outputs, computed before the change.
     """
     output = model.forward(batch.x, training=True)
     loss = model.objective.forward(batch.y, output, batch.sample_weight)
@@ -38,46 +39,47 @@ def train_step(model: Any, batch: Batch) -> tuple[Array, Array]:
 
 
 def train_epoch(
-    model: Any, course: Course, tracker: Tracker, listeners: Any, bar: Any, interrupt: Any
-) -> Logs:
-    """Train on the batches of the next epoch; return the loss and metrics over them all."""
-    batches, accept = course.data, listeners.accept_nan
-    where = f"in epoch {course.epoch + 1}"
+    model: Model, state: TrainingState, tracker: Tracker,
+    callback_list: CallbackList, bar: ProgressBar, interrupt: Interrupt,
+) -> Logs:  # fmt: skip
+    """Train on the batches of the next epoch; return the loss and metrics over all of them."""
+    batches, accept = state.data, callback_list.accept_nan
+    where = f"in epoch {state.epoch + 1}"
 
-    def seen(when: str) -> Logs:
+    def checked_logs(when: str) -> Logs:
         return check_finite(tracker.logs(), model, batches, when, tracker, accept)
 
-    with threads.suited_to(threads.multiplications(model.layers, batches.largest())):
-        for step, batch in course.begin_epoch(tracker):
-            if listeners.watches_train_batches:
-                listeners.call("on_train_batch_begin", step - 1, {})
+    with threads.limited_for(threads.largest_product(model.layers, batches.largest_batch())):
+        for step, batch in state.begin_epoch(tracker):
+            if callback_list.calls_train_batch_hooks:
+                callback_list.call("on_train_batch_begin", step - 1, {})
             loss, output = train_step(model, batch)
             tracker.update(batch, loss, output)
-            course.step = step
+            state.step = step
             if bar.due():
-                bar.update(step, seen(f"{where} by step {step}"))
-            if listeners.watches_train_batches:
-                listeners.call("on_train_batch_end", step - 1, tracker.logs())
+                bar.update(step, checked_logs(f"{where} by step {step}"))
+            if callback_list.calls_train_batch_hooks:
+                callback_list.call("on_train_batch_end", step - 1, tracker.logs())
             if interrupt.pending or model.stop_training:
                 interrupt.check()
                 break
-    (total,) = tracker.read_anew(model.flat.sum(dtype="float64"))
-    logs = seen(where)
+    (weight_sum,) = tracker.resync(model.flat.sum(dtype="float64"))
+    logs = checked_logs(where)
     if not accept:
-        check_weights(total, model, batches, where)
+        check_finite_weights(weight_sum, model, batches, where)
     return logs
 
 
 def fit(
-    model: Any,
+    model: Model,
     x: HostArray,
     y: HostArray,
     batch_size: int | None = None,
     epochs: int = 1,
     verbose: int | str = "auto",
-    callbacks: Any = None,
+    callbacks: Callbacks = None,
     validation_split: float = 0.0,
-    validation_data: Any = None,
+    validation_data: Sequence[HostArray] | None = None,
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
     sample_weight: HostArray | None = None,
@@ -87,93 +89,96 @@ def fit(
     validation_batch_size: int | None = None,
     validation_freq: int | Sequence[int] = 1,
 ) -> History:
-    """Train for some epochs, each a pass over all samples in batches.
+    """Train for a number of epochs, each of which passes over all samples in batches.
 
     Arguments:
-        x, y: samples, (n, …), of any numeric type, and targets, (n, …), as the loss wants them.
-        batch_size: samples in a step; 32 if not given. The last batch is what remains.
-        epochs, initial_epoch: the number of the last epoch, from 1; how many are done already.
-        verbose: 0 silent, 1 a progress bar, 2 a line for each epoch; ``"auto"`` is 1.
+        x, y: samples, (n, …), of any numeric type; targets, (n, …), in the form the loss expects.
+        batch_size: samples per step, 32 if not given; the last batch may be smaller.
+        epochs, initial_epoch: the number of the last epoch, counted from 1; epochs already done.
+        verbose: 0 is silent, 1 a progress bar, 2 one line per epoch; ``"auto"`` is 1.
         callbacks: a list of `Callback` objects.
-        validation_split: the share of the samples, from the end and before shuffling, that is
+        validation_split: the fraction of the samples, from the end and before shuffling, that is
             not trained on but evaluated after each epoch.
-        validation_data: (x, y) or (x, y, sample_weight) for that; it overrides the split.
+        validation_data: (x, y) or (x, y, sample_weight) to evaluate on; overrides the split.
         shuffle: whether each epoch takes the samples in a new random order.
-        class_weight, sample_weight: how much a class counts in the loss, 1 if it is not mentioned;
-            how much each sample does, (n,).
-        steps_per_epoch, validation_steps: batches in an epoch, in a validation; all if not given.
-        validation_batch_size, validation_freq: samples in such a batch; validate every so many
-            epochs, or after those in a list.
+        class_weight, sample_weight: a dictionary from classes to weights in the loss, 1 for classes
+            that are not mentioned; a weight for each sample, (n,).
+        steps_per_epoch, validation_steps: batches per epoch and per validation; all if not given.
+        validation_batch_size, validation_freq: samples per batch of a validation; the number of
+            epochs from one validation to the next, or a list of epochs to validate after.
 
     Returns: a `History`; its `history` maps ``"loss"``, ``"val_loss"``, … to one value per epoch.
 
-    Raises: a ValueError for arguments that do not fit, or a loss that became NaN or infinite.
-    Whatever is raised, weights, optimizer and random generator are then as before.
+    Raises: a ValueError for invalid arguments, or if the loss became NaN or infinite. On an error,
+    weights, optimizer and random generator are restored; after Ctrl-C, they stay as trained.
     """
     params, verbose = {"verbose": verbose, "epochs": epochs}, resolve_verbose(verbose)
-    epochs = validation.count(epochs, "epochs", least=0)
-    initial_epoch = validation.count(initial_epoch, "initial_epoch", least=0)
-    shuffle = validation.flag(shuffle, "shuffle")
-    asked = plan(
+    epochs = checks.count(epochs, "epochs", minimum=0)
+    initial_epoch = checks.count(initial_epoch, "initial_epoch", minimum=0)
+    shuffle = checks.flag(shuffle, "shuffle")
+    plan = make_plan(
         model, x, y, sample_weight, batch_size, validation_split, validation_data, class_weight,
         steps_per_epoch, validation_steps, validation_batch_size, validation_freq,
     )  # fmt: skip
-    batches, steps, held_out, history = asked.batches, asked.steps, asked.held_out, History()
-    listeners = CallbackList(callbacks, model, {**params, "steps": steps}, history)
+    batches, steps, held_out, history = plan.batches, plan.steps, plan.held_out, History()
+    callback_list = CallbackList(callbacks, model, {**params, "steps": steps}, history)
     with (
-        memory.explained(model, "fit", batches.largest()),
-        computing(model, trains=True),
+        memory.explain_out_of_memory(model, "fit", batches.largest_batch()),
+        restore_on_error(model, trains=True),
         Interrupt() as interrupt,
     ):
-        model.start_training((batches.largest(), *batches.x.source.shape[1:]))
+        model.prepare_training((batches.largest_batch(), *batches.x.source.shape[1:]))
         model.stop_training, model.history = False, history
         for part in filter(None, (batches, held_out)):
-            part.load()
-        passes = Passes(batches, backend.generator() if shuffle else None)
-        course = Course(model, passes, steps, listeners, initial_epoch)
+            part.copy_to_gpu()
+        iterator = EpochIterator(batches, backend.generator() if shuffle else None)
+        state = TrainingState(model, iterator, steps, callback_list, initial_epoch)
         logs: Logs = {}
-        listeners.call("set_course", course)
+        callback_list.call("set_training_state", state)
         try:
-            listeners.call("on_train_begin", {})
-            for epoch in course.epochs_until(epochs):
+            callback_list.call("on_train_begin", {})
+            for epoch in state.remaining_epochs(epochs):
                 epoch_header(epoch + 1, epochs, verbose)
-                if not course.halfway:
-                    listeners.call("on_epoch_begin", epoch, {})
+                if not state.resumed:
+                    callback_list.call("on_epoch_begin", epoch, {})
                 bar = ProgressBar(steps, verbose)
-                logs = train_epoch(model, course, asked.tracker(model), listeners, bar, interrupt)
-                if held_out is not None and asked.validates_after(epoch + 1):
-                    with interrupt.at_once():
-                        logs |= validate(model, held_out, asked.held_out_steps, listeners, epoch)
+                logs = train_epoch(model, state, plan.tracker(model), callback_list, bar, interrupt)
+                if held_out is not None and plan.validates_after(epoch + 1):
+                    with interrupt.interruptible():
+                        logs |= validate(model, held_out, plan.held_out_steps, callback_list, epoch)
                 bar.finish(logs)
                 logs = dict(sorted(logs.items()))
-                course.end_epoch()
-                listeners.call("on_epoch_end", epoch, logs)
+                state.end_epoch()
+                callback_list.call("on_epoch_end", epoch, logs)
                 interrupt.check()
                 if model.stop_training:
                     break
-            listeners.call("on_train_end", logs)
+            callback_list.call("on_train_end", logs)
             interrupt.check()
         except KeyboardInterrupt:
-            raise course.interrupted(epochs, interrupt.whole) from None
+            raise state.interrupt_error(epochs, interrupt.step_completed) from None
         finally:
-            listeners.call("set_course", None)
+            callback_list.call("set_training_state", None)
     return history
 
 
 def train_on_batch(
-    model: Any,
+    model: Model,
     x: HostArray,
     y: HostArray,
     sample_weight: HostArray | None = None,
     class_weight: Mapping[int, float] | None = None,
     return_dict: bool = False,
 ) -> float | list[float] | dict[str, float]:
-    """One step on all of `x` as one batch; returns its loss and metrics, as `evaluate` does."""
+    """Do one step on all of `x` as one batch; return its loss and metrics, as `evaluate` does."""
     check_can_train(model)
-    samples = weigh_classes(model, prepare(model, x, y, sample_weight), class_weight)
-    with memory.explained(model, "train_on_batch", len(samples[0])), computing(model, trains=True):
-        model.start_training(samples[0].shape)
-        results = on_batch(model, samples, train_step, "in train_on_batch", return_dict)
-        total = model.flat.sum(dtype="float64")
-        check_weights(total, model, Batches(*samples), "in train_on_batch")
+    samples = apply_class_weight(model, prepare_data(model, x, y, sample_weight), class_weight)
+    with (
+        memory.explain_out_of_memory(model, "train_on_batch", len(samples[0])),
+        restore_on_error(model, trains=True),
+    ):
+        model.prepare_training(samples[0].shape)
+        results = run_on_batch(model, samples, train_step, "in train_on_batch", return_dict)
+        weight_sum = model.flat.sum(dtype="float64")
+        check_finite_weights(weight_sum, model, Batches(*samples), "in train_on_batch")
     return results

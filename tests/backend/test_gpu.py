@@ -1,6 +1,6 @@
-"""On a GPU, as far as that shows without one: few launches, no waiting, data sent once; and the
-switch between backends. What is counted is counted on the stand-in for CuPy, on the tutorial's
-model; and five mistakes are made on purpose, to see each of them found.
+"""GPU behaviour that can be tested without one: few launches, no waits, data sent once, and the
+switch between backends. Launches, waits and copies of the tutorial's model are counted on the
+stand-in for CuPy; deliberate mistakes show that these counts detect them.
 """
 
 import copy
@@ -26,8 +26,8 @@ from tinynet.callbacks import Callback
 from tinynet.engine.data import Batches
 from tinynet.engine.tracker import Tracker
 
-# Much of this is about bytes as they come, and not about learning from them.
-pytestmark = pytest.mark.filterwarnings("ignore:Expected inputs of about")
+# Many tests use unscaled bytes as inputs, because they do not depend on what is learned.
+pytestmark = pytest.mark.filterwarnings("ignore:Expected inputs between about")
 
 README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
 LAUNCHES = 56  # in a step of the tutorial's model; 60 are allowed
@@ -46,7 +46,7 @@ def one_hot(labels):
 
 
 class Ledger(Callback):
-    """What the stand-in counted in each epoch."""
+    """A callback that records what the stand-in counted in each epoch."""
 
     def __init__(self, cupy):
         super().__init__()
@@ -62,7 +62,7 @@ class Ledger(Callback):
 
 
 def epochs(cupy, batch_size, x, y, model=None, **arguments):
-    """Launches, waits, copies and float64 launches of the second and the third epoch."""
+    """Return launches, waits, copies and float64 launches of the second and third epochs."""
     ledger = Ledger(cupy)
     arguments = {"verbose": 0, **arguments}
     model = model or tutorial()
@@ -70,25 +70,25 @@ def epochs(cupy, batch_size, x, y, model=None, **arguments):
     return ledger.epochs[1:]
 
 
-# Few launches, no waiting
+# Few launches, no waits
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("batch_size", [1, 32, 640])
-def test_a_step_takes_few_launches_and_an_epoch_one_wait_and_one_copy(cupy, batch_size, kind):
+def test_few_launches_per_step_and_one_wait_and_copy_per_epoch(cupy, batch_size, kind):
     x, labels = images(64 if batch_size == 1 else SAMPLES, kind)
     steps = -(-len(x) // batch_size)
     for launches, waits, copies, double in epochs(cupy, batch_size, x, one_hot(labels)):
-        # Gathering the samples and reading the sums are once for many steps.
+        # Gathering the samples and reading the sums happen once for many steps.
         assert launches <= LAUNCHES * steps + 12
         assert launches / steps <= 60 or steps == 1
         assert waits == 1
-        assert copies == [8 * len(x)]  # the order
+        assert copies == [8 * len(x)]  # the order of the samples
         assert double <= 4  # the sum of the losses, once
 
 
-def test_the_figures_are_those_of_the_readme(cupy):
-    """Printed with -s: launches a step, waits and copies an epoch."""
+def test_the_launches_per_step_match_the_readme(cupy):
+    """Also print, with -s, the launches per step, and the waits and copies per epoch."""
     x, labels = images()
     found = []
     for name, y, loss in (
@@ -99,13 +99,13 @@ def test_the_figures_are_those_of_the_readme(cupy):
         print(f"{name}: {launches / 20:.1f} launches a step, of which {double / 20:.1f} in float64")
         print(f"    an epoch: waits {waits}, copies {len(copies)} of {sum(copies)} bytes")
         found.append(launches // 20)
-    assert f"told, a step | {found[0]}; {found[1]} where the targets are class numbers |" in README
+    assert f"per step | {found[0]}; {found[1]} if the targets are class indices |" in README
     weights = np.ones(len(x))
     (launches, _, _, _), _ = epochs(cupy, 32, x, one_hot(labels), sample_weight=weights)
     assert launches / 20 <= 60
 
 
-def test_the_data_goes_there_once_as_what_it_is(cupy):
+def test_the_data_is_copied_once_in_its_own_dtype(cupy):
     x, labels = images()
     model = tutorial()
     cupy.counts.reset()
@@ -114,7 +114,7 @@ def test_the_data_goes_there_once_as_what_it_is(cupy):
     assert cupy.counts.copies == [480 * 784, 480 * 40, 160 * 784, 160 * 40, *order]
 
 
-def test_without_shuffling_nothing_follows(cupy):
+def test_without_shuffling_only_weights_and_data_are_copied(cupy):
     x, labels = images()
     cupy.counts.reset()
     tutorial().fit(x, labels.astype("uint8")[:, None] == np.arange(10), verbose=0, shuffle=False)
@@ -122,12 +122,14 @@ def test_without_shuffling_nothing_follows(cupy):
     assert cupy.counts.copies == [*(4 * n for n in weights), 640 * 784, 640 * 10]
 
 
-def test_the_classes_are_found_once_a_fit(cupy):
+def test_the_target_classes_are_computed_once_per_fit(cupy):
     x, labels = images()
     model = tutorial()
     cupy.counts.reset()
     model.fit(x, one_hot(labels), epochs=3, verbose=0)
-    assert cupy.counts.launches["argmax"] == 1 + 3 * 20  # of the targets once, of each output
+    assert (
+        cupy.counts.launches["argmax"] == 1 + 3 * 20
+    )  # once for the targets, once for each output
 
 
 def test_a_refresh_of_the_progress_line_waits_once(cupy, monkeypatch):
@@ -144,7 +146,7 @@ def test_validation_waits_once_more_and_copies_nothing(cupy):
         assert (waits, len(copies)) == (2, 1)
 
 
-def test_evaluate_and_predict_wait_little(cupy):
+def test_waits_and_copies_of_evaluate_and_predict(cupy):
     x, labels = images()
     model = tutorial()
     cupy.counts.reset()
@@ -152,11 +154,14 @@ def test_evaluate_and_predict_wait_little(cupy):
     assert (cupy.counts.waits, len(cupy.counts.copies)) == (1, 2)
     cupy.counts.reset()
     model.predict(x, verbose=0)
-    assert (cupy.counts.waits, len(cupy.counts.copies)) == (2, 1)  # 512 and 128 outputs
+    assert (cupy.counts.waits, len(cupy.counts.copies)) == (
+        2,
+        1,
+    )  # outputs in blocks of 512 and 128
 
 
 class Squares(losses.Loss):
-    """A loss of one's own, which nothing is fused with."""
+    """A user-defined loss, which is not fused with any activation."""
 
     def call(self, y_true, y_pred):
         return ((y_pred - y_true) ** 2).sum(axis=-1)
@@ -167,8 +172,8 @@ class Squares(losses.Loss):
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("loss", [losses.CategoricalCrossentropy, Squares])
-def test_after_a_fit_the_data_is_let_go(cupy, loss, shuffle):
-    x = images(4000, "float32")[0][:, :2, :2]  # few inputs, and targets that take more
+def test_device_memory_of_the_data_is_freed_after_each_call(cupy, loss, shuffle):
+    x = images(4000, "float32")[0][:, :2, :2]  # small inputs; the targets take more memory
     wide = np.zeros((4000, 50), "float32")
     stack = layers.Flatten(), (50, "softmax")
     model = network(*stack, inputs=(2, 2), loss=loss(), metrics=["acc"])
@@ -178,10 +183,10 @@ def test_after_a_fit_the_data_is_let_go(cupy, loss, shuffle):
     model.predict(x, verbose=0)
     grown = cupy.get_default_memory_pool().used_bytes() - before
     adam = 3 * 4 * model.count_params()
-    assert grown <= adam + 2000  # what metrics and loss have summed up
+    assert grown <= adam + 2000  # the sums of the loss and the metrics
 
 
-def test_large_data_is_sent_some_at_a_time(cupy, monkeypatch):
+def test_large_data_is_copied_in_blocks(cupy, monkeypatch):
     monkeypatch.setattr("tinynet.engine.data.BLOCK_BYTES", 100_000)
     x, labels = images()
     model = tutorial()
@@ -193,10 +198,10 @@ def test_large_data_is_sent_some_at_a_time(cupy, monkeypatch):
     assert first == second == 8 * len(x)
 
 
-# Data that does not fit
+# Data that does not fit into memory
 
 
-def test_what_does_not_fit_goes_batch_by_batch_and_teaches_the_same():
+def test_data_that_does_not_fit_is_copied_in_batches_with_the_same_result():
     x, labels = images(kind="float32")
     results = []
     for memory in (2**30, 6_000_000):
@@ -213,18 +218,18 @@ def test_what_does_not_fit_goes_batch_by_batch_and_teaches_the_same():
         assert_array_equal(one, other)
 
 
-def test_blocks_and_the_whole_give_the_same_batches(cupy, monkeypatch):
+def test_loaded_and_streamed_data_give_the_same_batches(cupy, monkeypatch):
     monkeypatch.setattr(
         "tinynet.engine.data.BLOCK_BYTES", 3 * 4 * (3 + 1 + 1)
     )  # one batch of 3 and more
-    x = np.arange(30, dtype=">i2").reshape(10, 3)  # bytes in an order that no GPU knows
+    x = np.arange(30, dtype=">i2").reshape(10, 3)  # a byte order that no GPU supports
     order = np.random.default_rng(1).permutation(10)
     for given in (order, None):
         for load in (True, False):
             batches = Batches(x, x[:, 0], x[:, :1].astype("float64"), 3)
             if load:
-                batches.load()
-            seen = list(batches.run(0, 4, given))
+                batches.copy_to_gpu()
+            seen = list(batches.iterate(0, 4, given))
             assert [len(batch.x) for batch in seen] == [3, 3, 3, 1]
             expected = x if given is None else x[given]
             assert_array_equal(np.concatenate([look(batch.x) for batch in seen]), expected)
@@ -253,7 +258,7 @@ def everything(model):
     return [array.tobytes() for array in arrays], backend.generator().bit_generator.state
 
 
-def test_wherever_memory_runs_out_in_a_second_fit_all_is_as_before(cupy):
+def test_running_out_of_memory_anywhere_in_a_second_fit_restores_everything(cupy):
     x, labels = images(64, "float32")
     y, model, pool = one_hot(labels), tutorial(), cupy.get_default_memory_pool()
     model.fit(x, y, verbose=0)
@@ -285,7 +290,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_out_of_memory_the_sizes_are_told_and_what_to_write(cupy, name):
+def test_out_of_memory_errors_state_the_sizes_and_the_line_to_write(cupy, name):
     x, labels = images(kind="float32")
     y, model, pool = one_hot(labels), tutorial(), cupy.get_default_memory_pool()
     limit = pool.total_bytes() + 1000
@@ -301,23 +306,23 @@ def test_out_of_memory_the_sizes_are_told_and_what_to_write(cupy, name):
     assert (
         f"optimizer state take {4 * 4 * model.count_params() / 1e6:.1f} MB" in said
     )  # w, ∂L/∂w, m, v
-    # A smaller batch is only advised where it makes a difference: without learning, 512 samples
-    # go through the layers at once, however small the batch.
+    # A smaller batch is only advised where it makes a difference: outside training, 512 samples
+    # pass through the layers at once, however small the batch is.
     batch, advised = {
         "fit": (128, "Write: batch_size=64 instead of 128; or "),
         "train_on_batch": (640, "Write: 320 samples at a time instead of 640; or "),
         "test_on_batch": (640, "Write: 320 samples at a time instead of 640; or "),
     }.get(name, (512, "Write: tinynet.backend.use("))
-    numbers = 784 + 784 + 100 + 144 + 10  # what the layers take and give; Flatten gives as well
+    numbers = 784 + 784 + 100 + 144 + 10  # sizes of all inputs and outputs, with Flatten's output
     assert f"a batch of {batch} about {2 * 4 * batch * numbers / 1e6:.1f} MB" in said
     assert advised in said
-    # And what is advised helps.
+    # The advised limit is large enough.
     enough = int(re.search(r"memory_limit=([\d_]+)", said)[1])
     with backend.use("cupy", memory_limit=enough):
         METHODS[name](model, x, y)
 
 
-def test_without_a_limit_others_are_named():
+def test_out_of_memory_without_a_limit_names_other_remedies():
     x, labels = images(kind="float32")
     with standin.installed(standin.make(memory=1_600_000)), backend.use("cupy"):
         model = tutorial()
@@ -326,13 +331,14 @@ def test_without_a_limit_others_are_named():
     said = str(error.value)
     assert "memory_limit" not in said
     assert (
-        "before it, tinynet.backend.release_memory() (nvidia-smi shows what holds the rest)" in said
+        "tinynet.backend.release_memory() before this call (nvidia-smi shows what holds the rest)"
+        in said
     )
     assert said.endswith('or model.to("numpy"), to compute on the CPU')
 
 
 @pytest.mark.parametrize("place", ["numpy", "cupy"])
-def test_the_host_s_own_error_stays_as_it_is(cupy, monkeypatch, place):
+def test_a_memory_error_of_the_host_is_not_changed(cupy, monkeypatch, place):
     x, labels = images(64)
     failure = MemoryError("Unable to allocate 3.00 GiB for an array")
 
@@ -347,7 +353,7 @@ def test_the_host_s_own_error_stays_as_it_is(cupy, monkeypatch, place):
     assert error.value is failure
 
 
-def test_nor_is_cupy_s_explained_by_a_model_on_the_host(cupy):
+def test_a_memory_error_of_cupy_is_not_changed_by_a_model_on_the_host(cupy):
     class Callback(tinynet.callbacks.Callback):
         def on_train_begin(self, logs=None):
             cupy.get_default_memory_pool().set_limit(1)
@@ -360,11 +366,11 @@ def test_nor_is_cupy_s_explained_by_a_model_on_the_host(cupy):
         model.fit(x, one_hot(labels), verbose=0, callbacks=[Callback()])
 
 
-# Five mistakes made on purpose
+# Mistakes made on purpose
 
 
-def healthy(cupy):
-    """Raise unless a fit is what the tests above say."""
+def assert_few_launches_waits_and_copies(cupy):
+    """Assert the limits of the tests above on launches, waits and copies."""
     x, labels = images(320)
     for launches, waits, copies, double in epochs(cupy, 32, x, one_hot(labels)):
         assert launches <= 60 * 10, f"{launches / 10} launches a step"
@@ -374,7 +380,7 @@ def healthy(cupy):
 
 
 def mutate(monkeypatch, owner, name, old, new):
-    """Put a changed source in the place of a function or method."""
+    """Replace a function or method by one with changed source code."""
     function = getattr(owner, name)
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1
@@ -405,7 +411,7 @@ MISTAKES = {
         TypeError, "mode",
     ),
     "an index from the host": (
-        Batches, "run",
+        Batches, "iterate",
         "order = backend.xp.asarray(order)", "pass",
         TypeError, "an index from the host",
     ),
@@ -417,22 +423,22 @@ MISTAKES = {
 }  # fmt: skip
 
 
-def test_without_a_mistake_all_is_well(cupy):
-    healthy(cupy)
+def test_the_unchanged_source_stays_within_the_limits(cupy):
+    assert_few_launches_waits_and_copies(cupy)
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_made_on_purpose_is_found(cupy, monkeypatch, name):
+def test_a_deliberate_mistake_is_detected(cupy, monkeypatch, name):
     owner, function, old, new, error, words = MISTAKES[name]
     mutate(monkeypatch, owner, function, old, new)
     with pytest.raises(error, match=words):
-        healthy(cupy)
+        assert_few_launches_waits_and_copies(cupy)
 
 
-# The switch
+# Switching the backend
 
 
-def test_use_switches_and_a_block_switches_back(cupy):
+def test_use_switches_and_the_end_of_a_block_switches_back(cupy):
     assert backend.backend() == "cupy"
     with backend.use("numpy"):
         assert backend.backend() == "numpy"
@@ -459,19 +465,19 @@ def test_use_switches_and_a_block_switches_back(cupy):
         (("numpy", 0, 10), "neither a device nor a memory_limit for NumPy"),
     ],
 )
-def test_a_switch_that_makes_no_sense_is_refused_and_changes_nothing(cupy, arguments, words):
+def test_invalid_arguments_of_use_are_refused_and_change_nothing(cupy, arguments, words):
     with backend.use("numpy"):
         with pytest.raises(ValueError, match=words):
             backend.use(*arguments)
         assert backend.backend() == "numpy"
 
 
-def test_a_gpu_that_is_not_there_is_refused_with_those_that_are(cupy):
+def test_a_missing_gpu_is_refused_with_the_number_of_gpus(cupy):
     with pytest.raises(RuntimeError, match=r'no GPU number 3: there is 1.*use\("cupy", device=0\)'):
         backend.use("cupy", device=3)
 
 
-def test_auto_says_what_it_chose_and_why(cupy, capsys):
+def test_auto_reports_its_choice_and_the_reason(cupy, capsys):
     with backend.use("auto"):
         assert backend.backend() == "cupy"
     assert capsys.readouterr().err == "tinynet computes with cupy: there is a GPU, and it works\n"
@@ -483,9 +489,11 @@ def test_auto_says_what_it_chose_and_why(cupy, capsys):
 @pytest.mark.parametrize(
     ("wish", "chosen"), [("auto", "cupy"), ("cupy", "cupy"), ("numpy", "numpy"), ("", "numpy")]
 )
-def test_the_variable_decides_at_the_first_computation(cupy, monkeypatch, capsys, wish, chosen):
+def test_the_environment_variable_takes_effect_at_the_first_computation(
+    cupy, monkeypatch, capsys, wish, chosen
+):
     monkeypatch.setenv("TINYNET_BACKEND", wish)
-    backend._back((None, None))  # as if nothing had been computed yet
+    backend._switch_back((None, None))  # as if nothing had been computed yet
     x, labels = images(32)
     tutorial().fit(x, one_hot(labels), verbose=0)
     assert backend.backend() == chosen
@@ -501,7 +509,7 @@ def test_the_variable_decides_at_the_first_computation(cupy, monkeypatch, capsys
         ("torch", r"ValueError.*Expected the name of a backend.*unset TINYNET_BACKEND"),
     ],
 )
-def test_what_cannot_run_raises_at_the_first_computation_and_not_before(wish, error):
+def test_an_unusable_backend_raises_at_the_first_computation_and_not_before(wish, error):
     program = (
         "import tinynet; from tinynet import backend, layers; print('imported')\n"
         "try: layers.Dense(1).build((None, 3))\n"
@@ -514,7 +522,7 @@ def test_what_cannot_run_raises_at_the_first_computation_and_not_before(wish, er
     assert re.search(error, done.stdout)
 
 
-def test_devices_are_listed_with_what_one_wants_to_know():
+def test_devices_lists_each_gpu_with_name_memory_and_capability():
     with standin.installed(standin.make(devices=2, memory=24 * 2**30)):
         first, second = backend.devices()
     assert (first.index, second.index) == (0, 1)
@@ -534,7 +542,7 @@ def test_a_chosen_gpu_holds_model_and_data():
             model.fit(x, one_hot(labels), verbose=0, validation_split=0.5)
             model.evaluate(x, one_hot(labels), verbose=0)
             model(x), model.predict(x, verbose=0), model.layers[1](np.ones((2, 784)))
-            assert cupy.pools[0].total_bytes() < 1000  # what trying the GPU out took
+            assert cupy.pools[0].total_bytes() < 1000  # left from the check of the GPU
             assert cupy.machine.device == 0
             for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
                 assert len({weight.device.id for weight in other.weights}) == 1
@@ -542,17 +550,20 @@ def test_a_chosen_gpu_holds_model_and_data():
             cupy.counts.reset()
             moved = [w.device.id for w in model.to("cupy", device=0).weights]
             assert moved == [0] * 6
-            assert (cupy.counts.waits, cupy.counts.copies) == (0, [])  # not by way of the host
+            assert (cupy.counts.waits, cupy.counts.copies) == (
+                0,
+                [],
+            )  # copied directly, not through the host
             model.fit(x, one_hot(labels), verbose=0)
         with backend.use("numpy"):
             there = copy.deepcopy(model).to("cupy", device=1)
             there.fit(x, one_hot(labels), verbose=0)
             with pytest.raises(ValueError, match="finite"):
                 there.fit(np.full(x.shape, np.nan), one_hot(labels), verbose=0)
-            assert cupy.machine.device == 0  # where others compute with CuPy
+            assert cupy.machine.device == 0  # the current device of other CuPy code is unchanged
 
 
-def test_a_limit_holds_in_its_block_only(cupy):
+def test_a_memory_limit_applies_only_within_its_block(cupy):
     pool = cupy.get_default_memory_pool()
     with backend.use("cupy", memory_limit=10_000):
         assert pool.get_limit() == 10_000
@@ -566,7 +577,7 @@ def test_a_limit_holds_in_its_block_only(cupy):
         backend.use("cupy", memory_limit=2**70)
 
 
-def test_a_limit_belongs_to_its_gpu():
+def test_a_memory_limit_applies_only_to_its_gpu():
     with standin.installed(standin.make(devices=2)) as cupy, backend.use("cupy"):
         with backend.use("cupy", device=1, memory_limit=10_000):
             backend.use("cupy", device=0)
@@ -575,7 +586,7 @@ def test_a_limit_belongs_to_its_gpu():
         assert cupy.machine.device == 0
 
 
-def test_memory_is_given_back_once_nobody_needs_it(cupy):
+def test_release_memory_frees_unused_memory(cupy):
     class Circle:
         pass
 
@@ -584,14 +595,14 @@ def test_memory_is_given_back_once_nobody_needs_it(cupy):
     held = cupy.get_default_memory_pool().total_bytes()
     del circle
     assert backend.release_memory() == (held, held - 4000)
-    with backend.use("numpy"):  # CuPy's pool is there whatever is in use
+    with backend.use("numpy"):  # CuPy's pool exists whichever backend is in use
         array = cupy.empty((1000,), "float32")
         del array
         assert backend.release_memory() == (held, held - 4000)
-    assert cupy.pinned.freed == 2  # the host's half of it
+    assert cupy.pinned.freed == 2  # the pool of pinned host memory
 
 
-def test_waiting_for_the_gpu_is_one_wait(cupy):
+def test_synchronize_waits_once(cupy):
     backend.synchronize()
     assert cupy.counts.waits == 1
     with backend.use("numpy"):
@@ -599,10 +610,10 @@ def test_waiting_for_the_gpu_is_one_wait(cupy):
     assert cupy.counts.waits == 1
 
 
-# Where a model is
+# The place of a model
 
 
-def test_a_model_computes_where_it_was_built_whatever_is_in_use(cupy):
+def test_a_model_computes_where_it_was_built_whichever_backend_is_in_use(cupy):
     x, labels = images(96)
     there = tutorial()
     with backend.use("numpy"):
@@ -622,7 +633,7 @@ def test_a_model_computes_where_it_was_built_whatever_is_in_use(cupy):
 
 
 def trained(places, **frozen):
-    """Weights and the optimizer's state after an epoch in each of `places`, moving between."""
+    """Return weights and optimizer state after two epochs in each of `places` in turn."""
     tinynet.utils.set_random_seed(5)
     x, labels = images(96)
     with backend.use(places[0]):
@@ -635,7 +646,7 @@ def trained(places, **frozen):
 
 
 @pytest.mark.parametrize("frozen", [{}, {"frozen": True}], ids=["all", "frozen"])
-def test_a_model_that_moves_goes_on_as_if_it_had_stayed(cupy, frozen):
+def test_moving_a_model_between_backends_does_not_change_training(cupy, frozen):
     stayed = trained(["numpy"] * 3, **frozen)
     moved = trained(["numpy", "cupy", "numpy"], **frozen)
     there = trained(["cupy", "numpy", "cupy"], **frozen)
@@ -645,7 +656,7 @@ def test_a_model_that_moves_goes_on_as_if_it_had_stayed(cupy, frozen):
 
 
 class Counting(tinynet.Layer):
-    """A layer with a weight that does not train, under a name of its own as well."""
+    """A layer with a non-trainable weight that has a second attribute name."""
 
     def build(self, input_shape):
         self.also = self.add_weight((), "zeros", trainable=False, name="seen")
@@ -658,7 +669,7 @@ class Counting(tinynet.Layer):
         return gradient
 
 
-def test_all_of_a_model_moves(cupy):
+def test_moving_a_model_moves_all_its_arrays(cupy):
     x, labels = images(96)
     with backend.use("numpy"):
         stack = layers.Flatten(), Counting(), (10, "softmax")
@@ -672,7 +683,7 @@ def test_all_of_a_model_moves(cupy):
     assert {type(array) for array in arrays} == {cupy.ndarray}
 
 
-def test_layers_from_two_places_end_up_in_one(cupy):
+def test_layers_built_on_two_backends_are_moved_to_one(cupy):
     there = layers.Dense(3)
     there.build((None, 4))
     with backend.use("numpy"):
@@ -698,7 +709,7 @@ def test_a_copy_computes_where_the_original_does(cupy):
                 assert {type(w) for w in copied.weights} == {type(w) for w in model.weights}
 
 
-def test_a_model_that_is_where_it_should_go_stays_as_it_is(cupy):
+def test_moving_a_model_to_where_it_is_keeps_its_arrays(cupy):
     model = tutorial()
     flat, kernel = model.flat, model.layers[1].kernel
     model.to("cupy")
@@ -717,15 +728,15 @@ def test_a_model_cannot_be_moved_while_it_computes(cupy):
 
     x, labels = images(96)
     model = tutorial()
-    with pytest.raises(ValueError, match="at rest, but it is computing"):
+    with pytest.raises(ValueError, match="to be idle, but it is computing"):
         model.fit(x, one_hot(labels), verbose=0, callbacks=[Mover()])
     model.fit(x, one_hot(labels), verbose=0)
     copier = Copier()
     model.to("numpy").fit(x, one_hot(labels), verbose=0, callbacks=[copier])
-    copier.copied.to("cupy").fit(x, one_hot(labels), verbose=0)  # a copy is at rest
+    copier.copied.to("cupy").fit(x, one_hot(labels), verbose=0)  # a copy is not computing
 
 
-def test_a_borrower_is_moved_after_the_model_that_lends(cupy):
+def test_a_model_that_shares_layers_is_moved_after_their_owner(cupy):
     x = np.ones((4, 28, 28))
     owner = tutorial()
     own = layers.Dense(2)
@@ -734,10 +745,10 @@ def test_a_borrower_is_moved_after_the_model_that_lends(cupy):
     owner.to("numpy")
     for call in (borrower, lambda x: borrower.predict(x, verbose=0)):
         with pytest.raises(
-            ValueError, match=r"in one place, received dense.* in numpy, .* in cupy"
+            ValueError, match=r"on one device, received dense.* on numpy, .* on cupy"
         ):
             call(x)
-    with pytest.raises(ValueError, match="Move that one first, then this one"):
+    with pytest.raises(ValueError, match="Move that model first, then this one"):
         borrower.to("cupy")
     borrower.to("numpy")
     assert type(own.kernel) is type(own.kernel_gradient) is np.ndarray
@@ -745,7 +756,7 @@ def test_a_borrower_is_moved_after_the_model_that_lends(cupy):
     assert_array_equal(borrower(x), expected)
 
 
-def test_targets_that_fit_no_output_are_refused_there_too(cupy):
+def test_targets_of_the_wrong_shape_are_refused_on_every_backend(cupy):
     class Anything(Squares):
         def call(self, y_true, y_pred):
             return y_pred.sum(axis=-1)
@@ -761,7 +772,7 @@ def test_targets_that_fit_no_output_are_refused_there_too(cupy):
                 model.fit(np.ones((8, 4)), np.ones((8, 10)), verbose=0)
 
 
-def test_weights_that_cannot_be_sent_change_nothing(cupy):
+def test_set_weights_changes_nothing_if_it_runs_out_of_memory(cupy):
     model = tutorial()
     before, new = model.get_weights(), [w + 1 for w in model.get_weights()]
     model.set_weights([new[0].astype("longdouble"), *new[1:]])
@@ -769,14 +780,16 @@ def test_weights_that_cannot_be_sent_change_nothing(cupy):
     model.set_weights(before)
     pool = cupy.get_default_memory_pool()
     backend.release_memory()
-    pool.set_limit(pool.used_bytes() + new[0].nbytes + 1000)  # room for some, not for all
+    pool.set_limit(
+        pool.used_bytes() + new[0].nbytes + 1000
+    )  # enough for some of the weights, but not for all
     with pytest.raises(MemoryError):
         model.set_weights(new)
     pool.set_limit(0)
     agree(before, model.get_weights())
 
 
-def test_built_layers_from_two_places_are_gathered_when_the_model_is_built(cupy):
+def test_layers_built_on_two_backends_are_moved_to_one_in_fit(cupy):
     there = layers.Dense(3)
     there.build((None, 4))
     with backend.use("numpy"):
@@ -791,13 +804,13 @@ def test_built_layers_from_two_places_are_gathered_when_the_model_is_built(cupy)
         assert {type(w) for w in model.weights} == {np.ndarray if moves else cupy.ndarray}
 
 
-def test_a_model_that_is_not_built_has_no_place_yet(cupy):
+def test_an_unbuilt_model_is_placed_when_it_is_built(cupy):
     model = tinynet.Sequential([layers.Dense(2)]).to("numpy")
     model.build((None, 3))
-    assert type(model.layers[0].kernel) is cupy.ndarray  # where it was built
+    assert type(model.layers[0].kernel) is cupy.ndarray  # on the backend in use when it was built
 
 
-def test_a_move_that_is_impossible_moves_nothing(cupy):
+def test_a_failed_move_moves_nothing(cupy):
     with backend.use("numpy"):
         model = tutorial()
         x, labels = images(32)
@@ -808,7 +821,7 @@ def test_a_move_that_is_impossible_moves_nothing(cupy):
     with pytest.raises(RuntimeError, match="no GPU number 7"):
         model.to("cupy", device=7)
     pool, room, copies = cupy.get_default_memory_pool(), 0, model.flat.nbytes
-    while room < 5 * copies:  # wherever it ends, with Adam's or with the weights' arrays
+    while room < 5 * copies:  # wherever memory runs out, in Adam's state or in the weights
         pool.free_all_blocks()
         pool.set_limit(pool.used_bytes() + room + 1)
         with pytest.raises(MemoryError):
@@ -821,11 +834,11 @@ def test_a_move_that_is_impossible_moves_nothing(cupy):
     model.fit(x, one_hot(labels), verbose=0)
     owner = tutorial()
     borrower = tinynet.Sequential([tinynet.Input((28, 28)), *owner.layers])
-    with pytest.raises(ValueError, match=f"live in model '{owner.name}'. Move that one first"):
+    with pytest.raises(ValueError, match=f"belong to model '{owner.name}'. Move that model first"):
         borrower.to("numpy")
 
 
-def test_functions_and_optimizers_alone_compute_where_their_arrays_are(cupy):
+def test_functions_and_optimizers_compute_where_their_arrays_are(cupy):
     device = cupy.asarray(np.array([[1.0, 2.0]], "float32"))
     array = np.array([[1.0, 2.0]], "float32")
     for name in ("numpy", "cupy"):
@@ -845,7 +858,7 @@ def test_functions_and_optimizers_alone_compute_where_their_arrays_are(cupy):
             )
 
 
-def test_a_device_array_is_refused_as_data_with_what_to_write(cupy):
+def test_a_device_array_as_data_is_refused_with_the_line_to_write(cupy):
     model = tutorial()
     with pytest.raises(ValueError, match=r"Expected a NumPy array. Write: x = x\.get\(\)"):
         model.fit(cupy.zeros((4, 28, 28)), np.ones((4, 10)), verbose=0)
@@ -862,7 +875,7 @@ def test_weights_may_be_set_from_the_device(cupy):
     agree(here.get_weights(), model.get_weights())
 
 
-def test_distributions_are_recorded_from_the_gpu_as_well(cupy):
+def test_distributions_are_recorded_on_the_gpu_as_well(cupy):
     x, labels = images(64)
     found = []
     for place in ("numpy", "cupy"):
@@ -871,13 +884,13 @@ def test_distributions_are_recorded_from_the_gpu_as_well(cupy):
             record = tinynet.callbacks.Distributions()
             tutorial().fit(x, one_hot(labels), verbose=0, callbacks=[record])
             found.append((record.weights, record.gradients))
-    # The layers' names count on; their numbers do not differ.
+    # The layers' names differ, because they are numbered; the values are equal.
     here, there = ([list(part.values()) for part in both] for both in found)
     assert here == there
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_layers_without_weights_go_where_they_are_used(cupy, own):
+def test_layers_without_weights_compute_on_the_backend_in_use(cupy, own):
     x = np.linspace(-1, 1, 12).reshape(3, 4).astype("float32")
     parts = [layers.Activation("tanh"), layers.Dropout(0.5, seed=1)]
     if own:

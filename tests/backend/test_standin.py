@@ -1,7 +1,7 @@
-"""The stand-in for CuPy bites, offers nothing that CuPy does not, and is what tinynet needs.
+"""The stand-in for CuPy raises where CuPy does, and offers nothing that CuPy lacks.
 
-The comparison with the real package needs no GPU: its functions have signatures, its methods and
-ufuncs docstrings that begin with one. What no GPU also means: no kernel of CuPy's has run here.
+The comparison with the real package needs no GPU: CuPy's functions have signatures, and the
+docstrings of its methods and ufuncs begin with one. No CuPy kernel runs here.
 """
 
 import copy
@@ -19,12 +19,12 @@ import standin
 OPERATORS = "add sub mul truediv pow and or eq ne lt le gt ge neg abs invert"
 
 
-# Beside the real package
+# Comparison with the real package
 
 
 @pytest.fixture(scope="module")
 def real():
-    """CuPy itself. CI forbids to go without it."""
+    """The real CuPy; outside CI, tests that need it are skipped where it is missing."""
     if importlib.util.find_spec("cupy") is None:
         assert "CI" not in os.environ, "in CI, the stand-in must be compared with CuPy"
         pytest.skip("CuPy is not installed: python -m pip install cupy-cuda12x (no GPU needed)")
@@ -32,7 +32,7 @@ def real():
 
 
 def keywords(function):
-    """The arguments that one of CuPy's functions, methods or ufuncs knows."""
+    """Return the argument names of one of CuPy's functions, methods or ufuncs."""
     try:
         return set(inspect.signature(function).parameters)
     except ValueError:
@@ -60,12 +60,12 @@ def test_cupy_has_the_function_and_its_keywords(real, name):
 
 @pytest.mark.cupy
 @pytest.mark.parametrize("name", table("METHODS"))
-def test_cupy_s_arrays_have_the_method_and_its_keywords(real, name):
+def test_cupy_arrays_have_the_method_and_its_keywords(real, name):
     assert standin.METHODS[name] <= keywords(getattr(real.ndarray, name))
 
 
 @pytest.mark.cupy
-def test_cupy_s_arrays_have_the_attributes_and_operators(real):
+def test_cupy_arrays_have_the_attributes_and_operators(real):
     for name in standin.ATTRIBUTES:
         assert hasattr(real.ndarray, name)
     for name in OPERATORS.split():
@@ -75,7 +75,7 @@ def test_cupy_s_arrays_have_the_attributes_and_operators(real):
 
 
 @pytest.mark.cupy
-def test_cupy_has_what_is_asked_of_the_device(real):
+def test_cupy_has_the_names_that_describe_the_device(real):
     for name in standin.RUNTIME:
         assert callable(getattr(real.cuda.runtime, name))
     assert issubclass(real.cuda.runtime.CUDARuntimeError, RuntimeError)
@@ -95,12 +95,12 @@ def test_cupy_has_what_is_asked_of_the_device(real):
 @pytest.mark.parametrize(
     ("name", "keyword"), [("take", "mode"), ("max", "initial"), ("sum", "where")]
 )
-def test_the_comparison_sees_a_keyword_that_cupy_lacks(real, name, keyword):
+def test_the_comparison_detects_a_keyword_that_cupy_lacks(real, name, keyword):
     assert keyword not in keywords(getattr(real.ndarray, name))
     assert keyword in keywords(getattr(np, name))
 
 
-def test_the_stand_in_offers_just_what_the_tables_say():
+def test_the_stand_in_offers_exactly_the_names_in_its_tables():
     cupy = standin.make()
     own = {"counts", "machine", "pools", "pinned", "ndarray", "cuda"}
     pools = {"get_default_memory_pool", "get_default_pinned_memory_pool"}
@@ -124,7 +124,7 @@ def test_the_stand_in_offers_just_what_the_tables_say():
     assert {n for n in vars(type(cupy.pools[0])) if n[0] != "_"} - {"take", "give"} == standin.POOL
 
 
-# It bites
+# Errors and counts
 
 
 @pytest.fixture
@@ -153,19 +153,19 @@ def device(cupy):
         lambda a: np.multiply(2.0, 3.0, out=a),
     ],
 )
-def test_what_would_travel_by_itself_raises(device, mistake):
+def test_an_implicit_transfer_between_host_and_device_raises(device, mistake):
     with pytest.raises(TypeError):
         mistake(device)
 
 
-def test_a_name_that_is_not_allowed_is_not_there(cupy, device):
+def test_names_outside_the_tables_are_absent(cupy, device):
     for name in ("errstate", "einsum", "nan_to_num"):
         assert not hasattr(cupy, name)
     for name in ("tobytes", "nonzero", "std", "__array_interface__"):
         assert not hasattr(device, name)
 
 
-def test_arrays_are_no_numpy_arrays_and_reductions_stay_on_the_device(cupy, device):
+def test_arrays_are_not_numpy_arrays_and_reductions_stay_on_the_device(cupy, device):
     assert not isinstance(device, np.ndarray)
     total = device.sum()
     assert type(total) is type(device)
@@ -175,7 +175,7 @@ def test_arrays_are_no_numpy_arrays_and_reductions_stay_on_the_device(cupy, devi
     assert cupy.counts.waits == 1
 
 
-def test_what_is_waited_for_is_counted(cupy, device):
+def test_reading_a_value_is_counted_as_a_wait(cupy, device):
     one = device[0, 0]
     cupy.counts.reset()
     bool(one), int(one), float(one), one.item(), one.get(), cupy.asnumpy(one)
@@ -183,7 +183,7 @@ def test_what_is_waited_for_is_counted(cupy, device):
     assert cupy.counts.launched == 0
 
 
-def test_operations_are_launches_and_views_are_none(cupy, device):
+def test_operations_are_counted_as_launches_and_views_are_not(cupy, device):
     cupy.counts.reset()
     device[0], device.T, device.reshape(-1), device.ravel(), device[:, 1:], device.shape
     device.astype("float32", copy=False)
@@ -209,7 +209,7 @@ def test_copies_from_the_host_are_counted_with_their_bytes(cupy, device):
 
 
 @pytest.mark.parametrize("kind", ["longdouble", ">f4", "complex64", "U1"])
-def test_types_that_no_gpu_knows_are_refused(cupy, kind):
+def test_types_that_no_gpu_supports_are_refused(cupy, kind):
     with pytest.raises(ValueError, match="Unsupported dtype"):
         cupy.asarray(np.zeros(2, kind))
 
@@ -221,7 +221,7 @@ def test_types_are_promoted_as_in_numpy_2(cupy, device):
     assert cupy.counts.double == {"multiply": 1}
 
 
-def test_a_view_knows_its_base_and_shares_its_numbers(device):
+def test_a_view_has_a_base_and_shares_its_memory(device):
     view = device[1:].reshape(-1)
     assert view.base is device
     view += 10
@@ -231,7 +231,7 @@ def test_a_view_knows_its_base_and_shares_its_numbers(device):
         assert device.get()[0].tolist() == [0, 1, 2]
 
 
-def test_each_gpu_has_arrays_of_its_own():
+def test_arrays_on_different_gpus_cannot_be_combined():
     cupy = standin.make(devices=2)
     first = cupy.asarray([1.0])
     with cupy.cuda.Device(1):
@@ -245,7 +245,7 @@ def test_each_gpu_has_arrays_of_its_own():
     assert (first.device.id, second.device.id) == (0, 1)
 
 
-def test_memory_is_bounded_and_kept_until_it_is_given_back():
+def test_memory_is_limited_and_cached_until_it_is_freed():
     cupy = standin.make(memory=1000)
     pool = cupy.get_default_memory_pool()
     array = cupy.empty((200,), "float32")

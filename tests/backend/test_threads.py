@@ -1,6 +1,6 @@
-"""BLAS's threads: one where the products are small, all where they are large, none against a wish.
+"""BLAS threads: one for small products, all for large ones, and the user's settings respected.
 
-What is checked is what BLAS was told while a step ran, not how long anything took.
+These tests check the number of threads that BLAS has while a step runs, not how long it takes.
 """
 
 import numpy as np
@@ -22,18 +22,18 @@ def blas_threads():
 
 @pytest.fixture(autouse=True)
 def four_threads(monkeypatch):
-    """Four threads, and nobody who decided anything."""
-    for name in threads.VARIABLES:
+    """Give BLAS four threads, with no environment variable set."""
+    for name in threads.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    threads._libraries.cache_clear()  # another test may have brought a second BLAS in since
+    threads._libraries.cache_clear()  # another test may have loaded a second BLAS since
     with threadpoolctl.threadpool_limits(MANY, user_api="blas"):
         if blas_threads() != {MANY}:
-            pytest.skip("this BLAS cannot be told how many threads to use")
+            pytest.skip("the number of threads of this BLAS cannot be set")
         yield
 
 
 class Watch(tinynet.Layer):
-    """Notes how many threads BLAS has when a batch comes through, and how large that is."""
+    """A layer that records the size of each batch and the number of BLAS threads at that time."""
 
     by_sample = True
 
@@ -50,7 +50,7 @@ class Watch(tinynet.Layer):
 
 
 def seen_by(call, samples, batch_size, inputs=64, units=64):
-    """The batches and threads of one call of a model's method."""
+    """Return the set of thread counts seen during one call of a model's method."""
     watch = Watch()
     model = network(watch, (units,), (2, "softmax"), inputs=(inputs,), loss=SPARSE)
     x, y = np.ones((samples, inputs), "float32"), np.ones(samples, int)
@@ -60,12 +60,13 @@ def seen_by(call, samples, batch_size, inputs=64, units=64):
         getattr(model, call)(x, y)
     else:
         getattr(model, call)(x, y, batch_size=batch_size, verbose=0)
-    assert blas_threads() == {MANY}, "what BLAS was told has to end with the call"
+    assert blas_threads() == {MANY}, "the limit has to end with the call"
     assert sum(size for size, _ in watch.seen) == samples
     return {threads for _, pools in watch.seen for threads in pools}
 
 
-ENOUGH = -(-threads.WORTH_MORE_THREADS // (64 * 64))  # samples that are worth more threads
+# The samples from which on more threads are used.
+ENOUGH = -(-threads.MULTITHREAD_THRESHOLD // (64 * 64))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ ENOUGH = -(-threads.WORTH_MORE_THREADS // (64 * 64))  # samples that are worth m
     [
         ("fit", ENOUGH, ENOUGH, MANY),
         ("fit", ENOUGH - 1, ENOUGH - 1, 1),
-        ("fit", ENOUGH - 1, 2 * ENOUGH, 1),  # what counts is what is there
+        ("fit", ENOUGH - 1, 2 * ENOUGH, 1),  # the actual batch counts, not batch_size
         ("fit", 2 * ENOUGH, 32, 1),
         ("train_on_batch", ENOUGH, None, MANY),
         ("train_on_batch", ENOUGH - 1, None, 1),
@@ -90,33 +91,33 @@ def test_small_products_get_one_thread_and_large_ones_all(call, samples, batch_s
 
 
 @pytest.mark.parametrize("call", ["evaluate", "predict"])
-def test_batches_taken_together_count_together(call):
-    sizes = {"inputs": 100, "units": 100}  # 400 samples are worth more threads
+def test_batches_computed_together_are_counted_together(call):
+    sizes = {"inputs": 100, "units": 100}  # more threads from 400 samples on
     assert seen_by(call, 512, 32, **sizes) == {MANY}
     assert seen_by(call, 320, 32, **sizes) == {1}
 
 
-@pytest.mark.parametrize("name", threads.VARIABLES)
-def test_a_variable_of_the_environment_has_decided(monkeypatch, name):
+@pytest.mark.parametrize("name", threads.THREAD_VARIABLES)
+def test_an_environment_variable_takes_precedence(monkeypatch, name):
     monkeypatch.setenv(name, str(MANY))
     assert seen_by("fit", 8, 8) == {MANY}
 
 
-def test_a_limit_of_the_user_s_is_never_exceeded():
+def test_a_limit_set_by_the_user_is_never_exceeded():
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
-        with threads.suited_to(threads.WORTH_MORE_THREADS):
+        with threads.limited_for(threads.MULTITHREAD_THRESHOLD):
             assert blas_threads() == {2}
-        with threads.suited_to(1):
+        with threads.limited_for(1):
             assert blas_threads() == {1}
         assert blas_threads() == {2}
 
 
-def test_without_threadpoolctl_blas_does_as_it_likes(monkeypatch):
+def test_without_threadpoolctl_the_threads_are_left_alone(monkeypatch):
     monkeypatch.setattr(threads, "_libraries", lambda: None)
     assert seen_by("fit", 8, 8) == {MANY}
 
 
-def test_an_error_lifts_the_limit_too():
+def test_the_limit_is_lifted_after_an_error():
     class Stop(Watch):
         def forward(self, x, training=False):
             super().forward(x)
@@ -130,8 +131,8 @@ def test_an_error_lifts_the_limit_too():
     assert blas_threads() == {MANY}
 
 
-def test_rows_of_every_axis_count():
+def test_multiplications_count_every_axis():
     model = tinynet.Sequential([tinynet.Input((5, 3)), Dense(7), tinynet.layers.Flatten()])
-    assert threads.multiplications(model.layers, 2) == 2 * 5 * 3 * 7
+    assert threads.largest_product(model.layers, 2) == 2 * 5 * 3 * 7
     model.add(Dense(100))
-    assert threads.multiplications(model.layers, 2) == 2 * 35 * 100
+    assert threads.largest_product(model.layers, 2) == 2 * 35 * 100

@@ -1,4 +1,4 @@
-"""The benchmarks run, compare like with like, and say so where something does not compare."""
+"""The benchmarks run, compare equal computations, and report those that are not equal."""
 
 import json
 import os
@@ -18,8 +18,8 @@ BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture(autouse=True)
-def beside_the_benchmarks(monkeypatch):
-    """And no picture stays open: a later one would be drawn into it."""
+def _import_from_benchmarks(monkeypatch):
+    """Make the benchmarks importable, and assert that no figure stays open after a test."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     before = plt.get_fignums()
     yield
@@ -37,7 +37,7 @@ def run(script, *arguments, **environment):
 
 
 def peers(tmp_path, *programs):
-    """What `peers.py` prints and writes for these programs."""
+    """Run `peers.py` on these programs, and return its output and its figures."""
     figures, picture = tmp_path / "peers.json", tmp_path / "peers.png"
     text = run(
         "peers.py", "--synthetic", "--rounds", 1, "--batch-size", 1024, "--epochs-only",
@@ -47,7 +47,7 @@ def peers(tmp_path, *programs):
     return text, json.loads(figures.read_text("utf-8"))
 
 
-def test_peers_writes_a_table_a_picture_and_its_figures(tmp_path):
+def test_peers_writes_a_table_a_picture_and_figures(tmp_path):
     text, figures = peers(tmp_path, "products", "tinynet")
     assert "| tinynet " in text
     assert "| the matrix products alone " in text
@@ -62,13 +62,13 @@ PEERS = ("tinynet", "keras-jax", "jax", "keras-torch", "pytorch", "scikit-learn"
 
 
 @pytest.mark.keras
-def test_the_programs_of_the_peers_train_the_same(tmp_path):
+def test_the_programs_of_all_peers_train_the_same(tmp_path):
     text, figures = peers(tmp_path, *PEERS)
     losses = [one["loss"] for one in figures["epochs"]["1024"].values()]
     assert len(losses) >= 3
     assert losses == pytest.approx([losses[0]] * len(losses), rel=5e-3)
     for name in ("Keras on PyTorch", "PyTorch, eager", "scikit-learn"):
-        assert f"| {name} " in text or f"Left out: {name} (" in text
+        assert f"| {name} " in text or f"Skipped: {name} (" in text
 
 
 def test_whole_programs_and_imports_are_measured(tmp_path):
@@ -93,7 +93,7 @@ def test_whole_programs_and_imports_are_measured(tmp_path):
     assert "| `import tinynet` " in peers.imports_table(imports)
 
 
-def test_the_share_of_the_floor_is_the_median_of_the_rounds():
+def test_the_share_is_the_median_over_the_rounds():
     import scaling
 
     case = object.__new__(scaling.Case)
@@ -102,7 +102,7 @@ def test_the_share_of_the_floor_is_the_median_of_the_rounds():
     assert case.figures() == {"seconds": [2, 4, 10], "floor": [1, 1, 9], "share": 0.5, "memory": 0}
 
 
-def test_a_program_that_trains_something_else_is_refused():
+def test_a_program_with_another_loss_is_refused():
     from peers import check_same
 
     check_same({"tinynet": 1.0, "jax": 1.019, "pytorch": 1.0})
@@ -111,7 +111,7 @@ def test_a_program_that_trains_something_else_is_refused():
             check_same({"tinynet": 1.0, "jax": other, "pytorch": 1.0})
 
 
-def test_the_loss_that_is_compared_is_that_of_the_weights(tmp_path):
+def test_the_compared_loss_is_computed_from_the_weights(tmp_path):
     from peers import loss_of
 
     rng = np.random.default_rng(0)
@@ -127,7 +127,7 @@ def test_the_loss_that_is_compared_is_that_of_the_weights(tmp_path):
     assert loss_of("mine", tmp_path) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_floor_is_the_products_of_a_step():
+def test_the_floor_computes_the_matrix_products_of_a_step():
     from programs import Products
 
     rng = np.random.default_rng(1)
@@ -154,14 +154,16 @@ def test_scaling_measures_time_share_and_memory(tmp_path):
     for figures in measured:
         assert len(figures["seconds"]) == len(figures["floor"]) == 1
         assert figures["share"] == figures["floor"][0] / figures["seconds"][0] > 0
-        assert 64 * 784 * 4 < figures["memory"] < 3e6  # a batch as floats, and not the file
+        assert (
+            64 * 784 * 4 < figures["memory"] < 3e6
+        )  # about one batch in floats, and not the whole data
         assert scaling.row("samples", figures)[0] == f"samples {figures['label']}"
     results = {"machine": "this one", "kinds": {"samples": measured}}
     scaling.plot(results, tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_case_of_scaling_has_samples_for_two_batches_at_least():
+def test_every_case_of_scaling_has_samples_for_at_least_two_batches():
     import scaling
 
     for kind, cases in scaling.cases().items():
@@ -214,7 +216,7 @@ def test_the_machine_is_named():
 
 
 def cpu_vs_gpu(monkeypatch, tmp_path, *arguments):
-    """Exit code, lines and figures of a quick run in this process."""
+    """Return exit code, lines and figures of a quick run in this process."""
     import cpu_vs_gpu as script
 
     figures, picture, lines = tmp_path / "g.json", tmp_path / "g.png", []
@@ -231,17 +233,17 @@ def cpu_vs_gpu(monkeypatch, tmp_path, *arguments):
     return code, lines, json.loads(figures.read_text("utf-8"))
 
 
-def test_without_a_gpu_the_cpu_is_measured_and_what_is_missing_is_said(tmp_path):
+def test_without_a_gpu_only_the_cpu_is_measured_and_the_fault_is_reported(tmp_path):
     text = run("cpu_vs_gpu.py", "--quick", "--rounds", 1, CUDA_VISIBLE_DEVICES="-1")
-    assert "GPU: none that works: " in text
+    assert "GPU: not usable: " in text
     assert "Fix: " in text
     assert "Only the CPU is measured" in text
     assert "| 4,096 " in text
     assert "| 1,024 " in text
-    assert "GPU: a step" not in text
+    assert "GPU: per step" not in text
 
 
-def test_with_a_gpu_both_are_checked_and_then_measured(monkeypatch, tmp_path):
+def test_with_a_gpu_both_are_compared_and_then_measured(monkeypatch, tmp_path):
     with standin.installed(standin.make()):
         code, lines, figures = cpu_vs_gpu(monkeypatch, tmp_path)
     assert code == 0
@@ -249,8 +251,8 @@ def test_with_a_gpu_both_are_checked_and_then_measured(monkeypatch, tmp_path):
     assert "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6" in text
     assert "The very first step on the GPU: " in text
     assert "Loss after 50 steps of [100, 144]: CPU " in text
-    assert text.index("Loss after") < text.index("CPU: a step")
-    assert text.count(" wins") == 2  # a sentence for each kind of size
+    assert text.index("Loss after") < text.index("CPU: per step")
+    assert text.count(" wins") == 2  # one sentence for each kind of size
     (entry,) = figures["kinds"]["batch"]
     assert entry["flops"] == 2 * 32 * (2 * 784 * 8 + 3 * (8 * 8 + 8 * 10))
     assert entry["bytes"] == 4 * 32 * (784 + 10)
@@ -259,11 +261,11 @@ def test_with_a_gpu_both_are_checked_and_then_measured(monkeypatch, tmp_path):
         assert min(entry["backends"][name]["seconds"]) > 0
 
 
-def test_nothing_is_timed_where_the_gpu_computes_something_else(monkeypatch, tmp_path):
+def test_nothing_is_timed_if_the_gpu_computes_different_results(monkeypatch, tmp_path):
     cupy = standin.make()
     with standin.installed(cupy):
-        tinynet.backend.gpu.library(0)
-        cupy.machine.wrong = {"matmul"}  # from here on
+        tinynet.backend.gpu.load_cupy(0)
+        cupy.machine.wrong = {"matmul"}  # wrong from here on
         code, lines, _ = cpu_vs_gpu(monkeypatch, tmp_path)
     assert code == 1
     assert lines[-1].startswith("These are not the same")
@@ -295,7 +297,7 @@ def test_the_gpu_is_spun_up_before_each_measurement(monkeypatch):
     assert order[3:] == ["cupy", "steps", "cupy", "steps", "cupy", "send"]
 
 
-def test_a_measurement_that_is_cut_short_leaves_what_it_has(monkeypatch, tmp_path):
+def test_an_interrupted_measurement_keeps_its_results(monkeypatch, tmp_path):
     import cpu_vs_gpu as script
 
     def fails(kind, names, entries):
@@ -332,13 +334,13 @@ def entry(size, cpu, gpu, telling):
     [
         ([4, 4, 4], "from batches of 64 on, and takes 40% of the CPU's time with 128. With batches "
                     "of 32 the GPU takes 4.00 s for a step, the CPU 2.00 s: the products are soon"),
-        ([1, 6, 6], "The GPU wins from batches of 128 on"),  # what comes before was luck
+        ([1, 6, 6], "The GPU wins from batches of 128 on"),  # the win at 32 is disregarded
         ([1, 2, 3], "at every batch that was measured: the CPU takes 2.0 times as long"),
         ([30, 30, 30], "The CPU wins at every batch that was measured. With batches of 128"),
         ([1, 2, 12], "The GPU wins with batches of 32, 64, but not with the largest."),
     ],
 )  # fmt: skip
-def test_the_verdict_says_from_where_on_the_gpu_wins(gpu, said):
+def test_the_verdict_states_from_which_size_on_the_gpu_wins(gpu, said):
     import cpu_vs_gpu as script
 
     entries = [

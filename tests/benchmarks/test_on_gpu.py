@@ -1,5 +1,5 @@
-"""`benchmarks/on_gpu.py`: it runs through with a GPU, here the stand-in for one, and without; what
-hangs is ended, and what is known by then is kept.
+"""`benchmarks/on_gpu.py` runs to its end with a GPU (here the stand-in for CuPy) and without one;
+parts that hang are ended, and their results so far are kept.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ BENCHMARKS = TESTS.parent / "benchmarks"
 
 
 @pytest.fixture(autouse=True)
-def beside_the_benchmarks(monkeypatch):
+def _import_from_benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
 def start(out, *arguments, cupy=None, **variables):
-    """Exit code, screen and figures of a run with this source in CuPy's place."""
+    """Run `on_gpu.py` with this source as `cupy.py`; return the process and the results."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **variables}
     if cupy is not None:
         shim = out.parent / "shim"
@@ -45,7 +45,7 @@ def start(out, *arguments, cupy=None, **variables):
 STANDIN = "import sys, standin\nsys.modules['cupy'] = standin.make()\n"
 
 
-def test_it_runs_through_on_the_stand_in(tmp_path):
+def test_all_parts_run_on_the_stand_in(tmp_path):
     from on_gpu import LIMITS
 
     run, results = start(tmp_path / "out", "--quick", cupy=STANDIN)
@@ -79,7 +79,7 @@ def test_it_runs_through_on_the_stand_in(tmp_path):
     assert page in run.stdout
     assert page.startswith("# tinynet on a GPU\n\nThis was a trial run (`--quick`)")
     for said in (
-        "| parity     |     done | ",
+        "| parity     |    done | ",
         "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6",
         "| tinynet on CuPy (GPU) ",
         "| 32: tinynet on CuPy (GPU) ",
@@ -94,7 +94,7 @@ def test_it_runs_through_on_the_stand_in(tmp_path):
     assert sum(path.stat().st_size for path in files) < 1_000_000
 
 
-def test_without_a_gpu_it_says_what_it_left_out(tmp_path):
+def test_without_a_gpu_the_parts_left_out_are_reported(tmp_path):
     parts = ["machine", "tests", "capture", "memory", "first_fit"]
     run, results = start(tmp_path / "out", "--part", *parts, PYTHONIOENCODING="ascii")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -105,11 +105,11 @@ def test_without_a_gpu_it_says_what_it_left_out(tmp_path):
     assert "There is no working GPU here." in run.stdout
 
 
-def test_what_hangs_is_ended_and_what_it_said_is_kept(tmp_path):
+def test_a_part_that_hangs_is_ended_and_its_results_are_kept(tmp_path):
     out, seen = tmp_path / "out", {}
 
     def look():
-        """Until the run ends: what there is of the machine's part meanwhile."""
+        """Read the results of the part `machine` while it is still running."""
         while "machine" not in seen.get("figures", {}):
             time.sleep(0.05)
             if (out / "on_gpu.json").exists():
@@ -130,7 +130,7 @@ def test_what_hangs_is_ended_and_what_it_said_is_kept(tmp_path):
     assert "- machine: stopped at its limit of 4.5 s" in page
 
 
-def test_what_fails_says_why_and_the_next_part_goes_on(tmp_path):
+def test_a_part_that_fails_is_reported_and_the_next_part_runs(tmp_path):
     fails = STANDIN + "sys.modules['cupy'].get_default_memory_pool = None\n"
     run, results = start(tmp_path / "out", "--part", "memory", "capture", cupy=fails)
     assert run.returncode == 1
@@ -138,7 +138,7 @@ def test_what_fails_says_why_and_the_next_part_goes_on(tmp_path):
     assert "nothing_to_do" in results["capture"]["figures"]
 
 
-# Products as a GPU's tensor units have them: three digits of seven.
+# Matrix products in TF32, as on a GPU's tensor cores, with three of seven digits.
 TF32 = """
 import sys, numpy, standin
 cupy = standin.make()
@@ -151,20 +151,24 @@ sys.modules["cupy"] = cupy
 """
 
 
-def test_products_in_a_lower_precision_are_found(tmp_path):
+def test_products_in_a_lower_precision_are_detected(tmp_path):
     run, results = start(tmp_path / "out", "--part", "parity", "--quick", cupy=TF32)
     assert run.returncode == 1
     figures = results["parity"]["figures"]
     found, bounds = figures["parity"], figures["bounds"]
     assert found["tinynet"]["within"]
     assert not found["tinynet-cupy"]["within"]
-    for name in ("loss, relative", "gradients", "weights after 50"):  # each would find it alone
+    for name in (
+        "loss, relative",
+        "gradients",
+        "weights after 50",
+    ):  # each of them would detect it alone
         assert np.max(found["tinynet-cupy"][name]) > 5 * bounds[name]
         assert np.max(found["tinynet"][name]) < bounds[name] / 4
     assert "\n- parity: tinynet on CuPy is too far from float64\n" in run.stdout
 
 
-def test_a_loss_that_is_reported_wrong_is_found_and_so_is_a_program_that_fails(tmp_path):
+def test_a_wrong_loss_and_a_failing_program_are_detected(tmp_path):
     wrong = STANDIN + "sys.modules['cupy'].machine.wrong = {'vdot'}\n"
     run, results = start(tmp_path / "loss", "--part", "parity", "--quick", cupy=wrong)
     assert run.returncode == 1
@@ -181,11 +185,11 @@ def test_a_loss_that_is_reported_wrong_is_found_and_so_is_a_program_that_fails(t
         assert f"\n- {part}: tinynet on CuPy failed: RuntimeError: no kernel\n" in run.stdout
 
 
-def test_the_limits_are_those_that_are_promised():
+def test_the_limits_of_the_parts_add_up_to_less_than_nine_minutes():
     import on_gpu
 
     for half in on_gpu.HALVES:
-        # Each part may also take its grace, twice: to read what it said, and to be gone.
+        # Each part may also take twice its grace period: to read its output, and to end.
         assert sum(half.values()) + 2 * on_gpu.GRACE * len(half) < 9 * 60
     assert list(on_gpu.LIMITS) == list(on_gpu.SECTIONS)
 
@@ -205,7 +209,7 @@ while True:
 
 
 @pytest.mark.parametrize(("sleep", "ended"), [(600, "stopped at its limit of 2 s"), (0.5, "done")])
-def test_what_a_part_started_ends_with_it(tmp_path, sleep, ended):
+def test_processes_started_by_a_part_end_with_it(tmp_path, sleep, ended):
     import on_gpu
 
     file, lines = tmp_path / "beats", []
@@ -220,7 +224,7 @@ def test_what_a_part_started_ends_with_it(tmp_path, sleep, ended):
     assert file.stat().st_size == size > 0
 
 
-def test_an_exit_code_is_told(tmp_path):
+def test_an_exit_code_is_reported(tmp_path):
     import on_gpu
 
     with (tmp_path / "log").open("w") as log:
@@ -228,7 +232,7 @@ def test_an_exit_code_is_told(tmp_path):
     assert how == "failed (exit code 3)"
 
 
-def test_the_environment_of_the_parts_computes_in_full_float32(monkeypatch):
+def test_the_environment_of_the_parts_requests_full_float32(monkeypatch):
     import on_gpu
 
     for name in ("CUPY_TF32", "JAX_PLATFORMS", "TINYNET_BACKEND"):
@@ -272,19 +276,19 @@ FINE = ("done", "")
             (
                 "wrong",
                 "the weights differ from those without memory_limit; "
-                "a training that does not fit raised no error; memory grows from fit to fit",
+                "exceeding the memory raised no error; memory use grows with every fit",
             ),
         ),
-        ("first_fit", {"nothing_to_do": "no GPU"}, ("left out", "no GPU")),
+        ("first_fit", {"nothing_to_do": "no GPU"}, ("skipped", "no GPU")),
     ],
 )
-def test_a_part_s_outcome_is_in_words(part, figures, expected):
+def test_the_outcome_of_a_part_is_described(part, figures, expected):
     import on_gpu
 
     assert on_gpu.outcome(part, {"ended": "done", "figures": figures}) == expected
 
 
-def test_two_halves_are_joined_to_a_page(tmp_path):
+def test_the_results_of_two_halves_are_joined_on_one_page(tmp_path):
     first = {"machine": {"ended": "done", "seconds": 1.0, "figures": {"works": True}}}
     second = {
         "first_fit": {"ended": "stopped at its limit of 50 s", "seconds": 50.0, "figures": {}}
@@ -292,14 +296,14 @@ def test_two_halves_are_joined_to_a_page(tmp_path):
     for number, half in ((1, first), (2, second)):
         (tmp_path / f"on_gpu-{number}.json").write_text(json.dumps(half), encoding="utf-8")
     run, _ = start(tmp_path, "--part", "summary")
-    assert run.returncode == 1  # a half was not finished
+    assert run.returncode == 1  # a part was not finished
     page = (tmp_path / "summary.md").read_text("utf-8")
     assert "| machine   |         done | 1.00 s |" in page
     assert "| first_fit | not finished | 50.0 s |" in page
-    assert "The figures are incomplete (KeyError" in page  # and the page is there all the same
+    assert "The figures are incomplete (KeyError" in page  # but the page is written nevertheless
 
 
-def test_a_directory_without_results_is_no_page(tmp_path):
+def test_a_directory_without_results_is_refused(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     for out, said in (("none", "there are no results in"), ("file", "is not a directory")):
         run, _ = start(tmp_path / out, "--part", "summary")
@@ -311,7 +315,7 @@ def test_a_directory_without_results_is_no_page(tmp_path):
 OLD = {"first_fit": {"ended": "done", "seconds": 1.0, "figures": {"nothing_to_do": "old"}}}
 
 
-def test_a_part_is_added_to_what_is_there(tmp_path):
+def test_the_results_of_a_part_are_added_to_the_existing_ones(tmp_path):
     (tmp_path / "on_gpu.json").write_text(json.dumps(OLD), encoding="utf-8")
     run, results = start(tmp_path, "--part", "capture")
     assert set(results) == {"first_fit", "capture"}
@@ -319,7 +323,7 @@ def test_a_part_is_added_to_what_is_there(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_a_run_that_is_cut_off_leaves_no_part_behind_and_nothing_old(tmp_path):
+def test_a_terminated_run_leaves_no_process_and_no_old_results(tmp_path):
     file, out = tmp_path / "beats", tmp_path / "out"
     out.mkdir()
     (out / "on_gpu.json").write_text(json.dumps(OLD), encoding="utf-8")
@@ -339,11 +343,11 @@ def test_a_run_that_is_cut_off_leaves_no_part_behind_and_nothing_old(tmp_path):
     assert file.stat().st_size == size
 
 
-# The trial of stream capture calls cuBLAS itself. Here, a function of Python's stands in for it.
+# The part `capture` calls cuBLAS directly. Here, a Python function stands in for it.
 
 
-class Lying(np.ndarray):
-    """A NumPy array that is asked for its address as CuPy's are."""
+class ArrayWithPointer(np.ndarray):
+    """A NumPy array that has its address in `data.ptr`, as CuPy's arrays have."""
 
     @property
     def data(self):
@@ -351,7 +355,7 @@ class Lying(np.ndarray):
 
 
 def column_major_product(handle, a_turned, b_turned, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    """What cuBLAS's documentation says of cublasSgemm: C = α op(A) op(B) + β C, by columns."""
+    """Compute cublasSgemm as documented by cuBLAS: C = α op(A) op(B) + β C, column-major."""
 
     def read(address, rows, columns, lead):
         flat = (ctypes.c_float * (lead * columns)).from_address(address.value)
@@ -386,16 +390,20 @@ def test_cublas_is_called_with_the_right_arguments(monkeypatch, rng, turned):
     cublas = gpu_parts.Cublas(types.SimpleNamespace(cuda=cuda))
     factors = []
     for shape, is_turned in zip(((3, 4), (4, 5)), turned, strict=True):
-        there = rng.normal(size=shape[::-1] if is_turned else shape).astype("float32").view(Lying)
+        there = (
+            rng.normal(size=shape[::-1] if is_turned else shape)
+            .astype("float32")
+            .view(ArrayWithPointer)
+        )
         factors.append(there.T if is_turned else there)
-    out = np.full((3, 5), np.nan, "float32").view(Lying)
+    out = np.full((3, 5), np.nan, "float32").view(ArrayWithPointer)
     out[...] = 0
     assert cublas.matmul(*factors, out) is out
     np.testing.assert_allclose(out, np.asarray(factors[0]) @ np.asarray(factors[1]), rtol=1e-5)
     assert streams == [11]
 
 
-# The tests themselves, on a machine with a GPU
+# The test suite itself, on a machine with a GPU
 
 
 def python(program, **variables):
@@ -407,7 +415,7 @@ def python(program, **variables):
     )
 
 
-def test_they_are_collected_without_jupyter_playwright_and_keras():
+def test_the_gpu_tests_are_collected_without_jupyter_playwright_and_keras():
     blocked = ["nbclient", "nbformat", "playwright", "keras", "jax"]
     program = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
@@ -420,7 +428,7 @@ def test_they_are_collected_without_jupyter_playwright_and_keras():
     assert " deselected" in run.stdout
 
 
-def test_the_oracle_computes_in_full_float32_whatever_the_environment_says(keras):
+def test_the_oracle_computes_in_full_float32_in_any_environment(keras):
     program = (
         "import conftest, os, jax\n"
         "print(jax.default_backend(), jax.config.jax_default_matmul_precision,"
@@ -432,7 +440,7 @@ def test_the_oracle_computes_in_full_float32_whatever_the_environment_says(keras
 
 
 class Stream:
-    """A stream of the stand-in's that "captures" a training step: it is skipped, and done later."""
+    """A stream for the stand-in that "captures" a training step: the step is run only later."""
 
     captures = False
 
@@ -453,7 +461,7 @@ class Stream:
         return types.SimpleNamespace(launch=Stream.step)
 
 
-def test_a_captured_step_is_replayed_with_the_batch_and_the_length_of_its_turn(monkeypatch):
+def test_a_captured_step_is_replayed_with_the_current_batch_and_step_size(monkeypatch):
     import cpu_vs_gpu
     import gpu_parts
 
@@ -465,7 +473,7 @@ def test_a_captured_step_is_replayed_with_the_batch_and_the_length_of_its_turn(m
         optimizer = model.optimizer
         optimizer.iterations += 1
         optimizer.prepare(optimizer.iterations)
-        alpha = optimizer._alpha  # the array, which the graph reads anew at each launch
+        alpha = optimizer._alpha  # the array that the graph reads at each launch
 
         def replay():
             prepare = optimizer.prepare

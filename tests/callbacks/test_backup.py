@@ -1,4 +1,4 @@
-"""A training that ends before its end: killed, failed, or by Ctrl-C; and how it goes on."""
+"""Training that ends early, because it is killed, fails or gets Ctrl-C, and how it is resumed."""
 
 import ast
 import json
@@ -28,18 +28,18 @@ PROGRAM = pathlib.Path(interrupted.__file__)
 
 
 def run(folder, moment, number, save_freq):
-    """Start the training as a program of its own; whether it came to its end."""
+    """Run the training in a new process, and return whether it finished."""
     frequency = [] if save_freq == "epoch" else [str(save_freq)]
     command = [sys.executable, str(PROGRAM), str(folder), moment, str(number), *frequency]
     process = subprocess.run(command, capture_output=True, text=True)
     if process.returncode == 0:
         return True
-    assert process.stderr == ""  # killed, and not failed
+    assert process.stderr == ""  # it was killed and did not fail
     return False
 
 
 def same(one, other):
-    """Whether two results are the same to the last bit."""
+    """Return whether two results are equal to the last bit."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
@@ -58,7 +58,7 @@ def uninterrupted(tmp_path_factory):
 
 RNG = np.random.default_rng(0)
 KILLS = {
-    # An epoch has 10 steps, so that a random number up to 25 falls into the first three.
+    # An epoch has 10 steps, so a random number up to 25 is in the first three epochs.
     "epoch": [("write", n) for n in (1, 2, 1, 3, 1)]
     + [("flushed", n) for n in (1, 1, 2, 1, 1)]
     + [("step", int(n)) for n in RNG.integers(1, 26, 10)],
@@ -68,14 +68,14 @@ KILLS = {
 
 @pytest.mark.host
 @pytest.mark.parametrize("save_freq", KILLS)
-def test_a_training_killed_again_and_again_ends_as_if_it_had_not_been(
+def test_training_killed_repeatedly_ends_with_the_uninterrupted_result(
     tmp_path, uninterrupted, save_freq
 ):
     """Twenty kills: five inside a write, five before `os.replace`, ten at random steps."""
     kills, ended = 0, False
     for moment, number in KILLS[save_freq]:
         ended = run(tmp_path, moment, number, save_freq)
-        if ended:  # it came to its end before that moment: that one's training is another
+        if ended:  # the training finished before that moment, so a new one is started
             result = pickle.loads((tmp_path / "result").read_bytes())
             assert same(result, uninterrupted)
             assert not list((tmp_path / "backup").iterdir())
@@ -85,17 +85,17 @@ def test_a_training_killed_again_and_again_ends_as_if_it_had_not_been(
     assert kills == len(KILLS[save_freq])
     assert run(tmp_path, "never", 0, save_freq)
     assert same(pickle.loads((tmp_path / "result").read_bytes()), uninterrupted)
-    assert not list((tmp_path / "backup").iterdir())  # neither a backup nor a draft is left
+    assert not list((tmp_path / "backup").iterdir())  # no backup and no draft is left
 
 
-# In one process, on every backend
+# Failures within one process, on every backend
 
 X = np.random.default_rng(2).normal(size=(50, 3)).astype("float32")
 Y = np.eye(2)[(X.sum(axis=1) > 0).astype(int)]
 
 
 class Fails(Callback):
-    """Raises after so many batches."""
+    """A callback that raises after the given number of batches."""
 
     def __init__(self, after):
         super().__init__()
@@ -104,7 +104,7 @@ class Fails(Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.after -= 1
         if self.after == 0:
-            raise RuntimeError("the power is gone")
+            raise RuntimeError("power failure")
 
 
 class Watches(Callback):
@@ -122,7 +122,7 @@ def training(
     loss=ONE_HOT, activation="tanh", rate=0.2, y=None, **options,
 ):  # fmt: skip
     tinynet.utils.set_random_seed(seed)
-    tinynet.utils.clear_session()  # another process would have the same names
+    tinynet.utils.clear_session()  # so that layers are named as in a new process
     compiled = {"loss": loss, "optimizer": optimizer, "metrics": list(metrics)}
     model = network((4, activation), Dropout(rate), (2, "softmax"), inputs=(3,), **compiled)
     callbacks = [BackupAndRestore(folder, save_freq), *others]
@@ -139,8 +139,8 @@ def training(
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("save_freq", ["epoch", 1, 5])
 @pytest.mark.parametrize("steps", [None, 4, 3])
-def test_a_training_that_failed_goes_on_in_another_model(tmp_path, save_freq, steps):
-    """Also where epochs are shorter than a pass, and a pass goes on through several."""
+def test_failed_training_is_resumed_in_another_model(tmp_path, save_freq, steps):
+    """Epochs may also be shorter than a pass over the data, which then spans several epochs."""
     options = {"save_freq": save_freq, "steps_per_epoch": steps}
     whole = training(tmp_path / "a", Watches(), Fails(-1), **options)()
     watches = Watches()
@@ -153,7 +153,7 @@ def test_a_training_that_failed_goes_on_in_another_model(tmp_path, save_freq, st
 
 
 @pytest.mark.host
-def test_more_epochs_go_on_where_fewer_ended(tmp_path):
+def test_finished_training_can_be_continued_with_more_epochs(tmp_path):
     keep = {"delete_checkpoint": False}
 
     def with_backup(folder, epochs):
@@ -163,13 +163,13 @@ def test_more_epochs_go_on_where_fewer_ended(tmp_path):
     whole = with_backup(tmp_path / "a", 6)
     part = with_backup(tmp_path / "b", 2)
     assert len(part[3]) == 2
-    assert same(with_backup(tmp_path / "b", 2), part)  # nothing is left to do
+    assert same(with_backup(tmp_path / "b", 2), part)  # no epoch is left to train
     assert same(with_backup(tmp_path / "b", 6), whole)
 
 
 @pytest.mark.host
-def test_what_callbacks_remember_is_kept(tmp_path):
-    """A checkpoint that wants larger losses has seen the largest when the power fails."""
+def test_the_state_of_callbacks_is_restored(tmp_path):
+    """The largest loss, which this checkpoint saves, comes before the failure."""
 
     def watching():
         path = tmp_path / "{epoch}-{loss:.3f}.keras"
@@ -193,29 +193,29 @@ def test_what_callbacks_remember_is_kept(tmp_path):
 
 
 @pytest.mark.host
-def test_a_training_that_had_ended_early_stays_ended(tmp_path):
-    """Killed when all was done, and before the backup was removed."""
+def test_training_that_was_stopped_early_is_not_continued(tmp_path):
+    """The training is killed after its last epoch, but before the backup is removed."""
 
     class Ends(Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = epoch == 2
 
-    class FailsInTheEnd(Fails):
+    class FailsInOnTrainEnd(Fails):
         def on_train_end(self, logs=None):
-            raise RuntimeError("the power is gone")
+            raise RuntimeError("power failure")
 
-    FailsInTheEnd.__name__ = "Fails"  # the same callbacks as then
+    FailsInOnTrainEnd.__name__ = "Fails"  # so that the callbacks are the same as before
     whole = training(tmp_path / "a", Ends(), Fails(-1))()
     with pytest.raises(RuntimeError):
-        training(tmp_path / "b", Ends(), FailsInTheEnd(-1))()
+        training(tmp_path / "b", Ends(), FailsInOnTrainEnd(-1))()
     again = training(tmp_path / "b", Ends(), Fails(-1))()
     assert same(again, whole)
     assert again[3] == [0, 1, 2]
 
 
 @pytest.mark.host
-def test_a_training_without_a_backup_is_not_described():
-    """That asks every part for its configuration, which a reader's own may not have."""
+def test_without_a_backup_no_configuration_is_needed():
+    """A description needs the configuration of every part, which a user-defined part may lack."""
 
     class Plain(tinynet.Layer):
         def forward(self, x, training=False):
@@ -233,15 +233,15 @@ def test_a_training_without_a_backup_is_not_described():
 
 
 @pytest.mark.host
-def test_it_says_where_it_goes_on(tmp_path, capsys):
+def test_resuming_reports_the_epoch_and_the_file(tmp_path, capsys):
     with pytest.raises(RuntimeError):
         training(tmp_path, Fails(20))()
     training(tmp_path, Fails(-1), verbose=2)()
-    assert f"Going on after epoch 2, from {tmp_path / 'backup.zip'}." in capsys.readouterr().out
+    assert f"Resuming after epoch 2, from {tmp_path / 'backup.zip'}." in capsys.readouterr().out
 
 
 @pytest.mark.host
-def test_a_backup_of_another_training_is_refused_with_what_differs(tmp_path):
+def test_a_backup_of_another_training_is_refused_with_the_differences(tmp_path):
     with pytest.raises(RuntimeError):
         training(tmp_path, Fails(20))()
     before = (tmp_path / "backup.zip").read_bytes()
@@ -255,7 +255,7 @@ def test_a_backup_of_another_training_is_refused_with_what_differs(tmp_path):
         ),
         ({"validation_split": 0.5}, r"data was '\(50, 3\) .* and is '\(25, 3\)"),
     ):
-        with pytest.raises(ValueError, match=rf"of another training: .*{words}.*delete it"):
+        with pytest.raises(ValueError, match=rf"of another run: .*{words}.*delete it"):
             training(tmp_path, Fails(-1), **change)()
     for change, words in (
         ({"loss": "mse"}, "loss was 'categorical_crossentropy' and is 'mse'"),
@@ -264,7 +264,7 @@ def test_a_backup_of_another_training_is_refused_with_what_differs(tmp_path):
         ({"rate": 0.5}, "layer 2 was"),
         ({"y": 1 - Y}, "data was"),
     ):
-        with pytest.raises(ValueError, match=rf"of another training: .*{words}"):
+        with pytest.raises(ValueError, match=rf"of another run: .*{words}"):
             training(tmp_path, Fails(-1), **change)()
     with pytest.raises(ValueError, match=r"callbacks was .*Fails"):
         training(tmp_path)()
@@ -272,8 +272,8 @@ def test_a_backup_of_another_training_is_refused_with_what_differs(tmp_path):
 
 
 @pytest.mark.host
-def test_a_backup_in_which_the_configurations_are_in_another_order_goes_on(tmp_path):
-    """As one of another version's may be; 0.1.0 wrote a layer's own arguments elsewhere."""
+def test_the_order_of_configurations_in_a_backup_does_not_matter(tmp_path):
+    """Other versions may use another order; 0.1.0 wrote a layer's own arguments elsewhere."""
     whole = training(tmp_path / "a", Fails(-1))()
     with pytest.raises(RuntimeError):
         training(tmp_path / "b", Fails(20))()
@@ -295,8 +295,8 @@ def test_a_backup_in_which_the_configurations_are_in_another_order_goes_on(tmp_p
         ("adam", "adam"),
     ],
 )
-def test_what_a_configuration_means_does_not_depend_on_its_order(one, other):
-    assert training_state.meaning(one) == training_state.meaning(other)
+def test_the_meaning_of_a_configuration_does_not_depend_on_its_order(one, other):
+    assert training_state.parse_setting(one) == training_state.parse_setting(other)
 
 
 @pytest.mark.parametrize(
@@ -311,8 +311,8 @@ def test_what_a_configuration_means_does_not_depend_on_its_order(one, other):
     ],
     ids=range(6),
 )
-def test_what_a_configuration_means_depends_on_all_that_it_says(one, other):
-    assert training_state.meaning(one) != training_state.meaning(other)
+def test_the_meaning_of_a_configuration_depends_on_all_its_values(one, other):
+    assert training_state.parse_setting(one) != training_state.parse_setting(other)
 
 
 @pytest.mark.host
@@ -333,7 +333,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_changed(tmp_path):
             state = backup.read(path)
         except ValueError:
             refused += 1
-        else:  # a date, or the like
+        else:  # the damage is in a date or another part that is not read
             assert same(state, _read(good, tmp_path))
     assert refused > 250
     path.write_bytes(good[:-1])
@@ -341,7 +341,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_changed(tmp_path):
     model = network((2, "softmax"), inputs=(3,), loss=ONE_HOT)
     weights = model.get_weights()
     generator = backend.generator().bit_generator.state
-    with pytest.raises(ValueError, match=r"backup.zip.*To begin anew, delete it"):
+    with pytest.raises(ValueError, match=r"backup.zip.*To start over, delete it"):
         model.fit(X, Y, verbose=0, callbacks=[BackupAndRestore(tmp_path)])
     assert_array_equal(model.get_weights()[0], weights[0])
     assert backend.generator().bit_generator.state == generator
@@ -359,27 +359,27 @@ HOSTILE = {
     "weights of NaN": lambda s: s.update(weights=[w * np.nan for w in s["weights"]]),
     "slots of another shape": lambda s: s.update(slots=[[np.zeros(1, "f4")] * 2]),
     "an infinite slot": lambda s: s["slots"][0].__setitem__(0, s["slots"][0][0] + np.inf),
-    "a slot that is missing": lambda s: s["slots"][0].pop(),
-    "an epoch of words": lambda s: s.update(epoch="three"),
+    "a missing slot": lambda s: s["slots"][0].pop(),
+    "an epoch as a string": lambda s: s.update(epoch="three"),
     "an epoch before the first": lambda s: s.update(epoch=-1),
     "half an iteration": lambda s: s.update(iterations=1.5),
     "a step beyond the last": lambda s: s.update(step=100),
     "a step without its sums": lambda s: s.update(step=3),
     "a negative learning rate": lambda s: s.update(learning_rate=-1),
-    "a learning rate of words": lambda s: s.update(learning_rate="fast"),
+    "a learning rate as a string": lambda s: s.update(learning_rate="fast"),
     "no generator": lambda s: s.pop("generator"),
     "another generator": lambda s: s.update(generator={"bit_generator": "os.system"}),
     "no callbacks": lambda s: s.update(callbacks=[]),
     "no passes": lambda s: s.update(passes=None),
     "a pass beyond the data": lambda s: s["passes"].update(last=10**9),
     "other counters": lambda s: s.update(counters=[[1]]),
-    "an end of words": lambda s: s.update(ended="yes"),
+    "an end as a string": lambda s: s.update(ended="yes"),
 }
 
 
 @pytest.mark.host
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_backup_that_is_whole_and_wrong_is_refused_too(tmp_path, kind):
+def test_an_undamaged_backup_with_invalid_content_is_refused(tmp_path, kind):
     with pytest.raises(RuntimeError):
         training(tmp_path, Fails(20))()
     state = backup.read(tmp_path / "backup.zip")
@@ -387,13 +387,13 @@ def test_a_backup_that_is_whole_and_wrong_is_refused_too(tmp_path, kind):
     backup.write(tmp_path / "backup.zip", state)
     go = training(tmp_path, Fails(-1))
     generator = backend.generator().bit_generator.state
-    with pytest.raises(ValueError, match=r"Expected a backup of this training, received .*zip: "):
+    with pytest.raises(ValueError, match=r"Expected a backup of this training run, received .*: "):
         go()
     assert backend.generator().bit_generator.state == generator
 
 
 @pytest.mark.host
-def test_a_backup_is_data_and_takes_no_more_memory_than_it_has_bytes(tmp_path):
+def test_invalid_arrays_in_a_backup_are_refused(tmp_path):
     path = tmp_path / "backup.zip"
     for array in (["<f8", [10**12]], ["|O", [1]], ["<f8", [-1]], ["<f8", [2**62, 4]], ["x", [1]]):
         with zipfile.ZipFile(path, "w") as archive:
@@ -407,7 +407,7 @@ def test_a_backup_is_data_and_takes_no_more_memory_than_it_has_bytes(tmp_path):
 @pytest.mark.parametrize(
     "value", [{1: 2}, {1, 2}, object(), [b"bytes"], np.array(["a"]), {"__array__": 1}]
 )
-def test_what_a_callback_cannot_keep_is_refused(tmp_path, value):
+def test_callback_state_of_an_unsupported_type_is_refused(tmp_path, value):
     class Keeps(Callback):
         kept = ("value",)
 
@@ -420,16 +420,16 @@ def test_what_a_callback_cannot_keep_is_refused(tmp_path, value):
 
 
 @pytest.mark.host
-def test_what_a_callback_says_it_keeps_and_does_not_have_is_named(tmp_path):
+def test_a_missing_attribute_in_kept_is_named(tmp_path):
     class Keeps(Callback):
         kept = ("valeu",)
 
-    with pytest.raises(ValueError, match=r"Expected Keeps to have .* none of valeu. Write: self.v"):
+    with pytest.raises(ValueError, match=r"Expected Keeps to have .* no valeu. Write: self.v"):
         training(tmp_path, Keeps())()
 
 
 class Stops(Callback):
-    """Ends the training in the middle of the second epoch."""
+    """A callback that stops training in the middle of the second epoch."""
 
     kept = ("seen",)
 
@@ -443,14 +443,14 @@ class Stops(Callback):
 
 
 class Halves(Callback):
-    """Halves the learning rate at the beginning of an epoch."""
+    """A callback that halves the learning rate at the beginning of each epoch."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.model.optimizer.learning_rate = self.model.optimizer.learning_rate / 2
 
 
 class Collects(tinynet.Metric):
-    """A metric that is no sum: the median of all values."""
+    """A metric that is not a sum: the median of all values."""
 
     def reset_state(self):
         self.values = []
@@ -463,7 +463,7 @@ class Collects(tinynet.Metric):
 
 
 class Warms(tinynet.optimizers.Adam):
-    """An optimizer with a number of its own: its steps grow."""
+    """An optimizer with a state of its own: a factor by which its steps grow."""
 
     kept = ("warmth",)
     warmth = 0.5
@@ -480,8 +480,8 @@ class Warms(tinynet.optimizers.Adam):
     [{"others": [Stops]}, {"others": [Halves]}, {"metrics": [Collects]}, {"optimizer": Warms}],
     ids=["stops", "halves", "collects", "warms"],
 )
-def test_nothing_is_done_twice_or_left_out_when_an_epoch_goes_on(tmp_path, given, after):
-    """An epoch of 7 steps, backed up after 3 and 6, and killed later."""
+def test_resuming_within_an_epoch_repeats_and_omits_nothing(tmp_path, given, after):
+    """An epoch has 7 steps, with a backup after 3 and 6, and is killed later."""
     tinynet.utils.set_random_seed(3)
 
     def once(folder, fails):
@@ -498,21 +498,21 @@ def test_nothing_is_done_twice_or_left_out_when_an_epoch_goes_on(tmp_path, given
         again = once(tmp_path / "b", -1)()
         assert same(again, whole)
     else:
-        assert after > 10  # `Stops` was quicker
+        assert after > 10  # `Stops` had ended the training before
         assert "others" in given
 
 
-def test_a_training_that_a_callback_ended_in_mid_epoch_and_that_was_killed_then(tmp_path):
+def test_training_stopped_within_an_epoch_and_then_killed_is_not_continued(tmp_path):
     whole = training(tmp_path / "a", Stops(), Fails(-1), save_freq=1)()
 
     class KilledInValidation(Fails):
         def on_test_begin(self, logs=None):
             if self.model.stop_training:
-                raise RuntimeError("the power is gone")
+                raise RuntimeError("power failure")
 
     given = {"validation_data": (X, Y), "save_freq": 1}
     whole = training(tmp_path / "c", Stops(), Fails(-1), **given)()
-    KilledInValidation.__name__ = "Fails"  # the same callbacks as then
+    KilledInValidation.__name__ = "Fails"  # so that the callbacks are the same as before
     with pytest.raises(RuntimeError):
         training(tmp_path / "b", Stops(), KilledInValidation(-1), **given)()
     again = training(tmp_path / "b", Stops(), Fails(-1), **given)()
@@ -534,8 +534,8 @@ def test_wrong_arguments_are_refused(tmp_path):
 # Ctrl-C
 
 
-class PressesCtrlC(Callback):
-    """Presses Ctrl-C, some times, at a moment of the second epoch."""
+class PressCtrlC(Callback):
+    """A callback that simulates Ctrl-C, once or more, at a moment of the second epoch."""
 
     def __init__(self, moment, times=1):
         super().__init__()
@@ -567,9 +567,11 @@ class PressesCtrlC(Callback):
 @pytest.mark.parametrize(
     ("moment", "steps", "epochs"), [("step", 3, 1), ("validation", 7, 1), ("end", 0, 2)]
 )
-def test_ctrl_c_ends_at_a_whole_step_and_says_how_to_go_on(tmp_path, moment, steps, epochs):
+def test_ctrl_c_stops_after_a_complete_step_with_the_line_to_resume(
+    tmp_path, moment, steps, epochs
+):
     whole = [(), ()]
-    for n, presses in enumerate((PressesCtrlC("never"), PressesCtrlC(moment))):
+    for n, presses in enumerate((PressCtrlC("never"), PressCtrlC(moment))):
         tinynet.utils.set_random_seed(1)
         model = network((2, "softmax"), inputs=(3,), loss=ONE_HOT)
         kept = []
@@ -599,17 +601,17 @@ def test_ctrl_c_ends_at_a_whole_step_and_says_how_to_go_on(tmp_path, moment, ste
     assert model.fit(X, Y, **given).epoch == list(range(epochs, 4))
 
 
-def test_ctrl_c_and_started_again_is_as_if_nothing_had_happened(tmp_path):
-    whole = training(tmp_path / "a", PressesCtrlC("never"))()
-    with pytest.raises(KeyboardInterrupt, match="as if nothing had happened, run the same again"):
-        training(tmp_path / "b", PressesCtrlC("step"))()
-    assert same(training(tmp_path / "b", PressesCtrlC("never"))(), whole)
+def test_training_restarted_after_ctrl_c_ends_with_the_same_result(tmp_path):
+    whole = training(tmp_path / "a", PressCtrlC("never"))()
+    with pytest.raises(KeyboardInterrupt, match="To resume, run the same program again"):
+        training(tmp_path / "b", PressCtrlC("step"))()
+    assert same(training(tmp_path / "b", PressCtrlC("never"))(), whole)
 
 
 @pytest.mark.host
-def test_ctrl_c_says_what_is_true_there(tmp_path):
+def test_the_message_of_ctrl_c_fits_the_moment(tmp_path):
     class Now(Callback):
-        """Presses Ctrl-C at a moment of an epoch."""
+        """A callback that simulates Ctrl-C at a moment of an epoch."""
 
         def __init__(self, moment, epoch):
             super().__init__()
@@ -632,37 +634,37 @@ def test_ctrl_c_says_what_is_true_there(tmp_path):
 
     for moment, epoch, options, words in (
         # In the first epoch there is no backup yet.
-        ("batch", 0, {}, r"after step 1 of 7\..*has 0 whole epochs.*initial_epoch=0\)"),
-        ("batch", 1, {}, r"has 1 whole epoch\. .*run the same again: there is a backup"),
-        ("end", 4, {}, "Stopped when all was trained. model.history has 5 whole epochs, and"),
-        ("all", 0, {}, "Stopped when all was trained"),
-        ("batch", 3, {"initial_epoch": 2}, "Stopped in epoch 4 of 5.*has 1 whole epoch"),
+        ("batch", 0, {}, r"after step 1 of 7\..*has 0 complete epochs.*initial_epoch=0\)"),
+        ("batch", 1, {}, r"has 1 complete epoch\. .*run the same .* continues from the backup"),
+        ("end", 4, {}, "Stopped after training was complete. model.history has 5 complete epochs."),
+        ("all", 0, {}, "Stopped after training was complete"),
+        ("batch", 3, {"initial_epoch": 2}, "Stopped in epoch 4 of 5.*has 1 complete epoch"),
     ):
         folder = tmp_path / f"{moment}{epoch}"
         with pytest.raises(KeyboardInterrupt, match=words):
             training(folder, Now(moment, epoch), **options)()
-    # A handler of the reader's own may raise anywhere.
+    # A user-defined signal handler may raise anywhere.
     before = signal.signal(signal.SIGINT, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     try:
-        with pytest.raises(KeyboardInterrupt, match="maybe in the middle of the next"):
+        with pytest.raises(KeyboardInterrupt, match="possibly in the middle of the next step"):
             training(tmp_path / "own", Now("batch", 1))()
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.host
-def test_what_ctrl_c_proposes_works_also_where_the_learning_rate_has_changed(tmp_path):
-    whole = training(tmp_path / "a", Halves(), PressesCtrlC("never"))()
-    presses = PressesCtrlC("step")
+def test_training_can_be_resumed_after_ctrl_c_if_the_learning_rate_changed(tmp_path):
+    whole = training(tmp_path / "a", Halves(), PressCtrlC("never"))()
+    presses = PressCtrlC("step")
     go = training(tmp_path / "b", Halves(), presses)
-    with pytest.raises(KeyboardInterrupt, match="run the same again"):
+    with pytest.raises(KeyboardInterrupt, match="run the same program again"):
         go()
     presses.moment = "never"
-    assert same(go(), whole)  # the same call of `fit`, in the same process
+    assert same(go(), whole)  # the same `fit` call, in the same process
 
 
 @pytest.mark.host
-def test_ctrl_c_reaches_a_training_within_a_training(tmp_path):
+def test_ctrl_c_in_a_nested_fit_stops_the_outer_fit(tmp_path):
     steps = []
 
     class Inner(Callback):
@@ -681,20 +683,20 @@ def test_ctrl_c_reaches_a_training_within_a_training(tmp_path):
 
 
 @pytest.mark.host
-def test_ctrl_c_twice_ends_it_wherever_that_is(tmp_path):
-    presses = PressesCtrlC("step", times=2)
-    with pytest.raises(KeyboardInterrupt, match="after step 2 of 7 and maybe in the mid"):
+def test_ctrl_c_twice_stops_immediately(tmp_path):
+    presses = PressCtrlC("step", times=2)
+    with pytest.raises(KeyboardInterrupt, match="after step 2 of 7 and possibly in the mid"):
         training(tmp_path, presses)()
     assert presses.batches == 9
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.host
-def test_another_handler_and_another_thread_are_left_alone(tmp_path):
+def test_other_signal_handlers_and_threads_are_not_affected(tmp_path):
     heard = []
     before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
     try:
-        training(tmp_path, PressesCtrlC("step"))()
+        training(tmp_path, PressCtrlC("step"))()
     finally:
         signal.signal(signal.SIGINT, before)
     assert heard == [1]
@@ -707,7 +709,7 @@ def test_another_handler_and_another_thread_are_left_alone(tmp_path):
 
 
 @pytest.mark.host
-def test_ctrl_c_in_the_last_callback_is_heard(tmp_path):
+def test_ctrl_c_in_on_train_end_raises(tmp_path):
     class Last(Callback):
         def on_train_end(self, logs=None):
             signal.raise_signal(signal.SIGINT)
@@ -718,7 +720,7 @@ def test_ctrl_c_in_the_last_callback_is_heard(tmp_path):
 
 @pytest.mark.host
 @pytest.mark.skipif(os.name != "posix", reason="Windows sends Ctrl-C to a whole console")
-def test_ctrl_c_in_a_program_ends_with_the_words(tmp_path):
+def test_ctrl_c_in_a_program_ends_with_the_line_to_resume(tmp_path):
     program = (
         "import numpy as np, tinynet\n"
         "model = tinynet.Sequential([tinynet.Input((3,)), tinynet.layers.Dense(2, 'softmax')])\n"
@@ -736,4 +738,4 @@ def test_ctrl_c_in_a_program_ends_with_the_words(tmp_path):
     _, said = child.communicate(timeout=60)
     last = said.strip().splitlines()[-1]
     assert last.startswith("KeyboardInterrupt: Stopped in epoch ")
-    assert "To go on, write: model.fit(…, epochs=1000000, initial_epoch=" in last
+    assert "To resume, write: model.fit(…, epochs=1000000, initial_epoch=" in last

@@ -1,7 +1,7 @@
-"""Callbacks: every hook at Keras's moment with Keras's arguments, and no cost where nobody listens.
+"""Callbacks: the same hooks, order and arguments as in Keras, and no cost for unused hooks.
 
-The same recorder sits in Keras's training and in tinynet's, from the same weights; what both wrote
-down must be equal, call for call.
+The same recorder is used in Keras and in tinynet, starting from the same weights; both must record
+the same calls.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ HOOKS = [
 
 
 def compiled(lib):
-    """4-5-3, sigmoid and softmax, in tinynet or Keras, starting from the same weights."""
+    """Return a 4-5-3 network, sigmoid and softmax, always with the same initial weights."""
     return network(
         (5, "sigmoid"), (3, "softmax"),
         inputs=(4,), library=lib, weights=START, loss=ONE_HOT, metrics=["acc"],
@@ -41,23 +41,23 @@ def compiled(lib):
 
 @pytest.fixture(scope="module")
 def keras_model(keras):
-    """One model for the whole file: Keras compiles for seconds what it then runs in no time."""
+    """One Keras model for the whole file, because Keras takes seconds to compile a model."""
     return compiled(keras)
 
 
 @pytest.fixture
 def in_both(keras, keras_model):
-    """Runs a program of (library, model) in Keras and in tinynet, from equal weights."""
+    """Return a function that runs a program of (library, model) in both, from equal weights."""
     models = {keras: renewed(keras_model, START), tinynet: compiled(tinynet)}
     return lambda program: both(keras, lambda lib: program(lib, models[lib]))
 
 
 def recorder(lib, hooks=tuple(HOOKS)):
-    """A callback of `lib` that writes down each call of its hooks, with the logs of that moment."""
+    """Return a callback of `lib` that records each call of its hooks, and the list of calls."""
     calls = []
 
     def record(name):
-        def hook(self, *place, logs=None):  # Keras hands logs over in either way
+        def hook(self, *place, logs=None):  # Keras passes logs by position or by name
             if logs is None:
                 *place, logs = place
             calls.append((name, tuple(place), dict(logs)))
@@ -68,7 +68,7 @@ def recorder(lib, hooks=tuple(HOOKS)):
 
 
 def assert_same_calls(theirs, ours):
-    """The same hooks in the same order, with the same places and logs."""
+    """Assert the same hooks in the same order, with the same arguments and logs."""
     agree(theirs, ours, rtol=1e-6, atol=1e-6)
     logs = [item for _, _, of_one in ours for item in of_one.items()]
     assert all(type(value) is float or name == "outputs" for name, value in logs)
@@ -79,14 +79,14 @@ USES = {
     "fit with validation": lambda model, watch: model.fit(
         X, Y, epochs=2, validation_data=HELD_OUT, callbacks=[watch], **QUIET
     ),
-    "fit with validation now and then": lambda model, watch: model.fit(
+    "fit with validation every second epoch": lambda model, watch: model.fit(
         X, Y, epochs=3, initial_epoch=1, validation_split=0.4, validation_freq=2,
         callbacks=[watch], **QUIET,
     ),
     "fit with smaller validation batches": lambda model, watch: model.fit(
         X, Y, validation_data=HELD_OUT, validation_batch_size=2, callbacks=[watch], **QUIET
     ),
-    "fit of no epoch": lambda model, watch: model.fit(
+    "fit with no epochs": lambda model, watch: model.fit(
         X, Y, epochs=0, validation_data=HELD_OUT, callbacks=[watch], **QUIET
     ),
     "evaluate": lambda model, watch: model.evaluate(
@@ -97,7 +97,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_hooks_come_in_keras_s_order_with_keras_s_arguments(in_both, use):
+def test_hooks_are_called_in_the_order_and_with_the_arguments_of_keras(in_both, use):
     def program(lib, model):
         watch, calls = recorder(lib)
         USES[use](model, watch)
@@ -108,7 +108,7 @@ def test_hooks_come_in_keras_s_order_with_keras_s_arguments(in_both, use):
     assert ours
 
 
-def test_the_order_within_an_epoch_is_written_down_here():
+def test_the_order_of_hooks_within_an_epoch():
     model = compiled(tinynet)
     watch, calls = recorder(tinynet)
     model.fit(X, Y, validation_data=HELD_OUT, callbacks=[watch], **QUIET)
@@ -123,7 +123,7 @@ def test_the_order_within_an_epoch_is_written_down_here():
     assert calls[-1][2] == calls[-2][2]
 
 
-def test_logs_of_batches_are_those_of_the_epoch_so_far():
+def test_logs_of_a_batch_are_means_over_the_epoch_so_far():
     model = compiled(tinynet)
     watch, calls = recorder(tinynet)
     model.fit(X, Y, callbacks=[watch], **QUIET)
@@ -139,7 +139,7 @@ def test_logs_of_batches_are_those_of_the_epoch_so_far():
         assert_allclose(logs["acc"], np.mean(right), rtol=1e-6)
 
 
-def test_outputs_of_a_predicted_batch_are_handed_out_and_kept_apart():
+def test_outputs_in_the_logs_of_predict_are_copies():
     model = compiled(tinynet)
     watch, calls = recorder(tinynet)
     outputs = model.predict(X, batch_size=4, verbose=0, callbacks=[watch])
@@ -175,7 +175,7 @@ def test_changes_to_the_logs_at_the_end_of_an_epoch_reach_the_history(in_both):
     assert in_both(program) == [{"loss": [0.5, 0.5], "twice": [0, 2]}] * 2
 
 
-def test_callbacks_are_called_in_their_order_and_see_each_other_s_changes(in_both):
+def test_callbacks_are_called_in_order_and_share_the_logs(in_both):
     def program(lib, model):
         class Number(lib.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
@@ -188,7 +188,7 @@ def test_callbacks_are_called_in_their_order_and_see_each_other_s_changes(in_bot
     assert in_both(program) == [[12], [12]]
 
 
-def test_each_call_of_a_begin_hook_gets_logs_of_its_own():
+def test_each_call_of_a_begin_hook_gets_new_logs():
     given = []
 
     class Keep(Callback):
@@ -201,11 +201,11 @@ def test_each_call_of_a_begin_hook_gets_logs_of_its_own():
     assert "mine" not in history
 
 
-# What a callback can see
+# What a callback has access to
 
 
 @pytest.mark.parametrize("use", ["fit", "evaluate", "predict"])
-def test_a_callback_knows_its_model_and_keras_s_params(in_both, use):
+def test_a_callback_has_its_model_and_the_params_of_keras(in_both, use):
     def program(lib, model):
         watch, _ = recorder(lib)
         USES[use](model, watch)
@@ -216,7 +216,7 @@ def test_a_callback_knows_its_model_and_keras_s_params(in_both, use):
     assert ours == theirs
 
 
-def test_the_model_s_history_grows_during_fit_as_in_keras(in_both):
+def test_the_history_of_the_model_grows_during_fit_as_in_keras(in_both):
     def program(lib, model):
         model.history, lengths = None, []
 
@@ -247,7 +247,7 @@ def test_a_callback_may_evaluate_predict_and_set_the_learning_rate(in_both):
     agree(*in_both(program), rtol=2e-6, atol=2e-6)
 
 
-def test_weights_that_a_callback_sets_are_those_that_go_on():
+def test_training_continues_with_the_weights_set_by_a_callback():
     model = compiled(tinynet)
 
     class Reset(Callback):
@@ -261,10 +261,10 @@ def test_weights_that_a_callback_sets_are_those_that_go_on():
     assert all(map(np.array_equal, model.get_weights(), START))
 
 
-# What may be given
+# Accepted arguments
 
 
-def test_a_single_callback_need_not_stand_in_a_list():
+def test_a_single_callback_need_not_be_in_a_list():
     watch, calls = recorder(tinynet)
     compiled(tinynet).fit(X, Y, callbacks=watch, **QUIET)
     listed, expected = recorder(tinynet)
@@ -274,7 +274,7 @@ def test_a_single_callback_need_not_stand_in_a_list():
 
 @pytest.mark.parametrize("wrong", [3, "early", print, Callback, [3], [Callback], [None], {"a": 1}])
 @pytest.mark.parametrize("use", ["fit", "evaluate", "predict"])
-def test_what_is_no_callback_is_refused_before_anything_happens(wrong, use):
+def test_invalid_callbacks_are_refused_before_anything_happens(wrong, use):
     model = compiled(tinynet)
     watch, calls = recorder(tinynet)
     given = [watch, *wrong] if isinstance(wrong, list) else wrong
@@ -308,18 +308,18 @@ def test_a_callback_without_super_init_works_as_in_keras(in_both):
     assert in_both(program) == [2, 2]
 
 
-def test_history_can_be_used_as_a_callback_too():
+def test_history_can_be_used_as_a_callback():
     mine = History()
     model = compiled(tinynet)
     returned = model.fit(X, Y, epochs=2, callbacks=[mine], **QUIET)
     assert mine.history == returned.history
     assert mine.epoch == returned.epoch == [0, 1]
     model.fit(X, Y, epochs=3, initial_epoch=2, callbacks=[mine], **QUIET)
-    assert [len(values) for values in mine.history.values()] == [3, 3]  # goes on, as Keras's does
+    assert [len(values) for values in mine.history.values()] == [3, 3]  # continued, as in Keras
     assert mine.epoch == [2]
 
 
-def test_history_is_sorted_by_name_over_everything(in_both):
+def test_history_is_sorted_by_name(in_both):
     def program(lib, model):
         history = model.fit(X, Y, epochs=2, validation_data=HELD_OUT, validation_freq=2, **QUIET)
         return list(history.history), [len(v) for v in history.history.values()]
@@ -327,7 +327,7 @@ def test_history_is_sorted_by_name_over_everything(in_both):
     assert in_both(program) == [(["acc", "loss", "val_acc", "val_loss"], [2, 2, 1, 1])] * 2
 
 
-def test_history_is_sorted_beyond_val_too():
+def test_history_sorts_validation_and_training_names_together():
     model = compiled(tinynet)
     hits = [tinynet.metrics.CategoricalAccuracy(name=name) for name in ("zeal", "hit")]
     model.compile("adam", ONE_HOT, metrics=hits)
@@ -335,12 +335,12 @@ def test_history_is_sorted_beyond_val_too():
     assert list(history) == ["hit", "loss", "val_hit", "val_loss", "val_zeal", "zeal"]
 
 
-# What nobody listens to costs nothing
+# Unused hooks cost nothing
 
 
 @pytest.fixture
 def reads(monkeypatch):
-    """How often numbers were read back from where they are computed."""
+    """A count of how often results were read back from the backend."""
     counts = Counter()
     results = Tracker.results
 
@@ -365,7 +365,7 @@ def reads_of(reads, batches, callback=None, use="fit", **arguments):
 
 
 @pytest.mark.parametrize("use", ["fit", "evaluate"])
-def test_silent_training_reads_back_a_few_numbers_an_epoch_whatever_the_steps(reads, use):
+def test_the_number_of_results_read_back_does_not_depend_on_the_steps(reads, use):
     few, many = (reads_of(reads, batches, use=use) for batches in (2, 60))
     assert few == many
     assert few <= 6 * (2 if use == "fit" else 1)
@@ -375,13 +375,13 @@ QUIET_HOOKS = ["on_epoch_begin", "on_epoch_end", "on_train_begin", "on_test_end"
 
 
 @pytest.mark.parametrize("hook", [*QUIET_HOOKS, "on_predict_batch_end"])
-def test_a_callback_that_looks_at_epochs_reads_back_no_batches(reads, hook):
+def test_a_callback_with_epoch_hooks_reads_back_no_batches(reads, hook):
     few, many = (reads_of(reads, n, recorder(tinynet, [hook])[0]) for n in (2, 60))
     assert few == many
 
 
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_batch_end", "on_test_batch_end"])
-def test_a_callback_that_looks_at_batches_gets_each_read_back(reads, hook):
+def test_a_callback_with_batch_hooks_reads_back_each_batch(reads, hook):
     watch, calls = recorder(tinynet, [hook])
     silent = reads_of(reads, 30)
     assert reads_of(reads, 30, watch) >= silent + 60
@@ -389,7 +389,7 @@ def test_a_callback_that_looks_at_batches_gets_each_read_back(reads, hook):
     assert all(np.isfinite(logs["loss"]) for _, _, logs in calls)
 
 
-def test_methods_that_nobody_overrides_are_not_called_for_batches(monkeypatch):
+def test_batch_hooks_that_are_not_overridden_are_not_called(monkeypatch):
     called = Counter()
     call = base.CallbackList.call
 
@@ -405,7 +405,7 @@ def test_methods_that_nobody_overrides_are_not_called_for_batches(monkeypatch):
     assert called["on_epoch_end"] == 2
 
 
-def test_a_hook_set_on_the_object_itself_is_heard_as_in_keras(in_both):
+def test_a_hook_set_on_an_instance_is_called_as_in_keras(in_both):
     def program(lib, model):
         watch, batches = lib.callbacks.Callback(), []
         watch.on_train_batch_end = lambda batch, logs=None: batches.append(batch)

@@ -1,4 +1,4 @@
-"""What watches a training: each played the same numbers as Keras's, and then in a real `fit`."""
+"""Callbacks that monitor training, compared with Keras on given values and in a real `fit`."""
 
 import os
 import pickle
@@ -30,8 +30,8 @@ def network(module=tinynet, optimizer="sgd"):
     )  # fmt: skip
 
 
-class Player:
-    """What a callback sees of a model: it may stop it, and its weight is the epoch's number."""
+class FakeModel:
+    """A stand-in for a model, whose weight is the number of the epoch."""
 
     def __init__(self):
         self.stop_training, self.weights = False, [np.array(-1)]
@@ -43,9 +43,9 @@ class Player:
         self.weights = weights
 
 
-def play(callback, values, name="val_loss"):
-    """What it does when the epochs end with these values; None is one that is not there."""
-    model, seen = Player(), []
+def run_epochs(callback, values, name="val_loss"):
+    """Run a callback on epochs with these values, None for a missing one, and return its state."""
+    model, seen = FakeModel(), []
     callback.set_model(model)
     callback.set_params({})
     callback.on_train_begin()
@@ -91,20 +91,20 @@ COURSES = [
 @pytest.mark.host
 @pytest.mark.parametrize("arguments", WATCHES)
 @pytest.mark.parametrize("values", COURSES)
-def test_it_stops_when_keras_s_does(keras, arguments, values):
+def test_early_stopping_stops_when_keras_does(keras, arguments, values):
     ours, theirs = EarlyStopping(**arguments), keras.callbacks.EarlyStopping(**arguments)
-    expected = play(theirs, values)
+    expected = run_epochs(theirs, values)
     if theirs.best_weights is not None and arguments.get("start_from_epoch") == 9:
-        pytest.fail("Keras watches before it should")
-    assert play(ours, values) == expected
+        pytest.fail("Keras monitors before start_from_epoch")
+    assert run_epochs(ours, values) == expected
 
 
 @pytest.mark.host
 @pytest.mark.parametrize("verbose", [0, 1])
-def test_it_says_what_keras_s_says(keras, capsys, verbose):
+def test_early_stopping_prints_what_keras_prints(keras, capsys, verbose):
     def said(module, course):
         arguments = {"patience": 2, "restore_best_weights": True, "verbose": verbose}
-        play(module.callbacks.EarlyStopping(**arguments), course)
+        run_epochs(module.callbacks.EarlyStopping(**arguments), course)
         return capsys.readouterr().out
 
     for course in ([3, 2, 1, 2, 3], [3, 2, 1]):
@@ -112,7 +112,7 @@ def test_it_says_what_keras_s_says(keras, capsys, verbose):
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_acc", "loss", "acc"])
-def test_a_fit_ends_where_keras_s_ends(keras, monitor):
+def test_early_stopping_ends_fit_as_in_keras(keras, monitor):
     def program(module):
         model = network(module)
         model.optimizer.learning_rate = 1.5
@@ -125,40 +125,40 @@ def test_a_fit_ends_where_keras_s_ends(keras, monitor):
 
 
 @pytest.mark.host
-def test_what_cannot_be_watched_is_refused():
+def test_invalid_arguments_of_early_stopping_are_refused():
     for monitor in ("f1", "val_my_metric"):
         with pytest.raises(ValueError, match="Write: mode='max' or mode='min'"):
             EarlyStopping(monitor)
     EarlyStopping("f1", mode="max")
     for name, up in (("val_mse", False), ("val_binary_accuracy", True), ("loss", False)):
-        assert callbacks.EarlyStopping(name).better(2, than=1) is up
+        assert callbacks.EarlyStopping(name).is_improvement(2, than=1) is up
     for wrong in ({"mode": "up"}, {"patience": -1}, {"patience": 1.5}, {"start_from_epoch": "a"}):
         with pytest.raises(ValueError, match=r"Expected \w+ to be"):
             EarlyStopping(**wrong)
 
 
-def test_a_number_that_is_not_there_is_missed_in_words():
+def test_a_missing_metric_gives_a_warning():
     watch = EarlyStopping("val_acc")
     with pytest.warns(
         UserWarning,
         match=r"'val_acc', which is not available. Available metrics "
-        r"are: acc, loss. Choose one of them, or give fit validation data",
+        r"are: acc, loss. Choose one of them, or pass validation data to fit",
     ):
         assert len(network().fit(X, Y, epochs=3, callbacks=[watch], **QUIET).epoch) == 3
 
 
 @pytest.mark.host
-def test_it_may_be_used_again():
+def test_early_stopping_can_be_reused():
     watch = EarlyStopping(patience=2, restore_best_weights=True)
-    first = play(watch, [3, 2, 1, 2, 3])
-    assert play(watch, [3, 2, 1, 2, 3]) == first
-    assert play(watch, [9, 8, 9, 9])[1:] == (3, 1, 1)
+    first = run_epochs(watch, [3, 2, 1, 2, 3])
+    assert run_epochs(watch, [3, 2, 1, 2, 3]) == first
+    assert run_epochs(watch, [9, 8, 9, 9])[1:] == (3, 1, 1)
 
 
 # Checkpoints
 
 
-def test_after_each_epoch_the_weights_are_saved(tmp_path):
+def test_a_checkpoint_saves_the_weights_after_each_epoch(tmp_path):
     model, kept = network(), []
     keep = LambdaCallback(on_epoch_end=lambda epoch, logs: kept.append(model.get_weights()))
     path = tmp_path / "new" / "and deep" / "w-{epoch:02d}-{val_acc:.2f}.weights.h5"
@@ -185,7 +185,7 @@ def test_after_each_epoch_the_weights_are_saved(tmp_path):
         {"save_freq": 4, "save_best_only": True, "monitor": "acc"},
     ],
 )
-def test_it_saves_when_keras_s_does(keras, tmp_path, monkeypatch, arguments):
+def test_a_checkpoint_saves_when_keras_does(keras, tmp_path, monkeypatch, arguments):
     def saved(module):
         folder = tmp_path / module.__name__
         folder.mkdir()
@@ -201,7 +201,7 @@ def test_it_saves_when_keras_s_does(keras, tmp_path, monkeypatch, arguments):
     assert same(keras, saved) or "initial_value_threshold" in arguments
 
 
-def test_it_says_what_keras_s_says_of_saving(keras, tmp_path, capsys):
+def test_a_checkpoint_prints_what_keras_prints(keras, tmp_path, capsys):
     def said(module):
         path = tmp_path / "best.weights.h5"
         arguments = {"save_weights_only": True, "save_best_only": True, "verbose": 1}
@@ -218,23 +218,25 @@ def test_it_says_what_keras_s_says_of_saving(keras, tmp_path, capsys):
 
 
 @pytest.mark.host
-def test_a_checkpoint_that_cannot_be_is_refused(tmp_path):
+def test_invalid_arguments_of_a_checkpoint_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must end in `.weights.h5`. .* Write: .best.weights.h5"):
         ModelCheckpoint("best.h5", save_weights_only=True)
-    with pytest.raises(ValueError, match=r"must end in `.keras`. .* Write: .best.keras. \(weights"):
+    with pytest.raises(ValueError, match=r"in `.keras`. .* Write: .best.keras. \(for weights"):
         ModelCheckpoint("best.weights.h5")
     with pytest.raises(ValueError, match="save_freq to be 'epoch' or a number of batches"):
         ModelCheckpoint("best.weights.h5", save_weights_only=True, save_freq="batch")
-    ModelCheckpoint("best.weights.h5", monitor="f1", save_weights_only=True)  # is not watched
+    ModelCheckpoint(
+        "best.weights.h5", monitor="f1", save_weights_only=True
+    )  # a monitor that is not used
     wrong = ModelCheckpoint(tmp_path / "{foo}.weights.h5", save_weights_only=True)
-    with pytest.raises(KeyError, match=r"there is no 'foo'\. There are: epoch, acc, loss"):
+    with pytest.raises(KeyError, match=r"Reason: 'foo'\. Available names: epoch, acc, loss"):
         network().fit(X, Y, callbacks=[wrong], **QUIET)
 
 
 # Files of weights
 
 
-def test_weights_come_back_into_another_model_of_the_kind(tmp_path):
+def test_saved_weights_can_be_loaded_into_another_model(tmp_path):
     model, path = network(), tmp_path / "folder" / "a.weights.h5"
     model.fit(X, Y, **QUIET)
     model.save_weights(path)
@@ -245,7 +247,7 @@ def test_weights_come_back_into_another_model_of_the_kind(tmp_path):
 
 
 @pytest.mark.host
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_file_is_not_replaced_if_saving_fails(tmp_path, monkeypatch):
     model, path = network(), tmp_path / "a.weights.h5"
     model.save_weights(path)
     before = path.read_bytes()
@@ -261,7 +263,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 @pytest.mark.host
-def test_what_is_no_file_of_these_weights_is_refused_and_changes_nothing(tmp_path):
+def test_invalid_files_of_weights_are_refused_and_change_nothing(tmp_path):
     model = network()
     with pytest.raises(FileNotFoundError):
         model.load_weights(tmp_path / "none.weights.h5")
@@ -270,7 +272,7 @@ def test_what_is_no_file_of_these_weights_is_refused_and_changes_nothing(tmp_pat
         with pytest.raises(ValueError, match="Expected a whole file of a model like this"):
             model.load_weights(tmp_path / "bad.weights.h5")
     network_of((7,), inputs=(3,)).save_weights(tmp_path / "wider.weights.h5")
-    with pytest.raises(ValueError, match=r"\(3, 7\), \(7,\)\], and layer 'dense' wants \[\(3, 2"):
+    with pytest.raises(ValueError, match=r"\(3, 7\), \(7,\)\], but layer 'dense' expects \[\(3, 2"):
         model.load_weights(tmp_path / "wider.weights.h5")
     agree(START, model.get_weights())
     for method in (model.save_weights, model.load_weights):
@@ -285,17 +287,17 @@ def test_what_is_no_file_of_these_weights_is_refused_and_changes_nothing(tmp_pat
 # Functions
 
 
-def test_functions_are_called_at_their_moments(keras):
+def test_lambda_callback_calls_its_functions_as_in_keras(keras):
     def called(module):
         log = []
-        tell = module.callbacks.LambdaCallback(
+        functions = module.callbacks.LambdaCallback(
             on_train_begin=lambda logs=None: log.append("begin"),
             on_epoch_begin=lambda epoch, logs=None: log.append(f"epoch {epoch}"),
             on_train_batch_end=lambda batch, logs=None: log.append((batch, sorted(logs))),
             on_test_end=lambda logs=None: log.append(("test", sorted(logs))),
             on_epoch_end=None,
         )
-        network(module).fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=[tell], **QUIET)
+        network(module).fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=[functions], **QUIET)
         return log
 
     assert len(same(keras, called)) == 1 + 2 * (1 + 4 + 1)
@@ -303,7 +305,7 @@ def test_functions_are_called_at_their_moments(keras):
 
 @pytest.mark.host
 @pytest.mark.parametrize("wrong", [{"on_epoch": print}, {"foo": print}, {"on_epoch_end": 3}])
-def test_what_is_no_moment_or_no_function_is_refused(wrong):
+def test_lambda_callback_refuses_unknown_hooks_and_non_functions(wrong):
     with pytest.raises(ValueError, match="Write: LambdaCallback"):
         LambdaCallback(**wrong)
 
@@ -329,7 +331,7 @@ def test_with_terminate_on_nan_training_ends_as_in_keras(keras, capsys):
     assert "Epoch 1: Invalid loss, terminating training" in capsys.readouterr().out
 
 
-def test_a_validation_of_nan_ends_nothing_as_in_keras(keras):
+def test_nan_in_validation_does_not_end_training_as_in_keras(keras):
     def end(module):
         given = {"validation_data": (broken_at(0), Y), "epochs": 3, **QUIET}
         stop = module.callbacks.TerminateOnNaN()
@@ -341,7 +343,7 @@ def test_a_validation_of_nan_ends_nothing_as_in_keras(keras):
         network().fit(X, Y, validation_data=(broken_at(0), Y), **QUIET)
 
 
-def test_terminate_on_nan_leaves_good_trainings_alone_and_may_raise(capsys):
+def test_terminate_on_nan_ignores_finite_losses_and_can_raise(capsys):
     history = network().fit(X, Y, epochs=2, callbacks=[TerminateOnNaN()], **QUIET)
     assert history.epoch == [0, 1]
     assert capsys.readouterr().out == ""
@@ -351,43 +353,41 @@ def test_terminate_on_nan_leaves_good_trainings_alone_and_may_raise(capsys):
 
 @pytest.mark.parametrize("batch", [0, 1, 3])
 @pytest.mark.parametrize("verbose", [0, 1])
-def test_the_first_bad_step_is_named(batch, verbose, capsys):
+def test_the_first_step_with_nan_is_named(batch, verbose, capsys):
     model = network()
     with pytest.raises(ValueError, match="Expected a finite loss, received nan") as error:
         model.fit(broken_at(batch), Y, **{**QUIET, "verbose": verbose})
     assert f"(first in step {batch + 1})" in str(error.value)
     assert f"x holds NaN or infinity, first in sample {5 * batch + 2}." in str(error.value)
-    assert "All weights are NaN or infinite by now." in str(error.value)
+    assert "All weights are now NaN or infinite." in str(error.value)
     agree(START, model.get_weights())
 
 
-def test_weights_that_ran_away_are_named():
+def test_diverged_weights_are_named():
     layers = [tinynet.layers.Dense(units, name=name) for units, name in ((4, "a"), (2, "b"))]
     model = network_of(*layers, inputs=(3,), loss="mse", optimizer=tinynet.optimizers.SGD(1e3))
     with pytest.raises(ValueError, match="Expected a finite loss") as error:
         model.fit(X, Y, epochs=50, **QUIET)
     text = str(error.value)
     assert re.search(r"in epoch \d+ \(first in step \d\)\.", text)
-    assert re.search(r"(All weights|The weights [ab]/.*) are NaN or infinite by now\.", text)
+    assert re.search(r"(All weights|The weights [ab]/.*) are now NaN or infinite\.", text)
     assert "lower the learning rate, now 1000" in text
     model.layers[1].kernel[...] = 3e38
-    with pytest.raises(
-        ValueError, match=r"The weights are finite, the largest of them \(3e\+38\) in b"
-    ):
+    with pytest.raises(ValueError, match=r"The weights are finite; the largest \(3e\+38\) is in b"):
         model.evaluate(X, Y, verbose=0)
 
 
 # History
 
 
-def test_a_name_that_history_has_not_is_answered_with_those_it_has(keras):
+def test_an_unknown_name_in_history_is_answered_with_the_known_names(keras):
     history = network().fit(X, Y, **QUIET).history
-    with pytest.raises(KeyError, match=r"'accuracy' was not recorded. There are: 'acc', 'loss'; "):
+    with pytest.raises(KeyError, match=r"'accuracy' was not recorded. Available: 'acc', 'loss'; "):
         history["accuracy"]
     assert history.get("accuracy") is None
     assert "accuracy" not in history
     assert dict(history) == history
     assert pickle.loads(pickle.dumps(history)) == history
     empty = network().fit(X, Y, epochs=0, **QUIET).history
-    with pytest.raises(KeyError, match="There are: nothing, no epoch was trained"):
+    with pytest.raises(KeyError, match="Available: nothing, as no epoch was trained"):
         empty["loss"]

@@ -1,8 +1,8 @@
-"""Whatever it is given: the right answer, or one error of tinynet's own; and nothing has changed.
+"""Any input gives the right result, or an error raised by tinynet that leaves everything unchanged.
 
-Hypothesis puts together what people pass by mistake: arrays of every type, shape and layout, with
-NaN and infinity in them, and things that are no arrays at all. `python -m pytest
-tests/compat/test_bad_input.py -s` prints how many were tried, and what came of them.
+Hypothesis generates what people may pass by mistake: arrays of every type, shape and layout, with
+NaN and infinity in them, and objects that are not arrays. `python -m pytest
+tests/compat/test_bad_input.py -s` prints how many inputs were tried, accepted and refused.
 """
 
 import ast
@@ -41,12 +41,12 @@ SPOILS = [None, None, None, "nan", "inf", "-inf", "huge", "object", "tiny"]
 
 @st.composite
 def arrays(draw):
-    """An array of some kind, shape and layout, perhaps with something odd in it."""
+    """Generate an array of any type, shape and layout, perhaps with one unusual value."""
     kind, shape = draw(st.sampled_from(KINDS)), draw(st.sampled_from(SHAPES))
     layout, spoil = draw(st.sampled_from(LAYOUTS)), draw(st.sampled_from(SPOILS))
     values = (np.arange(int(np.prod(shape))) * 7 % 5 - 2).reshape(shape) / 2
     values = values.astype("i8") if "," in kind else values
-    array = np.array(values).astype(kind).reshape(shape)  # of no axis, NumPy would make a number
+    array = np.array(values).astype(kind).reshape(shape)  # astype turns shape () into a scalar
     if spoil and array.dtype.kind in "fc" and array.size:
         number = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "huge": 6e4, "tiny": 1e-7}
         array[(-1,) * array.ndim] = number.get(spoil, 0)
@@ -66,7 +66,7 @@ def arrays(draw):
 
 
 class Lookalike:
-    """It has a shape, and is no array."""
+    """An object that has a shape but is not an array."""
 
     shape, dtype, ndim = (8, 4), np.dtype("float32"), 2
 
@@ -114,11 +114,11 @@ NUMBERS = st.sampled_from(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _what_came_of_them():
+def _print_counts():
     yield
     refused = sum(count for (_, what), count in TRIED.items() if what == "refused")
     total = sum(TRIED.values())
-    print(f"\n{total:,} inputs: {total - refused:,} answers, {refused:,} errors of tinynet's own")
+    print(f"\n{total:,} inputs: {total - refused:,} accepted, {refused:,} refused by tinynet")
     for (name, what), count in sorted(TRIED.items()):
         print(f"  {name}: {count} {what}")
 
@@ -130,7 +130,7 @@ def fresh(loss):
 
 
 def state(model):
-    """All that a call could change, as bytes."""
+    """Return everything that a call could change, mostly as bytes."""
     weights = [weight.tobytes() for weight in model.get_weights()]
     slots = [np.asarray(variable).tobytes() for variable in model.optimizer.variables]
     return weights, slots, str(backend.generator().bit_generator.state), model.built, model.layers
@@ -142,7 +142,7 @@ def content(thing):
 
 @functools.cache
 def raises(path):
-    """The lines of a file that are part of a `raise`."""
+    """Return the line numbers of a file that belong to a `raise` statement."""
     nodes = ast.walk(ast.parse(pathlib.Path(path).read_text("utf-8")))
     return {
         line
@@ -152,8 +152,8 @@ def raises(path):
     }
 
 
-def assert_own(error):
-    """The error was raised by tinynet, on purpose, and says what to do."""
+def assert_raised_by_tinynet(error):
+    """Assert that tinynet itself raised the error, with the received value and what to do."""
     assert type(error) in (ValueError, TypeError, IndexError), repr(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{last.filename}:{last.lineno}: {last.line}\n{error!r}"
@@ -168,18 +168,18 @@ def assert_own(error):
 
 
 def attempt(name, function, *things):
-    """Call it: what it gives, or None if it refused in words of its own."""
+    """Return the function's result, or None if tinynet refused the call with an error."""
     before = list(map(content, things))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # advice; NumPy's are errors
+        warnings.simplefilter("ignore", UserWarning)  # tinynet's advice; other warnings are errors
         try:
             given = function()
         except Exception as error:
-            assert_own(error)
+            assert_raised_by_tinynet(error)
             TRIED[name, "refused"] += 1
             given = None
         else:
-            TRIED[name, "answered"] += 1
+            TRIED[name, "accepted"] += 1
     assert list(map(content, things)) == before, "an input was changed"
     return given
 
@@ -265,7 +265,7 @@ OPTIONS = {
 @hypothesis.given(data=st.data(), name=st.sampled_from(list(OPTIONS)))
 def test_options_of_fit(data, name):
     value = data.draw(OPTIONS[name])
-    hypothesis.assume(not (name in ("epochs",) and value in (10**9, 2**70)))  # that is an answer
+    hypothesis.assume(not (name in ("epochs",) and value in (10**9, 2**70)))  # valid, but endless
     model = fresh(SPARSE)
     x, y = np.linspace(-1, 1, 32).reshape(8, 4), np.arange(8) % 3
     before = state(model)

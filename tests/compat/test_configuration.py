@@ -1,4 +1,4 @@
-"""Configurations read off the constructors; and from a name or a configuration to a part."""
+"""Configurations derived from constructors, and parts made from names and configurations."""
 
 import inspect
 
@@ -43,7 +43,7 @@ PART = pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name
 
 
 @PART
-def test_a_configuration_makes_the_same_part_again(part):
+def test_a_configuration_recreates_its_part(part):
     config = part.get_config()
     again = type(part).from_config(config)
     assert again is not part
@@ -53,32 +53,32 @@ def test_a_configuration_makes_the_same_part_again(part):
 
 
 @PART
-def test_a_configuration_has_what_keras_s_has(keras, part):
+def test_a_configuration_has_the_keys_of_keras(keras, part):
     theirs = getattr(keras, type(part).__module__.partition(".")[2])
     config = part.get_config()
     again = getattr(theirs, type(part).__name__).from_config(dict(config))
     expected, received = (set(found) - {"seed"} for found in (again.get_config(), config))
-    # Keras leaves out of an optimizer's what is not set, and writes a layer's own further ones.
+    # Keras omits an optimizer's unset arguments, and writes additional ones of a layer.
     assert received - expected <= {
         "dtype",
         "weight_decay",
-        *getattr(type(part).__init__, "further", ()),
+        *getattr(type(part).__init__, "unsupported", ()),
     }
-    assert expected - received <= {"dtype", *getattr(type(part).__init__, "further", ())}
+    assert expected - received <= {"dtype", *getattr(type(part).__init__, "unsupported", ())}
 
 
-def test_every_argument_is_an_attribute_or_one_of_keras_s():
-    """Else `get_config` would leave it out, in silence."""
+def test_every_argument_is_an_attribute_or_only_in_keras():
+    """Otherwise `get_config` would silently omit it."""
     for part in PARTS:
         of_model = {"input_shape", "input_dim"} if isinstance(part, tinynet.Layer) else set()
         names = set(type(part).__init__.names) - of_model
         missing = {name for name in names if not hasattr(part, name)}
-        assert missing <= arguments.written(type(part)).keys()
+        assert missing <= arguments.extra_config(type(part)).keys()
         assert names - missing <= part.get_config().keys()
 
 
 class Steep(layers.Dense):
-    """One's own, without a word about configurations."""
+    """A user-defined layer that does not define `get_config`."""
 
 
 class Shifted(initializers.Constant):
@@ -90,7 +90,7 @@ class Shifted(initializers.Constant):
         return {**super().get_config(), "by": self.by}
 
 
-def test_one_s_own_class_has_the_configuration_of_tinynet_s_that_it_is_derived_from():
+def test_a_user_defined_subclass_inherits_the_configuration():
     steep = Steep(2, "tanh", name="steep")
     assert steep.get_config() == layers.Dense(2, "tanh", name="steep").get_config()
     assert Shifted(1.0, 2).get_config() == {"value": 1.0, "by": 2}
@@ -98,7 +98,7 @@ def test_one_s_own_class_has_the_configuration_of_tinynet_s_that_it_is_derived_f
     assert (found["module"], found["registered_name"]) == (None, "Steep")
 
 
-def test_a_function_of_one_s_own_is_written_as_a_function_and_tinynet_s_by_its_name():
+def test_a_user_defined_activation_is_serialized_as_a_function():
     def bent(z):
         return z
 
@@ -118,7 +118,7 @@ def test_a_function_of_one_s_own_is_written_as_a_function_and_tinynet_s_by_its_n
         (optimizers, "adam", lambda o: o.learning_rate == float(np.float32(0.001))),
     ],
 )
-def test_get_finds_what_a_name_stands_for(module, name, check):
+def test_get_finds_a_part_by_its_name(module, name, check):
     found = module.get(name)
     assert check(found)
     assert module.get(found) is found
@@ -127,14 +127,14 @@ def test_get_finds_what_a_name_stands_for(module, name, check):
 
 
 @pytest.mark.parametrize("module", [activations, optimizers, layers, metrics])
-def test_get_refuses_what_stands_for_nothing(module):
+def test_get_refuses_unknown_identifiers(module):
     with pytest.raises(ValueError, match=r"Could not interpret .* identifier: 3 "):
         module.get(3)
     with pytest.raises(ValueError, match="identifier"):
         module.get({"class_name": "Nothing"})
 
 
-def test_none_stands_for_nothing_or_the_identity_or_is_refused():
+def test_get_of_none_is_none_or_linear_or_refused():
     assert initializers.get(None) is regularizers.get(None) is losses.get(None) is None
     assert activations.get(None) is activations.linear
     for module in (optimizers, layers, metrics):
@@ -142,14 +142,14 @@ def test_none_stands_for_nothing_or_the_identity_or_is_refused():
             module.get(None)
 
 
-def test_a_class_stands_for_an_instance():
+def test_get_of_a_class_returns_an_instance():
     assert isinstance(optimizers.get(optimizers.SGD), optimizers.SGD)
     assert isinstance(losses.get(losses.MeanSquaredError), losses.MeanSquaredError)
     assert issubclass(layers.Layer, Configurable)
 
 
-def test_a_configuration_in_full():
-    """A layer's own arguments after those of every layer, then what Keras writes besides."""
+def test_the_complete_configuration_of_a_layer():
+    """The arguments of every layer come first, then the layer's own, then those only Keras has."""
     config = layers.Dense(3, "relu", kernel_initializer="he_normal", name="d").get_config()
     drawn = {"seed": None, "input_axes": None, "output_axes": None}
     names = {"module": "keras.initializers", "registered_name": None}
@@ -181,7 +181,7 @@ class LeCunNormal(initializers.VarianceScaling):
         super().__init__(1.0, "fan_in", "truncated_normal", seed, **unsupported)
 
 
-def test_an_initializer_of_one_s_own_that_scales_is_known_by_its_class():
+def test_a_subclass_of_variance_scaling_omits_the_arguments_that_it_fixes():
     config = LeCunNormal(3).get_config()
     assert config == {"seed": 3, "input_axes": None, "output_axes": None}
     assert LeCunNormal.from_config(config).get_config() == config
@@ -200,14 +200,14 @@ def test_an_initializer_that_is_refused_draws_no_seed(wrong):
 
 
 class Counts(metrics.Metric):
-    """It has a `dtype` of its own, which is none of the configuration's."""
+    """A metric that sets `dtype` to a type that is not part of its configuration."""
 
     def __init__(self, name="counts", dtype=None):
         super().__init__(name, dtype)
         self.dtype = np.int64
 
 
-def test_a_metric_is_written_with_keras_s_type():
+def test_the_configuration_of_a_metric_has_the_dtype_of_keras():
     config = Counts().get_config()
     assert config == {"name": "counts", "dtype": "float32"}
     assert Counts.from_config(config).name == "counts"
@@ -220,15 +220,15 @@ def test_input_takes_no_argument_of_other_layers(name):
 
 
 class Dropout(tinynet.Layer):
-    """One's own, of a name that tinynet has, too."""
+    """A user-defined layer with the name of one of tinynet's layers."""
 
 
-def test_a_class_of_one_s_own_does_not_get_the_arguments_of_its_namesake():
+def test_a_user_defined_class_does_not_get_the_arguments_of_its_namesake():
     with pytest.raises(ValueError, match="noise_shape"):
         Dropout(noise_shape=None)
 
 
-def test_what_a_name_of_one_s_own_stands_for_is_called_where_a_part_is_wanted():
+def test_a_custom_object_is_called_where_an_instance_is_expected():
     with tinynet.compat.naming.custom_objects({"mine": lambda: initializers.Constant(2.0)}):
         assert initializers.get("mine").value == 2.0
     with tinynet.compat.naming.custom_objects({"mine": abs, "own": Shifted}):
@@ -256,10 +256,10 @@ class Tagged:
 
 
 class Bound(layers.Dense, Tagged, tag=3, units=2):
-    """Decides how many units, and hands the tag on."""
+    """A layer that fixes `units` and passes `tag` on to another base class."""
 
 
-def test_a_class_may_decide_arguments_of_its_base():
+def test_a_class_may_fix_arguments_of_its_base():
     layer = Bound("relu", name="b")
     assert (layer.units, layer.tag, layer.name) == (2, 3, "b")
     assert "units" not in inspect.signature(Bound).parameters
@@ -269,7 +269,7 @@ def test_a_class_may_decide_arguments_of_its_base():
         type("Wrong", (layers.Dense,), {}, no_argument=1)
 
 
-def test_what_a_class_decides_cannot_be_given():
+def test_arguments_fixed_by_a_class_cannot_be_passed():
     for call in (lambda: initializers.Zeros(value=3), lambda: initializers.Ones(3)):
         with pytest.raises(TypeError, match="argument"):
             call()
@@ -277,7 +277,7 @@ def test_what_a_class_decides_cannot_be_given():
         initializers.HeNormal(scale=3)
 
 
-def test_one_seed_is_drawn_for_an_initializer_and_none_for_what_is_refused():
+def test_one_seed_is_drawn_per_initializer_and_none_for_refused_calls():
     generator = tinynet.backend.generator()
     before = generator.bit_generator.state
     with pytest.raises(TypeError, match="units"):
@@ -290,5 +290,5 @@ def test_one_seed_is_drawn_for_an_initializer_and_none_for_what_is_refused():
     assert generator.bit_generator.state == after
 
 
-def test_an_initializer_s_own_generator_is_the_one_that_draws():
+def test_a_user_defined_generator_of_an_initializer_is_used():
     assert Ones(seed=2)((3, 3)).tolist() == initializers.HeNormal(seed=1)((3, 3)).tolist()

@@ -1,8 +1,8 @@
-"""Bad input: what the error says, beside Keras's words, and that nothing was changed by then.
+"""Invalid input: the error messages, compared with Keras's, and that nothing has changed.
 
-Every refused or failed call is looked at twice: at its text (what was expected, what came, the
-line to write instead), and at the model, its optimizer and the random generator, which must be
-byte for byte as they were before it.
+Two things are checked for every refused or failed call: its message (what was expected, what was
+received, the line to write instead), and that the model, its optimizer and the random generator
+are byte for byte as they were before.
 """
 
 import inspect
@@ -18,10 +18,10 @@ import tinynet
 from tinynet import Input, Sequential, backend, layers, losses, metrics, optimizers
 from tinynet.callbacks import Callback
 
-# Much of this is about bytes as they come, and not about learning from them.
+# Many tests use unscaled bytes as inputs, because they do not depend on what is learned.
 pytestmark = [
     pytest.mark.computes,
-    pytest.mark.filterwarnings("ignore:Expected inputs of about"),
+    pytest.mark.filterwarnings("ignore:Expected inputs between about"),
 ]
 
 RNG = np.random.default_rng(5)
@@ -33,7 +33,7 @@ STACK = (5, "sigmoid"), (3, "softmax")
 
 
 def compiled(lib=tinynet, loss=ONE_HOT, optimizer="adam", metrics=("acc",)):
-    """4-5-3, sigmoid and softmax, in tinynet or Keras, starting from the same weights."""
+    """Return a 4-5-3 network, sigmoid and softmax, always with the same initial weights."""
     return network(
         *STACK, inputs=(4,), library=lib, weights=START,
         loss=loss, optimizer=optimizer, metrics=list(metrics),
@@ -41,7 +41,7 @@ def compiled(lib=tinynet, loss=ONE_HOT, optimizer="adam", metrics=("acc",)):
 
 
 def trained(**arguments):
-    """A model with something to lose: moments, a history, a generator that has drawn."""
+    """Return a trained model, with optimizer moments, a history, and a used random generator."""
     model = compiled(**arguments)
     targets = LABELS if arguments.get("loss") == SPARSE else Y
     model.fit(X, targets, batch_size=4, epochs=2, verbose=0)
@@ -53,7 +53,7 @@ def unbuilt():
 
 
 def state(model):
-    """Everything that a failed call could have changed."""
+    """Return everything that a failed call could have changed."""
     optimizer = model.optimizer
     return {
         "weights": [(id(weight), look(weight).tobytes()) for weight in model.weights],
@@ -70,8 +70,8 @@ def state(model):
     }  # fmt: skip
 
 
-def refused(model, call, *fragments, error=ValueError):
-    """`call()` raises `error` with all `fragments` in its text, and leaves `model` as it was."""
+def assert_refused(model, call, *fragments, error=ValueError):
+    """Assert that `call()` raises `error` with all `fragments` and leaves `model` unchanged."""
     before = state(model)
     with pytest.raises(error) as caught:
         call()
@@ -107,12 +107,12 @@ ARRAYS = {
                                               "y = tinynet.utils.to_categorical(y, 3)",
                                               'loss="sparse_categorical_crossentropy"']),
     "a column of class numbers": (X, LABELS[:, None], ["target.shape=(10, 1)", "to_categorical"]),
-    "rows that are too short": (X, Y[:, :2], ["target.shape=(10, 2), output.shape=(10, 3)",
+    "too short rows": (X, Y[:, :2], ["target.shape=(10, 2), output.shape=(10, 3)",
                                               "3 probabilities for each sample"]),
     "too few targets": (X, Y[:5], [cardinality(10, 5)]),
     "too few samples": (X[:7], Y, [cardinality(7, 10)]),
     "no samples": (X[:0], Y[:0], ["Expected at least one sample", "(0, 4)"]),
-    "samples of nothing": (X[:, :0], Y, ["Expected at least one", "(10, 0)"]),
+    "samples without features": (X[:, :0], Y, ["Expected at least one", "(10, 0)"]),
     "objects": (X.astype(object), Y, ["numbers", "dtype object", 'x = x.astype("float32")']),
     "text": (X.astype(str), Y, ["Expected x to hold numbers", "dtype <U", "(10, 4)"]),
     "complex numbers": (X.astype(complex), Y, ["numbers", "dtype complex128"]),
@@ -125,10 +125,10 @@ ARRAYS = {
     "a generator": (iter(X), Y, ["Unrecognized data type: x=<", "x = np.concatenate(batches)"]),
     "a function": (lambda: X, Y, ["Unrecognized data type: x=<function", "np.concatenate"]),
     "a dictionary": ({"in": X}, Y, ["Unrecognized data type: x={", "<class 'dict'>"]),
-    "nothing": (None, Y, ["Unrecognized data type: x=None"]),
+    "None": (None, Y, ["Unrecognized data type: x=None"]),
     "a number": (3.0, Y, ["Unrecognized data type: x=3.0 (of type <class 'float'>)"]),
-    "an array of no axis": (np.array(3.0), Y, ["axis of samples", "()", "x = x.reshape(1, 1)"]),
-    "targets of no axis": (X, np.array(3.0), ["y to have an axis of samples"]),
+    "an array without axes": (np.array(3.0), Y, ["axis of samples", "()", "x = x.reshape(1, 1)"]),
+    "targets without axes": (X, np.array(3.0), ["y to have an axis of samples"]),
 }  # fmt: skip
 CALLS = {
     "fit": lambda model, x, y: model.fit(x, y, verbose=0),
@@ -145,10 +145,10 @@ CALLS = {
 @pytest.mark.parametrize("name", ARRAYS)
 def test_arrays_that_do_not_fit_are_refused(name, call):
     x, y, fragments = ARRAYS[name]
-    if "validation" in call:  # there, they are called so
+    if "validation" in call:  # their names differ in validation data
         fragments = [f for f in fragments if not re.search(r"\b[xy]\b", f)]
     model = trained()
-    refused(model, lambda: CALLS[call](model, x, y), *fragments)
+    assert_refused(model, lambda: CALLS[call](model, x, y), *fragments)
 
 
 @pytest.mark.parametrize("name", [n for n, (_, y, _) in ARRAYS.items() if y is Y])
@@ -157,26 +157,28 @@ def test_predict_refuses_the_same_samples(name):
     if name == "too few samples":
         return
     model = trained()
-    refused(model, lambda: model.predict(x, verbose=0), *fragments)
+    assert_refused(model, lambda: model.predict(x, verbose=0), *fragments)
 
 
 def test_one_hot_rows_for_class_numbers_are_refused():
     model = trained(loss=SPARSE)
     for call in CALLS.values():
         if call is not CALLS["fit, as validation data"]:
-            refused(
+            assert_refused(
                 model, lambda call=call: call(model, X, Y),
                 "must have the same shape up until the last dimension: ",
                 "target.shape=(10, 3), output.shape=(10, 3)", "look one-hot", "class numbers",
                 'loss="categorical_crossentropy"', "y = y.argmax(axis=-1)",
             )  # fmt: skip
-    refused(model, lambda: model.fit(X, Y[:, :2], verbose=0), "target.shape=(10, 2)")
+    assert_refused(model, lambda: model.fit(X, Y[:, :2], verbose=0), "target.shape=(10, 2)")
 
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
-def test_missing_targets_are_asked_for(method):
+def test_missing_targets_are_refused(method):
     model = trained()
-    refused(model, lambda: getattr(model, method)(X, None), "targets y", "received none", "(x, y)")
+    assert_refused(
+        model, lambda: getattr(model, method)(X, None), "targets y", "received none", "(x, y)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_missing_targets_are_asked_for(method):
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
 def test_sample_weights_that_do_not_fit_are_refused(weights, fragments, method):
     model = trained()
-    refused(model, lambda: getattr(model, method)(X, Y, sample_weight=weights), *fragments)
+    assert_refused(model, lambda: getattr(model, method)(X, Y, sample_weight=weights), *fragments)
 
 
 @pytest.mark.parametrize(
@@ -202,16 +204,16 @@ def test_sample_weights_that_do_not_fit_are_refused(weights, fragments, method):
         (SPARSE, "categorical_accuracy", "one-hot targets in the shape of the outputs (10, 3)"),
     ],
 )
-def test_a_metric_for_other_targets_than_the_loss_s_is_refused(loss, metric, wants):
+def test_a_metric_for_other_targets_than_those_of_the_loss_is_refused(loss, metric, wants):
     model = compiled(loss=loss, metrics=[metric])
     targets = LABELS if loss == SPARSE else Y
     for method in ("fit", "evaluate", "train_on_batch", "test_on_batch"):
         call = getattr(model, method)
-        refused(model, lambda call=call: call(X, targets), metric, wants, "metrics=['acc']")
+        assert_refused(model, lambda call=call: call(X, targets), metric, wants, "metrics=['acc']")
 
 
 @pytest.mark.parametrize("loss", [ONE_HOT, SPARSE])
-def test_class_weights_for_several_labels_a_sample_are_refused_as_in_keras(keras, loss):
+def test_class_weights_for_several_labels_per_sample_are_refused_as_in_keras(keras, loss):
     rows, labels = X[:, None].repeat(2, axis=1), LABELS[:, None].repeat(2, axis=1)
     targets = labels if loss == SPARSE else np.eye(3)[labels]
     for lib, errors in ((keras, (TypeError, ValueError)), (tinynet, ValueError)):
@@ -220,7 +222,7 @@ def test_class_weights_for_several_labels_a_sample_are_refused_as_in_keras(keras
             model.fit(rows, targets, class_weight={0: 2.0}, verbose=0)
 
 
-# Keras's own words, where Keras has some
+# Messages of Keras
 
 
 def layer_meets_other_width(lib):
@@ -281,11 +283,11 @@ def stack_with(lib, **arguments):
 
 
 @pytest.mark.parametrize("words", KERAS_SAYS)
-def test_the_error_has_keras_s_words(keras, words):
+def test_the_error_contains_the_message_of_keras(keras, words):
     refused_in_both(keras, KERAS_SAYS[words], re.escape(words))
 
 
-# Names that nobody knows
+# Unknown names
 
 
 def compile_with(**arguments):
@@ -299,22 +301,22 @@ NAMES = {
     "Keras's default": (compile_with(optimizer="rmsprop"), "Known names: adam, sgd"),
     "metric": (compile_with(metrics=["acuracy"]), "Did you mean 'accuracy'"),
     "second metric": (compile_with(metrics=["acc", "auc"]), "Known names: acc, accuracy, "),
-    "loss that is a number": (compile_with(loss=3), "Could not interpret loss identifier: 3"),
-    "optimizer that is one": (compile_with(optimizer=3), "optimizer identifier: 3 (of type"),
-    "metric that is one": (compile_with(metrics=[3]), "metric identifier: 3 (of type"),
-    "metrics that are a word": (compile_with(metrics="acc"), "Write: metrics=['acc']"),
+    "a number as loss": (compile_with(loss=3), "Could not interpret loss identifier: 3"),
+    "a number as optimizer": (compile_with(optimizer=3), "optimizer identifier: 3 (of type"),
+    "a number as metric": (compile_with(metrics=[3]), "metric identifier: 3 (of type"),
+    "a string as metrics": (compile_with(metrics="acc"), "Write: metrics=['acc']"),
     "loss without a gradient": (compile_with(loss=lambda a, b: 0), "call(y_true, y_pred) and back"),
     "no optimizer": (lambda model: model.compile(loss=ONE_HOT), "optimizer='adam'"),
-    "no optimizer but None": (compile_with(optimizer=None), "optimizer='adam'"),
+    "None as optimizer": (compile_with(optimizer=None), "optimizer='adam'"),
     "no loss": (lambda model: model.compile("adam"), "loss='categorical_crossentropy'"),
 }
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_compile_refuses_what_it_does_not_know_and_leaves_the_model_compiled(name):
+def test_compile_refuses_unknown_arguments_and_leaves_the_model_compiled(name):
     call, fragment = NAMES[name]
     model = trained()
-    refused(model, lambda: call(model), fragment)
+    assert_refused(model, lambda: call(model), fragment)
     assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"]).all()
 
 
@@ -334,29 +336,29 @@ def test_compile_refuses_what_it_does_not_know_and_leaves_the_model_compiled(nam
         (lambda: tinynet.layers.get("Dence"), ["Did you mean 'Dense'?"]),
     ],
 )
-def test_near_names_are_offered(call, fragments):
+def test_similar_names_are_suggested(call, fragments):
     with pytest.raises(ValueError, match="Could not interpret") as caught:
         call()
     for fragment in fragments:
         assert fragment in str(caught.value)
 
 
-def test_compile_without_an_optimizer_says_that_keras_s_default_is_not_here():
+def test_compile_without_an_optimizer_says_that_rmsprop_is_unsupported():
     with pytest.raises(ValueError, match=r"received none .*'rmsprop'.*compile\(optimizer='adam'"):
         Sequential([layers.Dense(3)]).compile(loss=ONE_HOT)
 
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
-def test_using_a_model_before_compile_says_what_to_write(method):
+def test_using_a_model_before_compile_raises_with_the_line_to_write(method):
     model = Sequential([layers.Dense(3, "softmax")], name="mine")
-    refused(
+    assert_refused(
         model, lambda: getattr(model, method)(X, Y),
         "You must call `compile()` before using the model.", "'mine'",
         'model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["acc"])',
     )  # fmt: skip
 
 
-# What Keras has and tinynet has not
+# Arguments that tinynet does not support
 
 
 def names_of(function):
@@ -376,11 +378,11 @@ MAKERS = {
     "Sequential.compile": {"optimizer": "adam", "loss": ONE_HOT},
     "Sequential.summary": {},
 }
-LAYER_ARGUMENTS = {"activity_regularizer": None, "autocast": True}  # in Keras, behind **kwargs
+LAYER_ARGUMENTS = {"activity_regularizer": None, "autocast": True}  # in Keras, part of **kwargs
 
 
 @pytest.mark.parametrize("path", MAKERS)
-def test_each_argument_that_keras_has_and_tinynet_has_not_is_refused_by_name(keras, path):
+def test_each_unsupported_argument_of_keras_is_refused_by_name(keras, path):
     ours, theirs = tinynet, keras
     for name in path.split("."):
         ours, theirs = getattr(ours, name), getattr(theirs, name)
@@ -391,10 +393,12 @@ def test_each_argument_that_keras_has_and_tinynet_has_not_is_refused_by_name(ker
     missing |= LAYER_ARGUMENTS if path.startswith("layers.D") else {}
     for argument, default in missing.items():
         given = object()
-        with pytest.raises(ValueError, match=rf"was given {argument}=.*Keras has and tinynet has"):
+        with pytest.raises(
+            ValueError, match=rf"was given {argument}=.*Keras supports, but tinynet does not"
+        ):
             ours(**MAKERS[path], **{argument: given})
         if path != "Sequential.summary":
-            ours(**MAKERS[path], **{argument: default})  # Keras's default may be spelled out
+            ours(**MAKERS[path], **{argument: default})  # passing Keras's default is accepted
     with pytest.raises((ValueError, TypeError), match="foo"):
         ours(**MAKERS[path], foo=1)
 
@@ -414,16 +418,16 @@ def test_each_argument_that_keras_has_and_tinynet_has_not_is_refused_by_name(ker
 def test_a_refused_argument_of_compile_leaves_the_model_compiled(arguments):
     model = trained()
     ((name, value),) = arguments.items()
-    refused(model, lambda: model.compile("sgd", SPARSE, **arguments), name, repr(value))
+    assert_refused(model, lambda: model.compile("sgd", SPARSE, **arguments), name, repr(value))
 
 
 @pytest.mark.parametrize("name", ["lr", "decay", "epsilonn"])
-def test_arguments_that_nobody_has_are_named(name):
+def test_unknown_arguments_are_named(name):
     with pytest.raises(ValueError, match=rf"not recognized: {{'{name}': 0\.5}}"):
         optimizers.Adam(**{name: 0.5})
 
 
-# Values that make no sense
+# Invalid values
 
 
 WHOLE = "to be a whole number of at least"
@@ -473,9 +477,9 @@ VALUES = [
     ("arguments", "fragments"), VALUES, ids=[", ".join(map(str, a)) + f" {n}" for n, (a, _) in
                                              enumerate(VALUES)]
 )  # fmt: skip
-def test_arguments_of_fit_that_make_no_sense_are_refused(arguments, fragments):
+def test_invalid_arguments_of_fit_are_refused(arguments, fragments):
     model = trained()
-    refused(model, lambda: model.fit(X, Y, **{"verbose": 0, **arguments}), *fragments)
+    assert_refused(model, lambda: model.fit(X, Y, **{"verbose": 0, **arguments}), *fragments)
 
 
 @pytest.mark.parametrize("method", ["evaluate", "predict"])
@@ -489,12 +493,10 @@ def test_arguments_of_fit_that_make_no_sense_are_refused(arguments, fragments):
         ({"verbose": 7}, ["verbose=7", "verbose=0"]),
     ],
 )
-def test_arguments_of_evaluate_and_predict_that_make_no_sense_are_refused(
-    method, arguments, fragments
-):
+def test_invalid_arguments_of_evaluate_and_predict_are_refused(method, arguments, fragments):
     model = trained()
     given = (X, Y) if method == "evaluate" else (X,)
-    refused(model, lambda: getattr(model, method)(*given, **arguments), *fragments)
+    assert_refused(model, lambda: getattr(model, method)(*given, **arguments), *fragments)
 
 
 @pytest.mark.parametrize(
@@ -527,7 +529,7 @@ def test_arguments_of_evaluate_and_predict_that_make_no_sense_are_refused(
         (lambda: Sequential([3]), ["tinynet.Layer", "3 (of type", "model.add("]),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused_where_they_are_given(call, fragments):
+def test_invalid_arguments_of_constructors_and_functions_are_refused(call, fragments):
     with pytest.raises(ValueError, match=r"\w") as caught:
         call()
     for fragment in fragments:
@@ -537,16 +539,16 @@ def test_arguments_that_make_no_sense_are_refused_where_they_are_given(call, fra
 def test_a_learning_rate_set_later_is_checked_as_well():
     model = trained()
     for wrong in ("fast", -1, None):
-        refused(model, lambda wrong=wrong: setattr(model.optimizer, "learning_rate", wrong),
+        assert_refused(model, lambda wrong=wrong: setattr(model.optimizer, "learning_rate", wrong),
                 "learning_rate", repr(wrong))  # fmt: skip
 
 
 @pytest.mark.parametrize("call", [*CALLS, "predict"])
-def test_a_model_without_layers_says_so(call):
+def test_a_model_without_layers_is_refused(call):
     for model in (Sequential(), Sequential([Input((4,))])):
         model.compile("adam", ONE_HOT)
         use = CALLS.get(call, lambda model, x, y: model.predict(x, verbose=0))
-        refused(model, lambda: use(model, X, Y), "no layers", "model.add(layer)")  # noqa: B023
+        assert_refused(model, lambda: use(model, X, Y), "no layers", "model.add(layer)")  # noqa: B023
 
 
 # NaN and infinity
@@ -573,25 +575,25 @@ def test_nan_and_infinity_are_traced_to_the_sample(name, call):
     x, y, fragments = NOT_FINITE[name]
     model = trained()
     where = {"fit": "in epoch 1", "fit, as validation data": "in the validation of epoch 1"}
-    refused(
+    assert_refused(
         model, lambda: CALLS[call](model, x, y),
         "Expected a finite loss, received", where.get(call, f"in {call}"), *fragments,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("x", [spoilt(X.astype("float64"), 1e300), spoilt(X, np.inf).astype("f2")])
-def test_a_number_too_large_for_float32_is_reported(x):
+def test_a_value_too_large_for_float32_is_reported(x):
     model = trained()
-    refused(model, lambda: model.fit(x, Y, batch_size=4, epochs=2, verbose=0), "finite loss")
+    assert_refused(model, lambda: model.fit(x, Y, batch_size=4, epochs=2, verbose=0), "finite loss")
 
 
 @pytest.mark.parametrize("kind", [optimizers.SGD, optimizers.Adam])
-def test_weights_that_run_away_are_reported_with_what_to_turn(kind):
+def test_diverging_weights_are_reported_with_the_remedies(kind):
     optimizer = kind(3e38)
     model = compiled(optimizer=optimizer)
-    text = refused(
+    text = assert_refused(
         model, lambda: model.fit(X, Y, batch_size=4, epochs=9, verbose=0),
-        "Expected a finite loss, received", "weights ran away", "lower the learning rate",
+        "Expected a finite loss, received", "weights diverged", "lower the learning rate",
         "3e+38", "model.optimizer.learning_rate = 3e+37", "x / 255",
     )  # fmt: skip
     assert re.search(r"received (nan|inf) in epoch \d", text)
@@ -600,17 +602,19 @@ def test_weights_that_run_away_are_reported_with_what_to_turn(kind):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_weights_that_were_set_to_nan_are_reported(call):
+def test_weights_set_to_nan_are_reported(call):
     model = trained()
     model.set_weights([START[0] * np.nan, *START[1:]])
-    refused(model, lambda: CALLS[call](model, X, Y), "loss, received nan", "(or were set so)")
+    assert_refused(
+        model, lambda: CALLS[call](model, X, Y), "loss, received nan", "(or were set so)"
+    )
 
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
 def test_sample_weights_that_are_nan_are_named(method):
     model = trained()
     weights = np.where(np.arange(10) == 3, np.nan, 1)
-    refused(
+    assert_refused(
         model, lambda: getattr(model, method)(X, Y, sample_weight=weights),
         "finite loss, received nan", "sample_weight holds NaN", "sample 3",
     )  # fmt: skip
@@ -627,13 +631,13 @@ class Ruinous(optimizers.SGD):
     ids=["infinity in x", "a step of NaN"],
 )
 @pytest.mark.parametrize("method", ["fit", "train_on_batch"])
-def test_ruin_in_the_very_last_step_does_not_pass_unseen(x, optimizer, method):
-    # A sigmoid makes 0 or 1 of infinity: the loss is a number still, and only the step is not.
+def test_nan_in_the_last_step_is_detected(x, optimizer, method):
+    # The sigmoid of infinity is 0 or 1: the loss is still finite, but the update is not.
     model = compiled(optimizer=optimizer())
-    refused(model, lambda: getattr(model, method)(x, Y), "finite")
+    assert_refused(model, lambda: getattr(model, method)(x, Y), "finite")
 
 
-def test_the_data_are_not_looked_through_beforehand():
+def test_the_data_are_not_searched_for_nan_beforehand():
     looked = []
 
     class Watched(np.ndarray):
@@ -647,15 +651,15 @@ def test_the_data_are_not_looked_through_beforehand():
     assert looked == []
 
 
-# Nothing is trained half-way
+# A failed call leaves nothing half-trained
 
 
 class BrokenError(Exception):
-    """What a user's own code may raise."""
+    """An error raised by user-defined code."""
 
 
 class Raise(Callback):
-    """Raises in a hook, the n-th time that it is called."""
+    """A callback that raises in a hook, at its n-th call."""
 
     def __init__(self, hook, times, error=BrokenError):
         super().__init__()
@@ -665,7 +669,7 @@ class Raise(Callback):
         if hook == self._hook:
             self._times -= 1
             if not self._times:
-                self.model.layers[0].kernel[...] = 99  # and does damage before
+                self.model.layers[0].kernel[...] = 99  # damages the model first
                 self.model.optimizer.learning_rate = 99
                 raise self._error("on purpose")
 
@@ -709,14 +713,16 @@ def failing_fit(model, callback, **arguments):
 
 @pytest.mark.parametrize(("hook", "times"), MOMENTS)
 @pytest.mark.parametrize("make", [trained, compiled, unbuilt])
-def test_an_error_in_a_callback_leaves_everything_as_it_was(hook, times, make):
+def test_an_error_in_a_callback_leaves_everything_unchanged(hook, times, make):
     model = make()
-    refused(model, lambda: failing_fit(model, Raise(hook, times)), "on purpose", error=BrokenError)
+    assert_refused(
+        model, lambda: failing_fit(model, Raise(hook, times)), "on purpose", error=BrokenError
+    )
 
 
 @pytest.mark.parametrize(("hook", "times"), MOMENTS)
 @pytest.mark.parametrize("make", [trained, compiled, unbuilt])
-def test_after_a_failed_fit_training_goes_on_as_if_nothing_had_happened(hook, times, make):
+def test_training_after_a_failed_fit_is_not_affected_by_it(hook, times, make):
     results = []
     for fails in (False, True):
         tinynet.utils.set_random_seed(4)
@@ -730,7 +736,7 @@ def test_after_a_failed_fit_training_goes_on_as_if_nothing_had_happened(hook, ti
 
 
 class Poison(Callback):
-    """Puts NaN into a weight before a batch."""
+    """A callback that puts NaN into a weight before a batch."""
 
     def __init__(self, epoch, batch):
         super().__init__()
@@ -747,9 +753,9 @@ class Poison(Callback):
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 0), (1, 0), (1, 2), (2, 2)])
 @pytest.mark.parametrize("make", [trained, compiled, unbuilt])
 @pytest.mark.parametrize("verbose", [0, 1])
-def test_nan_in_any_batch_takes_the_whole_call_back(epoch, batch, make, verbose):
+def test_nan_in_any_batch_undoes_the_whole_call(epoch, batch, make, verbose):
     model = make()
-    text = refused(
+    text = assert_refused(
         model, lambda: failing_fit(model, Poison(epoch, batch), verbose=verbose), "finite loss"
     )
     assert f"in epoch {epoch + 1}" in text
@@ -760,13 +766,14 @@ def test_nan_in_any_batch_takes_the_whole_call_back(epoch, batch, make, verbose)
 def test_a_failed_call_that_built_the_model_leaves_it_unbuilt(method):
     model = unbuilt()
     x = spoilt(X, np.nan)
-    refused(model, lambda: getattr(model, method)(x, Y), "finite loss, received nan")
+    assert_refused(model, lambda: getattr(model, method)(x, Y), "finite loss, received nan")
     assert model.weights == []
-    assert np.isfinite(model.fit(X[:, :3], Y, verbose=0).history["loss"]).all()  # any width again
+    # Any number of features is accepted again.
+    assert np.isfinite(model.fit(X[:, :3], Y, verbose=0).history["loss"]).all()
     assert model.input_shape == (10, 3)
 
 
-def test_a_failed_build_leaves_a_layer_that_any_float_type_can_use():
+def test_a_layer_after_a_failed_build_can_use_another_float_type():
     model = unbuilt()
     dense = model.layers[0]
     with pytest.raises(ValueError, match="finite loss"):
@@ -796,19 +803,19 @@ def broken_metric(y_true, y_pred):
 
 
 @pytest.mark.parametrize("method", ["fit", "train_on_batch"])
-def test_an_error_in_a_user_s_own_loss_layer_or_metric_changes_nothing(method):
+def test_an_error_in_a_user_defined_part_changes_nothing(method):
     for model in (
         network((5,), (3, "softmax"), loss=BrokenLoss()),
         network((5,), (3, "softmax"), loss=ONE_HOT, metrics=[broken_metric]),
         network((5,), BrokenLayer(), (3, "softmax"), loss=ONE_HOT),
     ):
         train = getattr(model, method)
-        refused(model, lambda train=train: train(X, Y), "on purpose", error=BrokenError)
+        assert_refused(model, lambda train=train: train(X, Y), "on purpose", error=BrokenError)
         assert not model.optimizer.built
 
 
 @pytest.mark.parametrize("make", [compiled, unbuilt])
-def test_ctrl_c_keeps_what_was_trained(make):
+def test_ctrl_c_keeps_the_trained_weights(make):
     twin, model = make(), make()
     twin.build((None, 4))
     if make is unbuilt:
@@ -829,10 +836,10 @@ def test_ctrl_c_keeps_what_was_trained(make):
         twin.train_on_batch(X[rows], Y[rows])
     assert model.optimizer.iterations == 4
     assert all(map(np.array_equal, model.get_weights(), twin.get_weights()))
-    assert bits_of_training(model)[0]["loss"][0] > 0  # and it goes on from there
+    assert bits_of_training(model)[0]["loss"][0] > 0  # training can be continued
 
 
-def test_ctrl_c_keeps_a_model_that_this_fit_built():
+def test_ctrl_c_keeps_a_model_built_by_this_fit():
     model = unbuilt()
     with pytest.raises(KeyboardInterrupt):
         failing_fit(model, Raise("on_train_batch_end", 4, KeyboardInterrupt))
@@ -842,7 +849,7 @@ def test_ctrl_c_keeps_a_model_that_this_fit_built():
     model.fit(X, Y, verbose=0)
 
 
-def test_the_order_of_samples_after_a_failed_fit_is_that_of_the_failed_one():
+def test_a_fit_after_a_failed_one_uses_the_same_order_of_samples():
     orders = []
 
     class Order(Callback):
@@ -858,13 +865,13 @@ def test_the_order_of_samples_after_a_failed_fit_is_that_of_the_failed_one():
 
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "trace"])
-def test_a_single_sample_is_told_of_its_batch_axis(method):
+def test_a_single_sample_without_a_batch_axis_is_refused(method):
     model = compiled()
     with pytest.raises(ValueError, match=r"A single sample needs a batch axis. Write: x\[None\]"):
         getattr(model, method)(X[0], Y[0])
 
 
-def test_long_lists_are_not_written_out():
+def test_long_lists_are_shortened_in_messages():
     written = []
 
     class Number(float):
@@ -879,11 +886,13 @@ def test_long_lists_are_not_written_out():
 
 
 @pytest.mark.parametrize("weights", [None, 3, [[[1], [1, 2]]] * 4])
-def test_weights_that_are_none_are_refused(weights):
+def test_invalid_lists_of_weights_are_refused(weights):
     model = compiled()
-    refused(model, lambda: model.set_weights(weights), "Expected a list of arrays, as get_weights")
+    assert_refused(
+        model, lambda: model.set_weights(weights), "Expected a list of arrays, as from get_weights"
+    )
 
 
-def test_a_configuration_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"Could not make a regularizer of .* Write: L2\("):
+def test_a_configuration_with_wrong_arguments_is_refused():
+    with pytest.raises(ValueError, match=r"Could not create a regularizer from .* Write: L2\("):
         tinynet.regularizers.get({"class_name": "L2", "config": {"l1": 1}})

@@ -1,4 +1,4 @@
-"""A call that works in Keras means the same here: same parameters, same order, same defaults."""
+"""Signatures have the parameters of Keras, in the same order and with the same defaults."""
 
 import inspect
 
@@ -69,10 +69,10 @@ PAIRS = [
     "utils.to_categorical",
 ]
 
-# What tinynet adds, or Keras computes in a way that has no meaning here.
+# Parameters that only tinynet has.
 OWN = {
     "out": "an array to write to",
-    "surprise": "an array to write the negative logarithm of softmax to",
+    "surprisal": "an array to write the negative logarithm of softmax to",
     "parts": "shapes of the variables in one vector",
 }
 
@@ -93,7 +93,7 @@ def parameters(thing):
 
 
 @pytest.mark.parametrize("path", PAIRS)
-def test_parameters_are_keras_s_in_keras_s_order(keras, path):
+def test_parameters_and_their_order_equal_keras(keras, path):
     ours, theirs = parameters(find(tinynet, path)), parameters(find(keras, path))
     positional = [
         name
@@ -104,14 +104,14 @@ def test_parameters_are_keras_s_in_keras_s_order(keras, path):
 
 
 @pytest.mark.parametrize("path", PAIRS)
-def test_defaults_are_keras_s(keras, path):
+def test_defaults_equal_keras(keras, path):
     ours, theirs = parameters(find(tinynet, path)), parameters(find(keras, path))
     different = {
         name: (p.default, theirs[name].default)
         for name, p in ours.items()
         if name in theirs and p.default != theirs[name].default
     }
-    # `compile` without an optimizer raises; `fit` without data does; names are given by class.
+    # `compile` requires an optimizer and `fit` requires data; default names depend on the class.
     allowed = {
         "Sequential.compile": {"optimizer"},
         "Sequential.fit": {"x", "y"},

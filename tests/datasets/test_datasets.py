@@ -1,8 +1,8 @@
-"""The two sets of digits: what is read, where from, and what is said when it cannot be had.
+"""The two data sets of digits: what is loaded, from where, and the errors when loading fails.
 
-MNIST is far too large for a test of every way to get it, so most tests here put four tiny files
-with the same names in its place, and correct what `mnist` knows about sizes and checksums. The
-download is the real one, by the real tensorflow-datasets, from a server on this machine.
+MNIST is too large to test every way of loading it, so most tests replace it by four tiny files of
+the same names, and replace the sizes and checksums in `mnist` as well. The download is done by the
+real tensorflow-datasets, from a server on this machine.
 """
 
 import base64
@@ -35,12 +35,12 @@ PROXIES = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"]
 
 
 def idx(array):
-    """`array` in the IDX format, written independently of the reader."""
+    """Return `array` in the IDX format, written independently of the reader."""
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 def snapshot(folder):
-    """Everything below `folder`, with the time of its last change."""
+    """Return the contents and modification times of everything below `folder`."""
     return {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in folder.rglob("*")}
 
 
@@ -50,7 +50,7 @@ def load_list(*arguments):
 
 
 def run_python(code, **environment):
-    """What a fresh interpreter prints for `code`."""
+    """Return what `code` prints in a new interpreter."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=ROOT,
@@ -65,10 +65,11 @@ def run_python(code, **environment):
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """Four tiny files in the place of MNIST, an empty home, and no proxy.
+    """Four tiny files that replace MNIST, empty data folders, and no proxy.
 
-    `arrays` is what `load_data` must return, `packed` the files' content, `store` TFDS's folder
-    for downloads and `manual` the one in it for files brought by hand, neither of which exists.
+    `arrays` is what `load_data` must return, `packed` the content of the files, `known` their sizes
+    and checksums, `store` TFDS's folder for downloads, and `manual` its subfolder for files added
+    by the user. Neither folder exists yet.
     """
     rng = np.random.default_rng(1)
     shapes = [(7, 4, 5), (7,), (3, 4, 5), (3,)]
@@ -92,12 +93,12 @@ def tiny(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_tfds(monkeypatch):
-    """Makes `import tensorflow_datasets` fail, as where it is not installed."""
+    """Make `import tensorflow_datasets` fail, as if it was not installed."""
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
 
 
-def bring(tiny, *names):
-    """Put some of the files where a user would put them."""
+def add_manual_files(tiny, *names):
+    """Put some or all of the files where a user would put them."""
     tiny.manual.mkdir(parents=True, exist_ok=True)
     for name in names or NAMES:
         (tiny.manual / name).write_bytes(tiny.packed[name])
@@ -120,7 +121,7 @@ def check(received, expected):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`, says in `asked` what for, and can be told to misbehave."""
+    """A server that serves `files`, records requests in `asked`, and can simulate failures."""
 
     def __init__(self, files):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -128,7 +129,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_):
-        """A client that hangs up is no news."""
+        """Ignore clients that close the connection."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -142,7 +143,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content[: len(content) - self.server.cut])
 
     def log_message(self, *_):
-        """Silent."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def server(tiny):
 
 @pytest.fixture
 def tfds():
-    """The real tensorflow-datasets; its own imports warn."""
+    """The real tensorflow-datasets, imported without its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("tensorflow_datasets")
@@ -165,7 +166,7 @@ def tfds():
 
 @pytest.fixture
 def catalogue(tfds, tiny, monkeypatch):
-    """Makes TFDS's catalogue say that MNIST is the tiny files, at the address it is called with."""
+    """Return a function that makes TFDS's catalogue list the tiny files at a given address."""
 
     def publish(address):
         with warnings.catch_warnings():
@@ -178,7 +179,7 @@ def catalogue(tfds, tiny, monkeypatch):
         }
 
         def builder_cls(_):
-            warnings.warn("one of theirs", DeprecationWarning, stacklevel=1)  # not to be shown
+            warnings.warn("one of theirs", DeprecationWarning, stacklevel=1)  # must not be shown
             return SimpleNamespace(url_infos=infos)
 
         monkeypatch.setattr(tfds, "builder_cls", builder_cls)
@@ -188,20 +189,20 @@ def catalogue(tfds, tiny, monkeypatch):
 
 @contextlib.contextmanager
 def refused_port():
-    """A port of this machine on which nobody listens, kept from others meanwhile."""
+    """Reserve a port of this machine on which nobody listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
 
 
-def test_files_brought_by_hand(tiny, no_tfds):
-    """They are read without tensorflow-datasets, and nothing is written beside them."""
-    bring(tiny)
+def test_files_added_by_the_user(tiny, no_tfds):
+    """Files of the user are read without tensorflow-datasets, and nothing is written."""
+    add_manual_files(tiny)
     before = snapshot(tiny.store.parent)
     received = load_list()
     check(received, tiny.arrays)
     assert snapshot(tiny.store.parent) == before
-    received[0] //= 2  # in place, as programs do
+    received[0] //= 2  # changed in place, as programs do
     check(load_list(), tiny.arrays)
 
 
@@ -209,7 +210,7 @@ def test_data_dir_defaults_to_home(tiny, no_tfds, tmp_path, monkeypatch):
     monkeypatch.delenv("TFDS_DATA_DIR")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    bring(tiny)
+    add_manual_files(tiny)
     tiny.store.parent.rename(tmp_path / "tensorflow_datasets")
     check(load_list(), tiny.arrays)
     monkeypatch.setenv("TFDS_DATA_DIR", str(Path("~", "moved")))
@@ -218,8 +219,8 @@ def test_data_dir_defaults_to_home(tiny, no_tfds, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_broken_file_is_named(tiny, no_tfds, name):
-    bring(tiny)
+def test_a_broken_file_is_named(tiny, no_tfds, name):
+    add_manual_files(tiny)
     (tiny.manual / name).write_bytes(tiny.packed[name][:-1])
     size = len(tiny.packed[name])
     with pytest.raises(ValueError, match=f"{name} is broken.*{size} bytes.*{size - 1} bytes"):
@@ -227,7 +228,7 @@ def test_broken_file_is_named(tiny, no_tfds, name):
 
 
 def test_download(tiny, server, catalogue, tfds, capfd, monkeypatch):
-    """Fetched once by the real download manager, found again without it, and in one line."""
+    """MNIST is downloaded once, with one line of output, and then found without TFDS."""
     catalogue(server.address)
     check(load_list(), tiny.arrays)
     out, err = capfd.readouterr()
@@ -235,31 +236,31 @@ def test_download(tiny, server, catalogue, tfds, capfd, monkeypatch):
     assert err == f"Downloading MNIST (11 MB) to {tiny.store} …\n"
     assert sorted(set(server.asked)) == sorted(f"/mnist/{name}" for name in NAMES)
     assert not tiny.manual.exists()
-    assert tfds.core.utils.tqdm_utils._active  # progress bars are as before, for others
+    assert tfds.core.utils.tqdm_utils._active  # TFDS's progress bars are active as before
 
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     before = snapshot(tiny.store)
     check(load_list(), tiny.arrays)
     assert snapshot(tiny.store) == before
 
-    # Older versions of TFDS had no folder for each dataset.
+    # Older versions of TFDS had no subfolder for each data set.
     for file in (tiny.store / "mnist").iterdir():
         file.rename(tiny.store / file.name)
     check(load_list(), tiny.arrays)
 
 
-def test_download_of_what_is_missing(tiny, server, catalogue):
+def test_only_missing_files_are_downloaded(tiny, server, catalogue):
     catalogue(server.address)
-    bring(tiny, NAMES[0], NAMES[2])
+    add_manual_files(tiny, NAMES[0], NAMES[2])
     before = snapshot(tiny.manual)
     check(load_list(), tiny.arrays)
     assert set(server.asked[1:]) == {f"/mnist/{NAMES[1]}", f"/mnist/{NAMES[3]}"}
     assert snapshot(tiny.manual) == before
 
 
-def test_broken_file_among_missing_ones(tiny, server, catalogue):
+def test_a_broken_file_is_not_replaced_by_a_download(tiny, server, catalogue):
     catalogue(server.address)
-    bring(tiny, NAMES[0])
+    add_manual_files(tiny, NAMES[0])
     (tiny.manual / NAMES[0]).write_bytes(b"half")
     with pytest.raises(ValueError, match=f"(?s){NAMES[0]}.*wrong checksum.*replace it"):
         load_list()
@@ -267,7 +268,7 @@ def test_broken_file_among_missing_ones(tiny, server, catalogue):
 
 
 def test_wrong_checksum(tiny, server, catalogue):
-    """A file that was changed on its way is refused, and not found the next time."""
+    """A file that was changed in transfer is refused, and not found the next time."""
     catalogue(server.address)
     server.files[NAMES[1]] = tiny.packed[NAMES[1]][::-1]
     for _ in range(2):
@@ -277,7 +278,7 @@ def test_wrong_checksum(tiny, server, catalogue):
     check(load_list(), tiny.arrays)
 
 
-def test_download_that_breaks_off(tiny, server, catalogue):
+def test_an_interrupted_download(tiny, server, catalogue):
     catalogue(server.address)
     server.cut = 1
     with pytest.raises(
@@ -288,8 +289,8 @@ def test_download_that_breaks_off(tiny, server, catalogue):
     check(load_list(), tiny.arrays)
 
 
-def test_broken_file_in_the_store(tiny, server, catalogue):
-    """TFDS trusts the name of what it has stored; tinynet looks inside."""
+def test_a_broken_downloaded_file(tiny, server, catalogue):
+    """TFDS trusts the name of a stored file; tinynet checks its content."""
     catalogue(server.address)
     load_list()
     digest = base64.urlsafe_b64encode(bytes.fromhex(tiny.known[NAMES[3]][1])).decode()[:-1]
@@ -301,7 +302,7 @@ def test_broken_file_in_the_store(tiny, server, catalogue):
     check(load_list(), tiny.arrays)
 
 
-def test_store_that_cannot_be_written(tiny, server, catalogue):
+def test_a_folder_that_cannot_be_written(tiny, server, catalogue):
     catalogue(server.address)
     tiny.store.parent.mkdir()
     tiny.store.write_text("a file where a folder should be")
@@ -310,8 +311,8 @@ def test_store_that_cannot_be_written(tiny, server, catalogue):
 
 
 @pytest.mark.parametrize("status", [404, 503])
-def test_host_that_refuses(tiny, server, catalogue, status):
-    """Known at the first answer: TFDS alone would ask eleven times after a 503."""
+def test_a_host_that_answers_with_an_error(tiny, server, catalogue, status):
+    """The first response raises an error; TFDS alone would retry ten times after a 503."""
     catalogue(server.address)
     server.status = status
     with pytest.raises(ConnectionError, match=str(status)):
@@ -320,10 +321,10 @@ def test_host_that_refuses(tiny, server, catalogue, status):
 
 
 def test_no_network(tiny, catalogue):
-    """One clear error, soon: what was tried, where was looked, what to do."""
+    """One error is raised soon, and says what was tried, where tinynet looked, and what to do."""
     with refused_port() as port:
         catalogue(f"http://127.0.0.1:{port}")
-        bring(tiny, NAMES[1])
+        add_manual_files(tiny, NAMES[1])
         before = snapshot(tiny.store.parent)
         start = time.perf_counter()
         with pytest.raises(ConnectionError, match="not on this machine") as caught:
@@ -334,14 +335,14 @@ def test_no_network(tiny, catalogue):
     for part in [*told, "tinynet.datasets.digits"]:
         assert part in text
     assert "refused" in text
-    assert "Max retries" not in text  # the cause, without what it was wrapped in
+    assert "Max retries" not in text  # only the cause, without the exceptions that wrap it
     assert type(caught.value) is ConnectionError
     assert snapshot(tiny.store.parent) == before
 
 
 @pytest.mark.parametrize("silence", ["host", "address"])
-def test_no_answer(tiny, catalogue, monkeypatch, silence):
-    """Patience ends where a host takes the call and says nothing, or its address is not told."""
+def test_a_host_that_does_not_answer(tiny, catalogue, monkeypatch, silence):
+    """Waiting ends where a host accepts the connection but is silent, or has no known address."""
     assert mnist.PATIENCE <= 3
     monkeypatch.setattr(mnist, "PATIENCE", 0.3)
     over = threading.Event()
@@ -355,15 +356,17 @@ def test_no_answer(tiny, catalogue, monkeypatch, silence):
             load_list()
         assert time.perf_counter() - start < 2
         over.set()
-        for thread in set(threading.enumerate()) - threads:  # the one that asked gives up too
+        for thread in (
+            set(threading.enumerate()) - threads
+        ):  # the thread of the request ends as well
             assert thread.daemon
             thread.join(3)
             assert not thread.is_alive()
 
 
-def test_proxy(tiny, server, catalogue, monkeypatch):
-    """Where the environment names a proxy, it is the one that is asked."""
-    catalogue("http://mnist.invalid")  # a name that no one can look up
+def test_a_proxy_is_used(tiny, server, catalogue, monkeypatch):
+    """A proxy that the environment names is used."""
+    catalogue("http://mnist.invalid")  # a name that cannot be resolved
     monkeypatch.setenv("http_proxy", server.address)
     check(load_list(), tiny.arrays)
     assert server.asked[0] == f"http://mnist.invalid/mnist/{NAMES[3]}"
@@ -386,7 +389,7 @@ def test_without_tensorflow_datasets(tiny, no_tfds):
 
 
 def test_without_importlib_resources(tiny):
-    """TFDS needs it and does not say so; tinynet's message does, and no TensorFlow is imported."""
+    """tinynet's error names this undeclared requirement of TFDS; TensorFlow is not imported."""
     code = """if True:
         import sys
         sys.modules["importlib_resources"] = None
@@ -402,7 +405,7 @@ def test_without_importlib_resources(tiny):
     assert "pip install tensorflow-datasets importlib_resources" in text
 
 
-def test_facts_are_those_of_tensorflow_datasets(tfds):
+def test_sizes_and_checksums_equal_those_of_tensorflow_datasets(tfds):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         infos = tfds.builder_cls("mnist").url_infos
@@ -411,21 +414,21 @@ def test_facts_are_those_of_tensorflow_datasets(tfds):
     assert {url.rpartition("/")[2] for url in infos} == set(mnist.FILES)
 
 
-def test_copy_of_keras(tiny, no_tfds, tmp_path):
-    """Keras's own download is used, unless the four files are there."""
+def test_a_copy_downloaded_by_keras_is_used(tiny, no_tfds, tmp_path):
+    """Keras's copy is used unless the four files exist."""
     save_npz(tiny, tmp_path / "keras" / "datasets" / "mnist.npz")
     before = snapshot(tmp_path)
     check(load_list(), tiny.arrays)
     assert snapshot(tmp_path) == before
-    bring(tiny)
+    add_manual_files(tiny)
     save_npz(tiny, tmp_path / "keras" / "datasets" / "mnist.npz", y_test=np.zeros(3, np.uint8))
     check(load_list(), tiny.arrays)
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_copy_that_is_asked_for_by_name(tiny, no_tfds, tmp_path, kind):
-    """It comes first; where it does not exist, the usual places follow."""
-    bring(tiny)
+def test_a_copy_given_by_path_is_used_first(tiny, no_tfds, tmp_path, kind):
+    """A named file has precedence; if it does not exist, the usual places are searched."""
+    add_manual_files(tiny)
     other = [array[::-1].copy() for array in tiny.arrays]
     named = dict(zip(mnist.SHAPES, other, strict=True))
     save_npz(tiny, tmp_path / "keras" / "datasets" / "own.npz", **named)
@@ -434,7 +437,7 @@ def test_copy_that_is_asked_for_by_name(tiny, no_tfds, tmp_path, kind):
     check(load_list(kind("missing.npz")), tiny.arrays)
 
 
-def test_copy_in_home(tiny, no_tfds, tmp_path, monkeypatch):
+def test_a_copy_in_the_home_folder_is_used(tiny, no_tfds, tmp_path, monkeypatch):
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -442,7 +445,7 @@ def test_copy_in_home(tiny, no_tfds, tmp_path, monkeypatch):
     check(load_list(), tiny.arrays)
 
 
-def test_copy_in_fortran_order(tiny, no_tfds, tmp_path):
+def test_a_copy_in_fortran_order(tiny, no_tfds, tmp_path):
     transposed = np.asfortranarray(tiny.arrays[0])
     save_npz(tiny, tmp_path / "keras" / "datasets" / "mnist.npz", x_train=transposed)
     check(load_list(), tiny.arrays)
@@ -457,7 +460,7 @@ def test_copy_in_fortran_order(tiny, no_tfds, tmp_path):
         ({"x_train": np.array([{}], dtype=object)}, "allow_pickle=False"),
     ],
 )
-def test_copy_that_is_something_else(tiny, no_tfds, tmp_path, changes, message):
+def test_a_copy_with_other_arrays_is_refused(tiny, no_tfds, tmp_path, changes, message):
     save_npz(tiny, tmp_path / "keras" / "datasets" / "mnist.npz", **changes)
     with pytest.raises(ValueError, match=f"mnist.npz is not Keras's copy of MNIST.*{message}"):
         load_list()
@@ -466,13 +469,15 @@ def test_copy_that_is_something_else(tiny, no_tfds, tmp_path, changes, message):
 @pytest.mark.parametrize(
     "damage", ["empty", "text", "truncated", "changed", "unpackable", "one array"]
 )
-def test_copy_that_is_damaged(tiny, no_tfds, tmp_path, damage):
+def test_a_damaged_copy_is_refused(tiny, no_tfds, tmp_path, damage):
     path = tmp_path / "keras" / "datasets" / "mnist.npz"
     save_npz(tiny, path)
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         start = archive.getinfo("x_test.npy").header_offset
-    start += 30 + sum(struct.unpack_from("<HH", whole, start + 26))  # behind its name
+    start += 30 + sum(
+        struct.unpack_from("<HH", whole, start + 26)
+    )  # the data begin after the header
     middle = start + 60
     lone_array = tmp_path / "one.npy"
     np.save(lone_array, tiny.arrays[0])
@@ -490,7 +495,7 @@ def test_copy_that_is_damaged(tiny, no_tfds, tmp_path, damage):
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 3, 4), (0,), (3, 0, 2), (300, 2)])
-def test_idx(shape):
+def test_idx_files_are_parsed(shape):
     array = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
     check([mnist.parse_idx(idx(array))], [array])
 
@@ -510,16 +515,19 @@ GOOD = idx(np.arange(6, dtype=np.uint8).reshape(2, 3))
         (GOOD[:6], "6 bytes"),
         (GOOD[:-1], r"18 bytes long for its shape \(2, 3\), received 17"),
         (GOOD + b"x", "18 bytes long.*received 19"),
-        (struct.pack(">HBBIII", 0, 8, 3, 2**31, 2**31, 4), "received 16"),  # 2⁶⁴ values are not 0
+        (
+            struct.pack(">HBBIII", 0, 8, 3, 2**31, 2**31, 4),
+            "received 16",
+        ),  # 2⁶⁴ values must not overflow to 0
     ],
 )
-def test_idx_that_is_not(data, message):
+def test_invalid_idx_files_are_refused(data, message):
     with pytest.raises(ValueError, match=f"the file .*{message}"):
         mnist.parse_idx(data, "the file")
 
 
 def test_the_real_mnist(mnist_directory, tfds, tmp_path, monkeypatch, capfd):
-    """Read as they lie, and once more through the download manager: the facts everyone knows."""
+    """Check known facts of the real files, and that TFDS's download manager accepts them."""
     place = mnist_directory.parent.parent
     monkeypatch.setenv("TFDS_DATA_DIR", str(place))
     before = sorted(place.rglob("*"))
@@ -555,13 +563,13 @@ def test_the_real_mnist(mnist_directory, tfds, tmp_path, monkeypatch, capfd):
         tfds.enable_progress_bar()
 
 
-def test_digits():
+def test_the_digits_have_the_known_values():
     (x_train, y_train), (x_test, y_test) = digits.load_data()
     arrays = [x_train, y_train, x_test, y_test]
     check(arrays, arrays)
     assert [array.shape for array in arrays] == [(1500, 8, 8), (1500,), (297, 8, 8), (297,)]
     x, y = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
-    # As the UCI repository and scikit-learn state them: values 0 … 16, and the class counts.
+    # Values from 0 to 16 and class counts, as stated by the UCI repository and scikit-learn.
     assert (x.min(), x.max()) == (0, 16)
     assert np.bincount(y).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert int(x.sum(dtype=np.int64)) == 561718
@@ -574,7 +582,7 @@ def test_digits():
     )
 
 
-def test_digits_are_new_each_time_and_draw_no_random_numbers():
+def test_digits_are_new_arrays_each_time_and_draw_no_random_numbers():
     before = repr(np.random.get_state())  # noqa: NPY002
     first = digits.load_data()[0][0]
     first[:] = 0
@@ -583,7 +591,7 @@ def test_digits_are_new_each_time_and_draw_no_random_numbers():
 
 
 def test_digits_from_a_zipped_package(tmp_path):
-    """The data are found as a resource of the package, wherever that lies."""
+    """The data are found as a resource of the package, even inside a zip file."""
     package = tmp_path / "site" / "tinynet"
     shutil.copytree(ROOT / "tinynet" / "datasets", package / "datasets")
     (package / "__init__.py").write_text("")
@@ -594,7 +602,7 @@ def test_digits_from_a_zipped_package(tmp_path):
     assert "packed.zip" in text
 
 
-def test_licence_lies_beside_the_digits():
+def test_the_licence_of_the_digits_is_included():
     text = Path(digits.__file__).with_name("DIGITS_LICENSE.md").read_text(encoding="utf-8")
     for part in ["E. Alpaydin", "C. Kaynak", "UCI", "CC BY 4.0", "What was changed"]:
         assert part in text

@@ -1,4 +1,4 @@
-"""From a picture to what MNIST's images are: on MNIST itself, on drawings, and on photographs."""
+"""`prepare_digit` makes images like MNIST's, from MNIST itself, drawings and photographs."""
 
 import itertools
 
@@ -21,7 +21,7 @@ def held_out(mnist_directory):
 
 
 def disc(height, width, y, x, radius):
-    """A black disc on white paper."""
+    """Return a black disc on white paper."""
     rows, columns = np.ogrid[:height, :width]
     inside = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
     return np.where(inside, 0, 255).astype("uint8")
@@ -33,8 +33,8 @@ def bar(height=100, width=100, top=20, bottom=80, left=40, right=50):
     return image
 
 
-def test_mnist_s_own_images_come_out_as_they_went_in(held_out):
-    """They were prepared so: cut out, scaled to 20, and their centre of mass put to 14.0."""
+def test_mnist_images_are_not_changed(held_out):
+    """MNIST was prepared alike: cropped, scaled to 20, and centred by mass at 14.0."""
     images, _ = held_out
     for image in images[:2000]:
         assert abs(prepare_digit(image).image.astype(int) - image).max() <= 1
@@ -48,7 +48,7 @@ def test_the_stages_of_a_bar():
     assert stages.scaled.shape == (20, 3)  # 60 : 10, to the nearest pixel
     assert stages.scaled.min() == pytest.approx(1)
     rows, columns = np.nonzero(stages.centred)
-    # The middle of 20 rows, 9.5, is put nearest to 14; and so is the middle of 3 columns, 1.
+    # The centre of 20 rows, 9.5, and the centre of 3 columns, 1, are moved closest to 14.
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 24, 13, 15)
     assert stages.image.dtype == "uint8"
     assert stages.image.max() == 255
@@ -66,15 +66,15 @@ def test_half_covered_pixels_are_grey():
 
 
 @pytest.mark.parametrize(("old", "new"), [(20, 20), (40, 20), (7, 20), (63, 20), (20, 63), (3, 1)])
-def test_resizing_keeps_the_mean_and_what_is_the_same_everywhere(old, new):
-    shares = prepare.shares(old, new)
+def test_resizing_keeps_the_mean_and_constant_images(old, new):
+    shares = prepare.area_weights(old, new)
     assert shares.shape == (new, old)
-    assert_allclose(shares.sum(axis=1), 1)  # a mean of what it covers
-    assert_allclose(shares.sum(axis=0), new / old)  # nothing is left out
+    assert_allclose(shares.sum(axis=1), 1)  # each new pixel is a mean
+    assert_allclose(shares.sum(axis=0), new / old)  # every old pixel counts equally
     assert (shares >= 0).all()
 
 
-def test_ink_may_be_dark_or_bright_bytes_or_floats_grey_or_coloured():
+def test_ink_is_found_whatever_its_brightness_type_and_channels():
     image = bar()
     reference = prepare_digit(image).centred
     for other in (
@@ -85,9 +85,9 @@ def test_ink_may_be_dark_or_bright_bytes_or_floats_grey_or_coloured():
         (image * 65535).astype("uint16"),
         np.stack([image] * 3, axis=-1),
         image[..., None],
-        np.stack([image * 0, image * 0, image * 0, image], axis=-1),  # black on what is transparent
+        np.stack([image * 0, image * 0, image * 0, image], axis=-1),  # black on transparent
         np.stack([image * 0, image], axis=-1),
-        np.stack([image * 0 + 1, image], axis=-1),  # white on what is transparent
+        np.stack([image * 0 + 1, image], axis=-1),  # white on transparent
         0.2 + 0.5 * image,
     ):
         assert_allclose(prepare_digit(other).centred, reference, atol=1e-6)
@@ -95,14 +95,14 @@ def test_ink_may_be_dark_or_bright_bytes_or_floats_grey_or_coloured():
     assert_allclose(prepare_digit(red).centred, reference, atol=1e-6)
 
 
-def test_where_a_digit_is_and_how_large_changes_nothing():
+def test_position_and_size_of_a_digit_do_not_matter():
     reference = prepare_digit(disc(200, 200, 100, 100, 60)).centred
     for height, width, y, x, radius in ((400, 300, 320, 90, 60), (300, 500, 100, 400, 90)):
         moved = prepare_digit(disc(height, width, y, x, radius)).centred
         assert abs(moved - reference).mean() < 0.01
 
 
-def test_a_digit_at_the_border_stays_whole():
+def test_a_digit_at_the_border_is_not_cut_off():
     lopsided = np.zeros((60, 60))
     lopsided[0:60, 0:2] = 0.05
     lopsided[55:60, 0:60] = 1
@@ -111,7 +111,7 @@ def test_a_digit_at_the_border_stays_whole():
 
 
 def photograph(image, rng, noise, depth=(0.6, 0.85), colour=(1, 1, 1), specks=0, glare=False):
-    """A digit on paper, photographed: a small part of a picture, uneven light, blur, noise."""
+    """Simulate a photograph of a digit on paper, with uneven light, blur and noise."""
     size = int(rng.integers(3, 8))
     ink = np.kron(image / 255, np.ones((size, size)))
     height, width = (int(rng.integers(ink.shape[0] + 20, 420)) for _ in range(2))
@@ -137,8 +137,8 @@ def photograph(image, rng, noise, depth=(0.6, 0.85), colour=(1, 1, 1), specks=0,
 
 
 @pytest.fixture(scope="session")
-def reader(mnist):
-    """A network that knows MNIST."""
+def mnist_model(mnist):
+    """A network that was trained on MNIST."""
     images, labels = mnist
     tinynet.utils.set_random_seed(1)
     stack = tinynet.layers.Flatten(), (100, "relu"), (10, "softmax")
@@ -152,27 +152,31 @@ def reader(mnist):
     [
         *({"noise": noise} for noise in (0, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)),
         {"noise": 0.02, "colour": (1, 0.8, 0.2)},  # a blue pen
-        {"noise": 0.02, "colour": (0.2, 1, 1)},  # a red one
+        {"noise": 0.02, "colour": (0.2, 1, 1)},  # a red pen
         {"noise": 0.02, "depth": (0.2, 0.25)},  # a pencil
         {"noise": 0.02, "specks": 3},
         {"noise": 0.01, "glare": True},
     ],
     ids=str,
 )
-def test_digits_in_photographs_are_recognised(reader, held_out, how):
-    """Made like MNIST's, they are; made small as they are, they are not."""
+def test_digits_in_photographs_are_recognised(mnist_model, held_out, how):
+    """Prepared photographs are recognised; photographs that are only scaled down are not."""
     rng = np.random.default_rng(3)
     truth = held_out[1][:100]
     photographs = [photograph(image, rng, **how) for image in held_out[0][:100]]
     prepared = np.stack([prepare_digit(picture).centred for picture in photographs])
     grey = [1 - prepare.grey_of(picture) for picture in photographs]
     small = np.stack(
-        [prepare.shares(len(g), 28) @ g @ prepare.shares(g.shape[1], 28).T for g in grey]
+        [
+            prepare.area_weights(len(g), 28) @ g @ prepare.area_weights(g.shape[1], 28).T
+            for g in grey
+        ]
     )
     right, plain = (
-        (reader.predict(x, verbose=0).argmax(axis=1) == truth).mean() for x in (prepared, small)
+        (mnist_model.predict(x, verbose=0).argmax(axis=1) == truth).mean()
+        for x in (prepared, small)
     )
-    print(f"{how}: prepared {right:.0%}, made small {plain:.0%}")
+    print(f"{how}: prepared {right:.0%}, only scaled {plain:.0%}")
     assert right >= 0.93
     assert plain < 0.5
 
@@ -184,7 +188,7 @@ def test_a_photograph_of_paper_alone_has_no_ink(rng, noise):
         prepare_digit(paper)
 
 
-def test_a_large_photograph_takes_little_memory(held_out):
+def test_a_large_photograph_needs_little_memory(held_out):
     import tracemalloc
 
     picture = np.kron(held_out[0][0], np.ones((70, 70), "uint8"))
@@ -210,7 +214,7 @@ def test_connected_parts():
         ],
         bool,
     )
-    parts = prepare.connected(mask)
+    parts = prepare.connected_components(mask)
     assert_array_equal(parts > 0, mask)
     found = {
         tuple(sorted(zip(*np.nonzero(parts == n), strict=True))) for n in np.unique(parts[mask])
@@ -219,7 +223,7 @@ def test_connected_parts():
     assert sorted(len(part) for part in found) == [1, 2, 2, 2, 7]
 
 
-def test_a_picture_in_a_file_upright(tmp_path):
+def test_an_image_file_is_read_with_its_orientation(tmp_path):
     from PIL import Image
 
     image = (255 - 255 * bar(120, 80, 20, 60, 10, 70)).astype("uint8")
@@ -230,7 +234,7 @@ def test_a_picture_in_a_file_upright(tmp_path):
     assert_array_equal(prepare_digit(str(tmp_path / "a.png")).centred, reference)
     turned = picture.transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
-    exif[0x0112] = 6  # "turn me by a quarter, clockwise", as telephones write it
+    exif[0x0112] = 6  # "rotate 90° clockwise", as phones write it
     turned.save(tmp_path / "turned.png", exif=exif)
     assert_array_equal(prepare_digit(tmp_path / "turned.png").centred, reference)
     deep = np.where(image > 127, 40000, 20000).astype("uint16")
@@ -240,7 +244,7 @@ def test_a_picture_in_a_file_upright(tmp_path):
         prepare_digit(tmp_path / "none.png")
 
 
-def test_small_images_are_filled(rng):
+def test_other_image_sizes(rng):
     line = np.zeros((50, 50))
     line[10:40, 20:25] = 1
     stages = prepare_digit(line, size=8)
@@ -264,7 +268,7 @@ def test_small_images_are_filled(rng):
         (None, r"shape \(\)"),
     ],
 )
-def test_what_is_no_picture_of_a_digit_is_refused(image, words):
+def test_invalid_images_are_refused(image, words):
     with pytest.raises(ValueError, match=words):
         prepare_digit(image)
 
@@ -279,7 +283,7 @@ def test_a_box_that_does_not_fit_is_refused():
 
 
 def test_every_drawn_digit_keeps_its_ink(rng):
-    """Of the scripted digits, too: nothing is cut off on the way."""
+    """Nothing of the scripted digits is cut off."""
     for digit in range(10):
         ink = np.zeros((280, 280))
         for stroke in strokes.varied(digit, rng):

@@ -1,7 +1,6 @@
-"""Batches cut from the caller's arrays: nothing lost, nothing mixed up, nothing copied whole.
+"""Batches of the caller's arrays: complete, in matching order, and without a copy of the whole.
 
-Then the two things done to arrays before that, holding the tail out and weighing classes, beside
-what Keras does to the same arrays.
+The validation split and the class weights are compared with Keras's.
 """
 
 import tracemalloc
@@ -12,28 +11,34 @@ import pytest
 from arrays import array_equal, look
 
 from tinynet import backend
-from tinynet.engine.data import Batches, Passes, Rows, split_tail, weights_of_classes
+from tinynet.engine.data import (
+    ArrayReader,
+    Batches,
+    EpochIterator,
+    class_weight_per_sample,
+    split_validation,
+)
 
-# Much of this is about bytes as they come, and not about learning from them.
+# Many tests use unscaled bytes as inputs, because they do not depend on what is learned.
 pytestmark = [
     pytest.mark.computes,
-    pytest.mark.filterwarnings("ignore:Expected inputs of about"),
+    pytest.mark.filterwarnings("ignore:Expected inputs between about"),
 ]
 
 
 def numbered(n, dtype="float32", width=3):
-    """Rows whose every number tells which row it is."""
+    """Return rows in which every entry is the row's index."""
     return np.repeat(np.arange(n), width).reshape(n, width).astype(dtype)
 
 
 def aligned(n=10, batch_size=4, x_type="float32"):
-    """Batches in which row i of x, y and the weights all hold i."""
+    """Return batches in which row i of x, of y and of the weights is i."""
     places = np.arange(n, dtype="float64")
     return Batches(numbered(n, x_type), places, places, batch_size)
 
 
 def ids(batch):
-    """The numbers of a batch's samples, after a look at whether x, y and weights agree on them."""
+    """Return the indices of a batch's samples, after asserting that x, y and weights agree."""
     x, y, weights, _ = map(look, batch)
     assert array_equal(x, np.repeat(y, x.shape[1]).reshape(x.shape))
     assert array_equal(y, weights)
@@ -41,23 +46,23 @@ def ids(batch):
 
 
 def one_epoch(passes, steps):
-    """The samples of the next epoch, in their order."""
-    return [i for batch in passes.epoch(steps) for i in ids(batch)]
+    """Return the sample indices of the next epoch, in order."""
+    return [i for batch in passes.next_epoch(steps) for i in ids(batch)]
 
 
 # Rows
 
 
-# `take` gives rows on the host, `take_on_device` (below) on a GPU.
+# `take` returns rows on the host; `take_on_device` on a GPU, tested below through `Batches`.
 
 
 @pytest.mark.host
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("source", ["u1", "i8", "bool", "f2", "f4", "f8", ">f4"])
-@pytest.mark.parametrize("rows", [slice(1, 4), np.array([5, 0, 3])], ids=["range", "places"])
-def test_rows_come_in_the_wanted_type_and_order(source, dtype, rows):
+@pytest.mark.parametrize("rows", [slice(1, 4), np.array([5, 0, 3])], ids=["range", "indices"])
+def test_rows_have_the_requested_type_and_order(source, dtype, rows):
     array = (np.arange(12).reshape(6, 2) % 2 if source == "bool" else numbered(6)).astype(source)
-    part = Rows(array, dtype).take(rows)
+    part = ArrayReader(array, dtype).take(rows)
     assert part.dtype == np.dtype(dtype)
     assert part.dtype.isnative
     assert part.flags.c_contiguous
@@ -65,7 +70,7 @@ def test_rows_come_in_the_wanted_type_and_order(source, dtype, rows):
 
 
 @pytest.mark.host
-@pytest.mark.parametrize("rows", [slice(2, 5), np.array([4, 1, 1])], ids=["range", "places"])
+@pytest.mark.parametrize("rows", [slice(2, 5), np.array([4, 1, 1])], ids=["range", "indices"])
 @pytest.mark.parametrize(
     "form",
     [
@@ -77,27 +82,29 @@ def test_rows_come_in_the_wanted_type_and_order(source, dtype, rows):
     ],
     ids=["plain", "strided", "backwards", "Fortran", "strided columns"],
 )
-def test_rows_of_any_layout_are_the_right_ones(form, rows):
+def test_rows_of_any_memory_layout_are_correct(form, rows):
     array = np.arange(24, dtype="float32").reshape(6, 4)
-    part = Rows(form(array), "float32").take(rows)
+    part = ArrayReader(form(array), "float32").take(rows)
     assert array_equal(part, array[rows])
     assert part.flags.c_contiguous
 
 
 @pytest.mark.host
-def test_rows_that_need_no_conversion_are_not_copied_in_order():
+def test_consecutive_rows_without_conversion_are_not_copied():
     array = numbered(6)
-    part = Rows(array, "float32").take(slice(1, 3))
+    part = ArrayReader(array, "float32").take(slice(1, 3))
     assert np.shares_memory(part, array)
-    gathered = Rows(array, "float32").take(np.array([1, 2]))
-    assert not np.shares_memory(gathered, array)  # or a layer could write to the caller's array
+    gathered = ArrayReader(array, "float32").take(np.array([1, 2]))
+    assert not np.shares_memory(
+        gathered, array
+    )  # otherwise a layer could write to the caller's array
 
 
 @pytest.mark.host
 def test_a_batch_of_a_read_only_array_cannot_be_written_to():
     array = numbered(6)
     array.flags.writeable = False
-    assert not Rows(array, "float32").take(slice(0, 3)).flags.writeable
+    assert not ArrayReader(array, "float32").take(slice(0, 3)).flags.writeable
 
 
 @pytest.mark.host
@@ -107,14 +114,11 @@ def test_the_same_buffers_serve_every_batch(source):
     order = np.arange(10)[::-1].copy()
     buffers = [
         [part.__array_interface__["data"][0] for part in batch[:3]]
-        for batch in batches.run(0, 3, order)
+        for batch in batches.iterate(0, 3, order)
     ]
-    assert buffers[0] == buffers[1] == buffers[2]  # the last one too, of 2 samples
+    assert buffers[0] == buffers[1] == buffers[2]  # also for the last batch, of 2 samples
     batches.batch_size = 5
-    assert [len(batch[0]) for batch in batches.run(0, 2, order)] == [
-        5,
-        5,
-    ]  # longer ones fit as well
+    assert [len(batch[0]) for batch in batches.iterate(0, 2, order)] == [5, 5]  # larger ones too
 
 
 # Batches
@@ -124,36 +128,36 @@ def test_the_same_buffers_serve_every_batch(source):
     ("n", "batch_size", "lengths"),
     [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (4, 1, [1] * 4), (1, 32, [1])],
 )
-def test_every_sample_is_in_one_batch_and_the_last_batch_is_what_remains(n, batch_size, lengths):
+def test_every_sample_is_in_one_batch_and_the_last_batch_is_shorter(n, batch_size, lengths):
     batches = aligned(n, batch_size)
     assert len(batches) == len(lengths)
-    found = [ids(batch) for batch in batches.run(0, len(batches))]
+    found = [ids(batch) for batch in batches.iterate(0, len(batches))]
     assert [len(batch) for batch in found] == lengths
     assert [i for batch in found for i in batch] == list(range(n))
 
 
-def test_a_run_begins_and_ends_where_it_is_told():
+def test_a_run_has_the_requested_batches():
     batches = aligned()
-    assert [ids(batch) for batch in batches.run(1, 3)] == [[4, 5, 6, 7], [8, 9]]
+    assert [ids(batch) for batch in batches.iterate(1, 3)] == [[4, 5, 6, 7], [8, 9]]
     order = np.array([9, 0, 8, 1, 7, 2, 6, 3, 5, 4])
-    assert [ids(batch) for batch in batches.run(1, 2, order)] == [[7, 2, 6, 3]]
-    assert list(batches.run(2, 2)) == []
+    assert [ids(batch) for batch in batches.iterate(1, 2, order)] == [[7, 2, 6, 3]]
+    assert list(batches.iterate(2, 2)) == []
 
 
-def test_missing_parts_stay_missing():
-    ((x, y, weights, _),) = Batches(numbered(3)).run(0, 1)
+def test_missing_targets_and_weights_stay_none():
+    ((x, y, weights, _),) = Batches(numbered(3)).iterate(0, 1)
     assert (len(x), y, weights) == (3, None, None)
 
 
-def test_targets_that_are_integers_stay_so_and_floats_follow_the_model():
+def test_integer_targets_keep_their_type_and_floats_get_that_of_the_model():
     labels = np.arange(6)
-    ((_, y, _, _),) = Batches(numbered(6), labels).run(0, 1)
+    ((_, y, _, _),) = Batches(numbered(6), labels).iterate(0, 1)
     assert y.dtype == labels.dtype
     ((x, y, weights, _),) = Batches(
         numbered(6, "uint8"), labels.astype("float64"), labels, dtype="float64"
-    ).run(0, 1)
+    ).iterate(0, 1)
     assert [part.dtype.name for part in (x, y, weights)] == ["float64"] * 3
-    ((_, y, _, _),) = Batches(numbered(6), labels.astype("float64")).run(0, 1)
+    ((_, y, _, _),) = Batches(numbered(6), labels.astype("float64")).iterate(0, 1)
     assert y.dtype == np.float32
 
 
@@ -162,10 +166,10 @@ def test_targets_that_are_integers_stay_so_and_floats_follow_the_model():
 
 @pytest.fixture
 def passes():
-    return Passes(aligned(50, 8), np.random.default_rng(1))
+    return EpochIterator(aligned(50, 8), np.random.default_rng(1))
 
 
-def test_every_sample_appears_once_in_a_shuffled_pass_and_parts_stay_together(passes):
+def test_a_shuffled_pass_has_every_sample_once(passes):
     for _ in range(3):
         found = one_epoch(passes, 7)
         assert sorted(found) == list(range(50))
@@ -177,16 +181,16 @@ def test_orders_differ_between_passes(passes):
     assert len({tuple(order) for order in orders}) == 5
 
 
-def test_without_a_generator_the_order_is_the_caller_s():
-    passes = Passes(aligned(10, 4), None)
+def test_without_a_generator_the_order_is_kept():
+    passes = EpochIterator(aligned(10, 4), None)
     for _ in range(2):
         assert one_epoch(passes, 3) == list(range(10))
 
 
-def test_the_order_follows_from_the_seed_alone():
+def test_the_order_depends_only_on_the_seed():
     def orders(seed):
-        passes = Passes(aligned(50, 8), np.random.default_rng(seed))
-        return [ids(batch) for _ in range(2) for batch in passes.epoch(7)]
+        passes = EpochIterator(aligned(50, 8), np.random.default_rng(seed))
+        return [ids(batch) for _ in range(2) for batch in passes.next_epoch(7)]
 
     assert orders(3) == orders(3)
     assert orders(3) != orders(4)
@@ -195,7 +199,7 @@ def test_the_order_follows_from_the_seed_alone():
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 @pytest.mark.parametrize("shuffled", [True, False])
 def test_short_epochs_together_make_whole_passes(steps, shuffled):
-    passes = Passes(aligned(96, 8), np.random.default_rng(1) if shuffled else None)
+    passes = EpochIterator(aligned(96, 8), np.random.default_rng(1) if shuffled else None)
     for _ in range(2):
         whole = [i for _ in range(12 // steps) for i in one_epoch(passes, steps)]
         assert sorted(whole) == list(range(96))
@@ -203,20 +207,20 @@ def test_short_epochs_together_make_whole_passes(steps, shuffled):
 
 
 def test_a_pass_that_ends_inside_an_epoch_ends_it_with_a_warning():
-    passes = Passes(aligned(10, 4), None)
-    assert [ids(batch) for batch in passes.epoch(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    words = r"ran out of data after 1 of 2 steps: .* 10 samples is 3 batches of 4.*steps_per_epoch"
+    passes = EpochIterator(aligned(10, 4), None)
+    assert [ids(batch) for batch in passes.next_epoch(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    words = r"ran out of data after 1 of 2 steps: .* 10 samples has 3 batches of 4.*steps_per_epoch"
     with pytest.warns(UserWarning, match=words):
-        rest = passes.epoch(2)
+        rest = passes.next_epoch(2)
     assert [ids(batch) for batch in rest] == [[8, 9]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [ids(batch) for batch in passes.epoch(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        assert [ids(batch) for batch in passes.next_epoch(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
-def test_shuffling_draws_nothing_but_its_own_permutation():
+def test_shuffling_draws_only_one_permutation_per_pass():
     generator = np.random.default_rng(8)
-    passes = Passes(aligned(50, 8), generator)
+    passes = EpochIterator(aligned(50, 8), generator)
     before = np.random.default_rng(8)
     for _ in range(2):
         expected = before.permutation(50).tolist()
@@ -263,26 +267,28 @@ def mapped(array, directory, order):
         "every second column",
     ],
 )
-def test_an_input_is_never_copied_whole(form, shuffled, tmp_path):
+def test_inputs_are_never_copied_as_a_whole(form, shuffled, tmp_path):
     n, width, batch_size = 4000, 1000, 32
     x = form(np.zeros((n, width), "uint8"), tmp_path)  # 4 MB, 16 MB in float32
     y = np.zeros(n, "int64")
 
     def one_pass():
-        passes = Passes(Batches(x, y, None, batch_size), backend.generator() if shuffled else None)
-        assert sum(len(batch[0]) for batch in passes.epoch(len(passes.batches))) == n
+        passes = EpochIterator(
+            Batches(x, y, None, batch_size), backend.generator() if shuffled else None
+        )
+        assert sum(len(batch[0]) for batch in passes.next_epoch(len(passes.batches))) == n
 
-    batch = batch_size * width * (1 + 1 + 4)  # as gathered, on its way, and as float32
-    assert peak(one_pass) < batch + 8 * n + 20_000  # and the order
+    batch = batch_size * width * (1 + 1 + 4)  # gathered, in transfer, and as float32
+    assert peak(one_pass) < batch + 8 * n + 20_000  # 8 n for the order
 
 
-def test_holding_out_and_weighing_copy_no_samples():
+def test_validation_split_and_class_weights_copy_no_samples():
     x, y = np.zeros((4000, 1000), "uint8"), np.zeros((4000, 10))
-    assert peak(lambda: split_tail((x, y, None), 0.2)) < 10_000
-    assert peak(lambda: weights_of_classes(y, {0: 2.0})) < 25 * len(y)
+    assert peak(lambda: split_validation((x, y, None), 0.2)) < 10_000
+    assert peak(lambda: class_weight_per_sample(y, {0: 2.0})) < 25 * len(y)
 
 
-# Holding the tail out
+# Validation split
 
 
 SHARES = [(10, 0.2), (10, 0.25), (10, 0.35), (7, 0.5), (3, 0.4), (100, 0.29), (10, 0.1), (2, 0.4)]
@@ -290,12 +296,12 @@ EMPTY_SIDES = [(1, 0.5), (3, 0.9), (10, 0.99), (2, 0.9), (10, 1e-17)]
 
 
 @pytest.mark.parametrize(("n", "share"), SHARES)
-def test_the_tail_is_held_out_just_as_in_keras(keras, n, share):
+def test_the_validation_split_equals_keras(keras, n, share):
     from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
     arrays = numbered(n), np.arange(n), None
     for ours, theirs in zip(
-        split_tail(arrays, share), train_validation_split(arrays, share), strict=True
+        split_validation(arrays, share), train_validation_split(arrays, share), strict=True
     ):
         assert array_equal(ours[0], np.asarray(theirs[0]))
         assert array_equal(ours[1], np.asarray(theirs[1]))
@@ -303,9 +309,9 @@ def test_the_tail_is_held_out_just_as_in_keras(keras, n, share):
 
 
 @pytest.mark.parametrize(("n", "share"), SHARES)
-def test_the_split_is_the_floor_of_what_remains_and_made_of_views(n, share):
+def test_the_validation_split_returns_views_with_the_floor_of_the_share(n, share):
     x, places = numbered(n), np.arange(n)
-    head, tail = split_tail((x, places, places), share)
+    head, tail = split_validation((x, places, places), share)
     assert len(head[0]) == int(np.floor(n * (1 - share)))
     assert array_equal(np.concatenate([head[0], tail[0]]), x)
     for side in (head, tail):
@@ -315,18 +321,18 @@ def test_the_split_is_the_floor_of_what_remains_and_made_of_views(n, share):
 
 
 @pytest.mark.parametrize(("n", "share"), EMPTY_SIDES)
-def test_a_split_with_an_empty_side_is_refused_in_keras_s_words(keras, n, share):
+def test_a_split_with_an_empty_side_raises_the_message_of_keras(keras, n, share):
     from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
     arrays, words = (numbered(n), np.arange(n), None), rf"contains {n} samples, .*split={share}`"
     with pytest.raises(ValueError, match=words) as theirs:
         train_validation_split(arrays, share)
     with pytest.raises(ValueError, match=words) as ours:
-        split_tail(arrays, share)
+        split_validation(arrays, share)
     assert str(ours.value).startswith(str(theirs.value))
 
 
-# Weighing classes
+# Class weights
 
 
 CLASSES = np.array([2, 0, 1, 1, 2, 5, 0])
@@ -345,17 +351,17 @@ FORMS_OF_CLASSES = {
 @pytest.mark.parametrize(
     "class_weight",
     [{0: 0.5, 1: 2.0, 2: 3.0, 5: 1.5}, {1: 4.0}, {}, {9: 2.0, 0: 0.1}, {2: 0}, {np.int64(2): 7}],
-    ids=["all", "one", "none", "one that nobody has", "nothing", "NumPy's integer"],
+    ids=["all", "one", "none", "an absent class", "zero", "NumPy's integer"],
 )
-def test_class_weights_are_keras_s(keras, form, class_weight):
+def test_class_weights_equal_keras(keras, form, class_weight):
     from keras.src.trainers.data_adapters import data_adapter_utils
 
     y = FORMS_OF_CLASSES[form]
     theirs = data_adapter_utils.class_weight_to_sample_weights(y, class_weight)
-    ours = weights_of_classes(y, class_weight)
+    ours = class_weight_per_sample(y, class_weight)
     assert ours.dtype == np.float32
     assert array_equal(ours, np.asarray(theirs))
 
 
-def test_classes_that_are_not_mentioned_count_once():
-    assert weights_of_classes(CLASSES, {1: 4.0, 3: 9.0}).tolist() == [1, 1, 4, 4, 1, 1, 1]
+def test_classes_without_a_given_weight_have_weight_one():
+    assert class_weight_per_sample(CLASSES, {1: 4.0, 3: 9.0}).tolist() == [1, 1, 4, 4, 1, 1, 1]

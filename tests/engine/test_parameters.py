@@ -1,4 +1,4 @@
-"""All weights in one vector: what lies where, what stays alive, and what is put back."""
+"""All weights in one vector: its layout, the arrays that stay views of it, and its restoration."""
 
 import copy
 
@@ -15,7 +15,7 @@ X, Y = np.ones((6, 4), "float32"), np.eye(3, dtype="float32")[[0, 1, 2, 0, 1, 2]
 
 
 class Scale(tinynet.Layer):
-    """One's own: y = s x, counting how many samples it has seen in training."""
+    """A user-defined layer: y = s x, with a count of the samples seen in training."""
 
     def build(self, input_shape):
         self.also = self.add_weight(input_shape[-1:], "ones", name="scale")
@@ -36,7 +36,7 @@ class Scale(tinynet.Layer):
 
 
 class Replacing(Scale):
-    """The same, with another array in the place of its state at every step."""
+    """A `Scale` that replaces the array of its state at every step."""
 
     def count(self, samples):
         self.seen = self.seen.reshape(1)[:1] * 1 + samples
@@ -44,7 +44,7 @@ class Replacing(Scale):
 
 
 class Stop(tinynet.Callback):
-    """Raises at the end of the first epoch."""
+    """A callback that raises at the end of the first epoch."""
 
     def on_epoch_end(self, epoch, logs=None):
         raise RuntimeError("stop")
@@ -56,7 +56,7 @@ def scaled(kind=Scale):
     return model
 
 
-def test_state_without_a_gradient_is_no_part_of_the_vector_and_splits_no_run():
+def test_non_trainable_state_is_not_part_of_the_vector():
     model = scaled()
     model.fit(X, Y, verbose=0)
     assert model.flat.size == 4 * 5 + 5 + 5 + 5 * 3 + 3
@@ -64,18 +64,18 @@ def test_state_without_a_gradient_is_no_part_of_the_vector_and_splits_no_run():
     assert (gradients.size, values.size) == (model.flat.size, model.flat.size)
 
 
-def test_the_same_weights_are_the_same_pairs_at_every_step():
+def test_the_pairs_of_gradients_and_weights_are_reused():
     model = scaled()
     model.fit(X, Y, verbose=0)
     before = model.parameters.pairs
     model.fit(X, Y, verbose=0)
     assert model.parameters.pairs is before
     model.layers[0].trainable = False
-    with pytest.raises(ValueError, match="begun with other weights"):
+    with pytest.raises(ValueError, match="built for other weights"):
         model.fit(X, Y, verbose=0)
 
 
-def test_an_array_under_a_second_name_stays_alive():
+def test_a_second_attribute_of_a_weight_stays_a_view_of_the_vector():
     model = scaled()
     layer = model.layers[1]
     kept = layer.scale
@@ -83,14 +83,14 @@ def test_an_array_under_a_second_name_stays_alive():
     model.fit(X, Y, verbose=0)
     assert layer.also is layer.scale is kept
     assert not (look(kept) == 1).all()
-    model.add(Dense(2))  # the vector grows: all move into a new one
+    model.add(Dense(2))  # the vector grows: all weights move into a new one
     assert layer.also is layer.scale
     model.flat[...] = 7
     assert (look(layer.also) == 7).all()
 
 
 @pytest.mark.parametrize("kind", [Scale, Replacing])
-def test_what_a_layer_did_with_its_state_is_undone(kind):
+def test_a_failed_fit_restores_the_state_of_a_layer(kind):
     model = scaled(kind)
     model.fit(X, Y, verbose=0)
     layer, before = model.layers[1], model.get_weights()
@@ -104,34 +104,34 @@ def test_what_a_layer_did_with_its_state_is_undone(kind):
     assert float(layer.seen) == 12
 
 
-def test_a_copy_of_the_values_is_put_back_where_they_were():
+def test_parameters_can_be_copied_and_restored_in_place():
     model = scaled()
     parameters, kernel = model.parameters, model.layers[0].kernel
     before, start = parameters.copy(), look(kernel).copy()
     model.flat[...] = 3
     parameters.restore(before)
     assert_array_equal(look(kernel), start)
-    model.flat += 1  # and the property may be written to
+    model.flat += 1  # the property can be assigned to
     assert_array_equal(look(kernel), start + 1)
 
 
-def test_before_there_are_weights_there_is_nothing_to_copy():
+def test_parameters_of_an_unbuilt_model_can_be_copied_and_restored():
     model = tinynet.Sequential([Flatten(), Dense(3)])
     assert model.flat is None
     model.parameters.restore(model.parameters.copy())
 
 
-def test_layers_of_two_models_have_one_owner():
+def test_layers_shared_by_two_models_have_one_owner():
     owner = scaled()
     borrower = tinynet.Sequential([tinynet.Input((4,)), *owner.layers])
-    assert owner.parameters.lender is None
-    assert borrower.parameters.lender is owner.parameters
+    assert owner.parameters.other_owner is None
+    assert borrower.parameters.other_owner is owner.parameters
     assert borrower.flat is None
     owner.flat[...] = 0.5
     assert_array_equal(borrower.get_weights()[0], owner.get_weights()[0])
 
 
-def test_weights_that_were_there_before_the_model_are_put_back():
+def test_a_failed_fit_restores_weights_built_before_the_model():
     layer = Dense(6, "tanh")
     layer.build((None, 4))
     before = layer.get_weights()
@@ -146,7 +146,7 @@ def test_weights_that_were_there_before_the_model_are_put_back():
 
 
 class Boxed(Scale):
-    """One's own, which holds its state in a list, of a type of its own."""
+    """A user-defined layer that also keeps its state in a list, and as int64."""
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -159,7 +159,7 @@ class Boxed(Scale):
         self.history = np.append(self.history, 1)
 
 
-def test_state_stays_what_the_layer_made_of_it():
+def test_a_layer_may_change_the_type_and_shape_of_its_state():
     with tinynet.backend.use("numpy"):
         model = scaled(Boxed)
         layer = model.layers[1]
@@ -172,7 +172,7 @@ def test_state_stays_what_the_layer_made_of_it():
         assert copy.deepcopy(model).layers[1].history.tolist() == [16777217, 1]
 
 
-def test_a_weight_that_came_too_late_is_not_missed_in_silence():
+def test_a_weight_added_after_training_is_refused():
     model = scaled()
     model.fit(X, Y, verbose=0)
     model.layers[0].add_weight((3,), "ones", name="extra")
@@ -180,7 +180,7 @@ def test_a_weight_that_came_too_late_is_not_missed_in_silence():
         model.fit(X, Y, verbose=0)
 
 
-def test_a_shallow_copy_borrows():
+def test_a_shallow_copy_shares_the_weights_and_cannot_be_trained():
     model = scaled()
     model.fit(X, Y, verbose=0)
     shallow = copy.copy(model)
@@ -189,21 +189,21 @@ def test_a_shallow_copy_borrows():
         shallow.fit(X, Y, verbose=0)
 
 
-class CompilesAnew(tinynet.Callback):
-    """Takes another optimizer in the middle of it all, and fails."""
+class Recompile(tinynet.Callback):
+    """A callback that compiles with another optimizer during `fit`, and then raises."""
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.compile("sgd", "categorical_crossentropy")
         raise RuntimeError("stop")
 
 
-def test_the_error_is_the_callback_s_whatever_it_did_before():
+def test_the_error_of_a_callback_is_raised_even_after_it_recompiled():
     model = scaled()
     model.fit(X, Y, verbose=0)
     before, optimizer = model.get_weights(), model.optimizer
     slots = optimizer.variables
     with pytest.raises(RuntimeError, match="stop"):
-        model.fit(X, Y, verbose=0, callbacks=[CompilesAnew()])
+        model.fit(X, Y, verbose=0, callbacks=[Recompile()])
     for now, then in zip(model.get_weights(), before, strict=True):
         assert_array_equal(now, then)
     for now, then in zip(optimizer.variables, slots, strict=True):
@@ -211,19 +211,19 @@ def test_the_error_is_the_callback_s_whatever_it_did_before():
 
 
 class Counting(tinynet.Sequential):
-    """A model of one's own, which counts its ways back."""
+    """A user-defined model that counts its backward passes."""
 
-    ways = 0
+    backward_passes = 0
 
     def backward(self, gradient):
-        self.ways += 1
+        self.backward_passes += 1
         return super().backward(gradient)
 
 
-def test_a_model_of_one_s_own_may_say_how_to_go_back():
+def test_a_user_defined_model_may_override_backward():
     model = Counting([tinynet.Input((4,)), Dense(3, "softmax")])
     model.compile("adam", "categorical_crossentropy")
     model.fit(X, Y, verbose=0)
-    assert model.ways == 1
+    assert model.backward_passes == 1
     assert len(model.trace(X, Y).layers) == 1
     assert tinynet.check_gradients(model, X, Y)

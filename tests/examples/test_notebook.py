@@ -1,6 +1,6 @@
-"""`examples/mnist.ipynb`: it runs, tells what `examples/mnist.py` does, and shows what came of it.
+"""`examples/mnist.ipynb` runs, does what `examples/mnist.py` does, and stores its own outputs.
 
-After a change, run it anew: python -m jupyter execute --inplace examples/mnist.ipynb
+After a change, run it again: python -m jupyter execute --inplace examples/mnist.ipynb
 """
 
 import ast
@@ -20,7 +20,7 @@ def code_of(notebook):
 
 
 def printed(notebook):
-    """All that a notebook's cells print."""
+    """Return the text printed by all cells of a notebook."""
     outputs = [output for cell in code_of(notebook) for output in cell.outputs]
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
@@ -29,20 +29,20 @@ def pictures(cell):
     return [output for output in cell.outputs if "image/png" in output.get("data", {})]
 
 
-# On Windows, tornado says that it helps itself to another event loop.
+# On Windows, tornado warns that it uses another event loop.
 pytestmark = pytest.mark.filterwarnings("ignore:Proactor event loop")
 
 
 @pytest.fixture(scope="module")
 def stored():
-    import nbformat  # not above: `pytest -m gpu` collects this file where there is no Jupyter
+    import nbformat  # imported here so that the file can be collected without Jupyter
 
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
 @pytest.fixture(scope="module")
 def executed(mnist_directory, tmp_path_factory):
-    """The notebook run anew, in a folder that is empty afterwards as well."""
+    """The notebook, executed in an empty folder, which it must leave empty."""
     import nbclient
     import nbformat
 
@@ -52,7 +52,7 @@ def executed(mnist_directory, tmp_path_factory):
         cell.outputs = []
     before = dict(os.environ)
     os.environ |= {"TFDS_DATA_DIR": str(mnist_directory.parent.parent)}
-    os.environ.pop("MPLBACKEND", None)  # a notebook chooses its own
+    os.environ.pop("MPLBACKEND", None)  # a notebook uses its own backend
     try:
         resources = {"metadata": {"path": str(folder)}}
         nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
@@ -63,14 +63,14 @@ def executed(mnist_directory, tmp_path_factory):
     return notebook
 
 
-def test_it_runs_and_nothing_complains(executed):
+def test_the_notebook_runs_without_errors_and_warnings(executed):
     for cell in code_of(executed):
         for output in cell.outputs:
             assert output.output_type != "error"
             assert output.get("name") != "stderr", output.text
 
 
-def test_what_is_stored_came_from_these_cells(stored, executed):
+def test_the_stored_outputs_match_the_cells(stored, executed):
     for was, now in zip(code_of(stored), code_of(executed), strict=True):
         assert was.execution_count == now.execution_count
         assert len(pictures(was)) == len(pictures(now))
@@ -78,27 +78,27 @@ def test_what_is_stored_came_from_these_cells(stored, executed):
             o.get("data", {}).keys() for o in now.outputs if o.output_type != "stream"
         ]
     assert sum(len(pictures(cell)) for cell in code_of(stored)) == 11
-    for figure, least in (("Right on", 97), ("Raw pixels: right on", 90)):
+    for figure, least in (("Accuracy:", 97), ("Raw pixels: accuracy", 90)):
         was, now = (
             float(re.search(rf"{figure} ([\d.]+)%", printed(n))[1]) for n in (stored, executed)
         )
-        assert was == pytest.approx(now, abs=0.7)  # other processors round in other ways
+        assert was == pytest.approx(now, abs=0.7)  # rounding depends on the processor
         assert was > least
     assert "All gradients are right" in str(code_of(executed))
 
 
-def test_its_curves_grow_in_one_picture_above_the_lines(executed):
+def test_the_live_plot_is_one_picture_above_the_progress_lines(executed):
     (cell,) = [
         cell for cell in code_of(executed) if "LivePlot()]" in cell.source.replace(", record", "")
     ]
     assert len(pictures(cell)) == 1
     assert cell.outputs[0] is pictures(cell)[0]
     data = base64.b64decode(cell.outputs[0].data["image/png"])
-    assert len(data) > 40_000  # not the empty one
+    assert len(data) > 40_000  # not an empty figure
 
 
 def steps_of(source):
-    """What a program does with the model, line for line as Python reads it, options left out."""
+    """Yield the source of a program's calls on `model`, without options of `fit`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if ast.unparse(node.func.value) != "model":
@@ -111,7 +111,7 @@ def steps_of(source):
             yield ast.unparse(node)
 
 
-def test_it_trains_the_program_s_network_in_the_program_s_way(stored, executed):
+def test_the_notebook_trains_the_same_network_as_the_program(stored, executed):
     cells = "\n".join(cell.source for cell in code_of(stored))
     program = PROGRAM.read_text("utf-8")
     assert sorted(steps_of(cells)) == sorted(steps_of(program))
@@ -122,7 +122,7 @@ def test_it_trains_the_program_s_network_in_the_program_s_way(stored, executed):
     assert f"set_random_seed({defaults['seed']})" in cells
 
 
-def test_it_is_small_and_speaks_of_no_machine(stored):
+def test_the_notebook_is_small_and_contains_no_absolute_paths(stored):
     assert NOTEBOOK.stat().st_size < 600_000  # see CONTRIBUTING.md
     texts = [cell.source for cell in stored.cells] + [printed(stored)]
     outputs = [output for cell in code_of(stored) for output in cell.outputs]
@@ -130,5 +130,5 @@ def test_it_is_small_and_speaks_of_no_machine(stored):
         o.get("data", {}).get(kind, "") for o in outputs for kind in ("text/plain", "text/html")
     ]
     absolute = re.compile(r"""(?:^|[\s"'(=])(?:/\w+/|[A-Za-z]:\\)""", re.MULTILINE)
-    assert absolute.search('File "' + str(ROOT))  # it would be seen
+    assert absolute.search('File "' + str(ROOT))  # the pattern matches such a path
     assert not [text for text in texts if absolute.search(text)]

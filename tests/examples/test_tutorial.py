@@ -1,4 +1,4 @@
-"""The tutorial's program, word for word, with nothing changed but `keras` in its imports."""
+"""A typical Keras tutorial runs unchanged, except that its imports name tinynet."""
 
 import io
 import re
@@ -12,8 +12,7 @@ import tinynet
 
 pytestmark = pytest.mark.computes
 
-# Written here anew in the words that such tutorials share: what matters is that each of these
-# calls works.
+# Written for this test from calls that such tutorials have in common; each of them has to work.
 PROGRAM = """
 import numpy as np
 import matplotlib.pyplot as plt
@@ -82,14 +81,14 @@ def run(program):
 
 @pytest.fixture
 def small(mnist):
-    """Two thousand real images in place of 70,000, so that Keras is quick as well."""
+    """Two thousand images of MNIST in place of 70,000, to save time in Keras."""
     images, labels = mnist
     return lambda: ((images[:1600], labels[:1600]), (images[1600:2000], labels[1600:2000]))
 
 
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
 @pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
-def test_it_prints_what_keras_prints(keras, small, monkeypatch):
+def test_the_tutorial_prints_what_it_prints_with_keras(keras, small, monkeypatch):
     monkeypatch.setattr(keras.datasets.mnist, "load_data", small)
     monkeypatch.setattr(tinynet.datasets.mnist, "load_data", small)
     keras.utils.clear_session()
@@ -102,7 +101,7 @@ def test_it_prints_what_keras_prints(keras, small, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
-def test_it_learns_mnist(mnist_directory, monkeypatch):
+def test_the_tutorial_learns_mnist(mnist_directory, monkeypatch):
     """One epoch of the tutorial on all of MNIST, through the real loader."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
     names, printed = run(PROGRAM.replace("keras", "tinynet").replace("EPOCHS", "1"))
@@ -112,11 +111,11 @@ def test_it_learns_mnist(mnist_directory, monkeypatch):
 
 
 def plain(text):
-    """Without control codes, redraws and the digits of what is measured or random."""
+    """Return lines without control codes, redraws, and numbers that are measured or random."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     lines = []
     for line in text.splitlines():
-        if "━━━━" in line and "step" in line:  # a progress line: how it looks when it is done
+        if "━━━━" in line and "step" in line:  # a progress line: keep its final state
             line = re.sub(r"[\d.e-]+(us|ms|s)\b", "TIME", line.split("\r")[-1].split("\b")[-1])
             line = re.sub(r": [\d.e-]+", ": NUMBER", line)
         lines.append(line.strip())

@@ -1,7 +1,7 @@
-"""Arrays for tests that run on every backend: `put` them where it computes, `look` at them here.
+"""Arrays for tests that run on every backend: `put` them there, `look` at them on the host.
 
-Most tests need neither. They take a part of tinynet `through` here, and go on as if all arrays were
-NumPy's: what goes in is put on the backend under test, and what comes out is looked at.
+Most tests need neither: they wrap a part of tinynet with `through`, and work with NumPy arrays
+only. Arguments are then put on the backend under test, and results are copied to the host.
 """
 
 import inspect
@@ -19,19 +19,19 @@ PARTS = (
 
 
 def put(values, dtype=None):
-    """`values` as an array of the backend under test."""
+    """Return `values` as an array of the backend under test."""
     return backend.to_active(values, dtype)
 
 
 def look(values):
-    """An array, wherever it is, as NumPy's; a list or tuple of them likewise; else as it is."""
+    """Return device arrays, also in a list or tuple, as NumPy arrays; other values unchanged."""
     if isinstance(values, list | tuple):
         return type(values)(map(look, values))
     return backend.to_numpy(values) if backend.on_device(values) else values
 
 
 class through:  # noqa: N801, read as a word
-    """A module, class, function or object of tinynet, as seen from the host."""
+    """A module, class, function or object of tinynet that takes and returns NumPy arrays."""
 
     def __init__(self, thing):
         vars(self)["bare"] = thing
@@ -73,27 +73,27 @@ def _outside(value):
 
 
 def address(array):
-    """Where the array's numbers begin, in the memory that they are in."""
+    """Return the address of the array's first element, on the host or on the device."""
     if not backend.on_device(array):
         return array.__array_interface__["data"][0]
     return address(array._there) if hasattr(array, "_there") else array.data.ptr
 
 
 def shares_memory(a, b):
-    """Whether writing to one array, which lies in one piece, could change the other."""
-    if backend.place_of(a) != backend.place_of(b):
+    """Return whether two contiguous arrays overlap in memory."""
+    if backend.device_of(a) != backend.device_of(b):
         return False
     if not backend.on_device(a):
         return np.shares_memory(a, b)
     return address(a) < address(b) + b.nbytes and address(b) < address(a) + a.nbytes
 
 
-# On a GPU, sums are added up in another order, and exp and log end in another digit.
+# On a GPU, sums are accumulated in another order, and exp and log differ in the last digit.
 GPU_FACTOR, GPU_FLOOR = 20, 1e-6
 
 
 def on_gpu():
-    """Whether the backend under test is the real CuPy."""
+    """Return whether the backend under test is the real CuPy."""
     return backend.backend() == "cupy" and not hasattr(backend.xp, "counts")
 
 

@@ -1,13 +1,13 @@
-"""Derivatives by the definition: what a backward, however clever, has to agree with."""
+"""Numerical derivatives, with which every `backward` has to agree."""
 
 import numpy as np
 
 
 def central_differences(function, x, step=1e-5):
-    """∂f/∂x for every entry of `x`: (f(x + h) − f(x − h)) / 2h, off by h² and by rounding / h.
+    """Return ∂f/∂x as (f(x + h) − f(x − h)) / 2h, with an error of order h² + rounding / h.
 
-    `function` takes nothing and gives a number that depends on the float64 array `x`, which is
-    changed one entry at a time and left as it was.
+    `function` takes no arguments and returns a number that depends on the float64 array `x`,
+    whose entries are changed one at a time and restored.
     """
     assert x.dtype == np.float64
     gradient = np.empty(x.shape)

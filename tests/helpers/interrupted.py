@@ -1,10 +1,10 @@
-"""A training that is killed at a given moment; `test_backup` starts it, again and again.
+"""A training program that is killed at a given moment; `test_backup` starts it repeatedly.
 
     python interrupted.py FOLDER MOMENT NUMBER
 
-MOMENT is "never"; "write" (in the middle of writing a backup), "flushed" (written, and not in its
-place yet) or "step", each for the NUMBER-th time in this process. It writes what came of the
-training into FOLDER, if it gets so far.
+MOMENT is "never", or the event at which the process dies when it happens for the NUMBER-th time:
+"write" (half of a backup is written), "flushed" (a backup is written but not yet moved into place)
+or "step". If training ends, its result is written into FOLDER.
 """
 
 import os
@@ -26,7 +26,7 @@ EPOCHS, STEPS = 12, 10
 
 
 def die():
-    """End at once: nothing is flushed, closed or told."""
+    """Kill the process at once: nothing is flushed or closed, and no handler runs."""
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
@@ -40,7 +40,7 @@ class Countdown:
 
 
 class HalfAFile:
-    """A file of which only half is written when the program dies."""
+    """A file that writes only half of its data before the program dies."""
 
     def __init__(self, file, now):
         self.file, self.now = file, now
@@ -74,7 +74,7 @@ class AtStep(Callback):
 
 def train(folder, moment, number, save_freq="epoch", verbose=0):
     rng = np.random.default_rng(5)
-    x = rng.normal(size=(95, 6)).astype("float32")  # so that the last batch is a short one
+    x = rng.normal(size=(95, 6)).astype("float32")  # so that the last batch is shorter
     y = np.eye(3)[(x[:, 0] > 0).astype(int) + (x[:, 1] > 0.5)]
     tinynet.utils.set_random_seed(1)
     stack = (16, "relu"), Dropout(0.3), Dropout(0.1, seed=4), (3, "softmax")

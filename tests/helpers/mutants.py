@@ -1,10 +1,10 @@
-"""Good files, damaged in many ways, and what comes of reading them; `test_untrusted` runs this.
+"""Damage valid files in many ways and try to load them; `test_untrusted` runs this program.
 
     python mutants.py FILE FIRST LAST
 
-reads the mutations number FIRST to LAST − 1 of FILE, a ``.keras`` or a ``.weights.h5``, in a
-process of its own with bounded memory, and prints how many were refused, and how many were loaded.
-Anything else ends it with an error.
+reads mutations FIRST to LAST − 1 of FILE, a ``.keras`` or a ``.weights.h5`` file, with bounded
+memory, and prints how many were refused and how many were loaded. Any other outcome ends the
+program with an error.
 """
 
 import faulthandler
@@ -22,8 +22,8 @@ import tinynet
 from tinynet.layers import Flatten
 from tinynet.saving import hdf5
 
-LONGEST = 60  # seconds for one file; a hang, not a slow machine
-MEMORY = 1 << 30  # bytes beyond what the program has when it begins
+LONGEST = 60  # seconds for one file; long enough that only a hang exceeds it
+MEMORY = 1 << 30  # bytes on top of what the program holds when it starts
 
 
 def model(trained=True):
@@ -37,7 +37,7 @@ def model(trained=True):
 
 
 def mutate(good, rng):
-    """`good` with some damage: bits, bytes, whole blocks, or its length."""
+    """Return `good` with random damage to bits, bytes, whole blocks, or its length."""
     data = bytearray(good)
     kind = rng.random()
     if kind < 0.1:
@@ -54,7 +54,7 @@ def mutate(good, rng):
             data[place] ^= 1 << rng.randrange(8)
         elif how < 0.6:
             data[place] = rng.randrange(256)
-        elif how < 0.8:  # sizes, addresses and kinds are small, or very large, numbers
+        elif how < 0.8:  # extreme values for sizes, addresses and type codes
             length = rng.choice([1, 2, 4, 8])
             extreme = rng.choice([b"\x00", b"\x01", b"\x7f", b"\x80", b"\xff"])
             data[place : place + length] = (extreme * length)[: len(data) - place]
@@ -81,7 +81,7 @@ def refused(error, path):
 
 
 def try_keras(path, good):
-    """A checksum stands before everything: what is loaded is what was saved."""
+    """Load a `.keras` file: its checksums guarantee that a loaded model equals the saved one."""
     try:
         loaded = tinynet.models.load_model(path)
     except ValueError as error:
@@ -93,7 +93,10 @@ def try_keras(path, good):
 
 
 def try_weights(path, good):
-    """There is no checksum: numbers may be others, but they are numbers, or nothing has changed."""
+    """Load a `.weights.h5` file, which has no checksum: values may differ but must be finite.
+
+    A refused file must leave the model unchanged.
+    """
     into = try_weights.into
     before = state(into)
     try:
@@ -112,7 +115,7 @@ def try_weights(path, good):
 def limit_memory():
     try:
         import resource
-    except ImportError:  # Windows has no such limit
+    except ImportError:  # not available on Windows
         return
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY

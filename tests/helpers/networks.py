@@ -1,4 +1,4 @@
-"""Networks that several files of tests train, in tinynet or in Keras, and samples for them."""
+"""Networks shared by several test files, built in tinynet or in Keras, and samples for them."""
 
 from itertools import pairwise
 
@@ -12,9 +12,9 @@ ONE_HOT, SPARSE = "categorical_crossentropy", "sparse_categorical_crossentropy"
 def network(
     *stack, inputs=None, library=tinynet, weights=None, loss=None, optimizer="adam", **compiled
 ):
-    """A `Sequential` of layers, in which (5, "tanh") stands for a Dense one of 5 units.
+    """Return a `Sequential` of layers, where (5, "tanh") stands for `Dense(5, "tanh")`.
 
-    It is built at once if the shape of its inputs is given, and compiled if a loss is.
+    It is built at once if `inputs` is given, and compiled if `loss` is given.
     """
     stack = [library.layers.Dense(*one) if isinstance(one, tuple) else one for one in stack]
     model = library.Sequential([library.Input(inputs), *stack] if inputs else stack)
@@ -26,7 +26,7 @@ def network(
 
 
 def tutorial(library=tinynet, loss=ONE_HOT, **compiled):
-    """The tutorial's: two layers of sigmoids between an image's pixels and ten classes."""
+    """Return the tutorial's model: two sigmoid layers between the pixels and ten classes."""
     return network(
         library.layers.Flatten(), (100, "sigmoid"), (144, "sigmoid"), (10, "softmax"),
         inputs=(28, 28), library=library, loss=loss, metrics=["acc"], **compiled,
@@ -34,13 +34,13 @@ def tutorial(library=tinynet, loss=ONE_HOT, **compiled):
 
 
 def samples(rng, count, shape, classes):
-    """Random inputs of this shape, the class number of each, and the same as one-hot rows."""
+    """Return random inputs of this shape, their class numbers, and the same as one-hot rows."""
     x = rng.normal(size=(count, *shape)).astype("float32")
     labels = rng.integers(0, classes, count)
     return x, labels, np.eye(classes)[labels]
 
 
 def random_weights(rng, *sizes):
-    """Kernels and biases for Dense layers between layers of these sizes, none of them zero."""
+    """Return non-zero kernels and biases for a stack of Dense layers of these sizes."""
     shapes = [shape for below, above in pairwise(sizes) for shape in ((below, above), (above,))]
     return [rng.normal(size=shape).astype("float32") for shape in shapes]

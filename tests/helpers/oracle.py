@@ -1,6 +1,6 @@
-"""Keras as the oracle: a program that runs in both libraries, and what it gave there compared.
+"""Keras as the oracle: run the same program in both libraries and compare the results.
 
-A program is a function of the library. Keras's side comes first throughout.
+A program is a function that takes the library. Keras's result always comes first.
 """
 
 import numpy as np
@@ -11,19 +11,19 @@ import tinynet
 
 
 def both(keras, program, *arguments, ours=tinynet):
-    """What the program returns in Keras, and what it returns in tinynet."""
+    """Return the program's results in Keras and in tinynet."""
     return [program(library, *arguments) for library in (keras, ours)]
 
 
 def same(keras, program, *arguments, ours=tinynet):
-    """What the program returns in either library, which has to be equal."""
+    """Return the program's result, after asserting that it is equal in both libraries."""
     expected, received = both(keras, program, *arguments, ours=ours)
     assert received == expected
     return received
 
 
 def refused(keras, program, match=None, error=ValueError, ours=tinynet):
-    """What the errors say that the program ends with, of one kind and with words in common."""
+    """Return both error messages; the program must raise `error`, matching `match`, in both."""
 
     def said(library):
         with pytest.raises(error, match=match) as caught:
@@ -34,21 +34,21 @@ def refused(keras, program, match=None, error=ValueError, ours=tinynet):
 
 
 def refused_in_keras_s_words(keras, program, match=None, error=ValueError, ours=tinynet):
-    """What tinynet's error says, which has to begin with all that Keras's says."""
+    """Return tinynet's error message, which must begin with the whole of Keras's message."""
     expected, received = refused(keras, program, match, error, ours)
     assert received.startswith(expected)
     return received
 
 
 def pair(keras, make, *arguments):
-    """The same model twice, Keras's and tinynet's, with the same weights."""
+    """Build the same model in Keras and in tinynet, with the same weights."""
     theirs, ours = both(keras, make, *arguments)
     theirs.set_weights(ours.get_weights())
     return theirs, ours
 
 
 def renewed(model, weights):
-    """Keras's model as it was when it was compiled, which takes seconds, but for these weights."""
+    """Reset a compiled Keras model to these weights; compiling a new one would take seconds."""
     model.set_weights(weights)
     for variable in model.optimizer.variables:
         if variable.name != "learning_rate":
@@ -57,21 +57,22 @@ def renewed(model, weights):
 
 
 def variables(model):
-    """The state of a model's optimizer."""
+    """Return the variables of a model's optimizer as NumPy arrays."""
     return [np.asarray(look(variable)) for variable in model.optimizer.variables]
 
 
 def distance(theirs, ours):
-    """The largest difference between two models' weights."""
+    """Return the largest absolute difference between two models' weights."""
     return max(
         np.abs(a - b).max() for a, b in zip(theirs.get_weights(), ours.get_weights(), strict=True)
     )
 
 
 def agree(theirs, ours, rtol=0, atol=0, close=assert_allclose, place="all"):
-    """Histories, dictionaries, lists, arrays or numbers: built alike, and equal up to rounding.
+    """Assert that histories, dictionaries, lists, arrays or numbers are equal up to rounding.
 
-    Names have to be in the same order, and whatever is no float, such as a count, has to be equal.
+    Names have to be in the same order; anything that is not a float, such as a count, has to be
+    exactly equal.
     """
     for kind in (dict, list, float, np.ndarray):
         assert isinstance(ours, kind) or not isinstance(theirs, kind), place

@@ -1,10 +1,10 @@
-"""A layer as a user would write one, for the tests that want one."""
+"""A user-defined layer for the tests that need one."""
 
 import tinynet
 
 
 class Scale(tinynet.Layer):
-    """y = s x, with a count that does not train."""
+    """y = s x, with a non-trainable weight that counts the samples."""
 
     def build(self, input_shape):
         self.add_weight(input_shape[-1:], "ones", name="scale")

@@ -1,13 +1,13 @@
-"""A module that takes CuPy's name on a machine without a GPU, and bites where CuPy bites.
+"""A module that takes CuPy's name on a machine without a GPU, and raises where CuPy raises.
 
-It computes with NumPy, but its arrays are none of NumPy's: what would have to travel between host
-and device by itself does not, and raises instead. It offers only what stands in the tables below,
-which `test_standin.py` compares with the real package, name by name and keyword by keyword. And it
-counts what costs time on a GPU: launches (each operation is one), waits for the device, and copies
-from the host, with their bytes.
+It computes with NumPy, but its arrays are not NumPy arrays: an implicit transfer between host and
+device raises an error. It offers only the names in the tables below, which `test_standin.py`
+compares with the real package, name by name and keyword by keyword. It also counts what costs time
+on a GPU: launches (one for each operation), waits for the device, and copies from the host, with
+their bytes.
 
-Where CuPy is lenient at a price (a host index is copied at each use, `np.exp` of a device array is
-quietly CuPy's), it is not: here that is a mistake. What it cannot show: kernels, and speed.
+Where CuPy is lenient at a cost (it copies a host index at each use, and `np.exp` of a device array
+silently calls CuPy), the stand-in raises as well. It cannot test kernels or speed.
 """
 
 import collections
@@ -71,15 +71,15 @@ IMPLICIT = (
 
 
 class Counts:
-    """What was done since `reset`."""
+    """The launches, waits and copies since the last `reset`."""
 
     def __init__(self):
         self.reset()
 
     def reset(self):
         self.launches = collections.Counter()  # by the operation's name
-        self.double = collections.Counter()  # those of them that computed in float64
-        self.waits = 0  # the host waited for the device
+        self.double = collections.Counter()  # the launches in float64, by name
+        self.waits = 0  # how often the host waited for the device
         self.copies = []  # bytes of each copy from host to device
 
     @property
@@ -92,7 +92,7 @@ class OutOfMemoryError(MemoryError):
 
 
 class NumberedError(RuntimeError):
-    """An error with CUDA's number for it, as CuPy's have one."""
+    """An error with CUDA's status number, as CuPy's errors have."""
 
     def __init__(self, words, status=0):
         super().__init__(words)
@@ -112,12 +112,13 @@ class CUBLASError(NumberedError):
 
 
 def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8.6"):
-    """A module `cupy` of its own, as a machine with such GPUs would have it."""
+    """Return a new module `cupy`, as it would be on a machine with such GPUs."""
     cupy = types.ModuleType("cupy")
     cupy.__version__ = "14.0.0"
     counts = cupy.counts = Counts()
-    # By an operation's name, or "count" (of the GPUs), "enter" (one of them), "launch" (whatever it
-    # is), "wait": the error that it raises. And the operations whose results are off by one.
+    # `fails` maps an operation's name, or "count" (counting the GPUs), "enter" (entering one),
+    # "launch" (any operation) or "wait", to the error it raises. The results of the operations in
+    # `wrong` are off by one.
     machine = types.SimpleNamespace(device=0, fails={}, wrong=set())
     cupy.machine = machine
 
@@ -189,10 +190,10 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
         def __init__(self, flags):
             self.c_contiguous, self.f_contiguous = flags.c_contiguous, flags.f_contiguous
 
-    class ndarray:  # noqa: N801, its name in CuPy
-        """An array on the device. `_there` is the device's memory: nobody else looks at it."""
+    class ndarray:  # noqa: N801, named as in CuPy
+        """An array on the device. `_there` is the device's memory, private to the stand-in."""
 
-        __array_ufunc__ = None  # np.exp(array), and a NumPy array on the other side of + or *
+        __array_ufunc__ = None  # refuse np.exp(array) and operators with a NumPy array
         __hash__ = None
 
         def __init__(self, there, base=None, owns=True):
@@ -223,7 +224,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
         def __repr__(self):
             return f"device array {self._there!r}"
 
-        # A look at a number is a wait
+        # Reading a value waits for the device
 
         def _wait(self):
             happens("wait")
@@ -326,7 +327,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
     for name in ("argmax", "max", "mean", "sum"):
         setattr(ndarray, name, reduction(name))
 
-    # What every operation goes through
+    # Checks and counts for every operation
 
     def here(array):
         if array.device.id != machine.device:
@@ -429,12 +430,12 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
     def vdot(a, b):
         if a.dtype != b.dtype:
             raise TypeError("vdot of two types")
-        counted("vdot", a.dtype)  # CuPy's is a product, and a sum
+        counted("vdot", a.dtype)  # two launches in CuPy: a product and a sum
         return launch("vdot", np.vdot(operand(a), operand(b)))
 
     def stack(tup, dtype=None):
         parts = [operand(part) for part in tup]
-        counts.launches["stack"] += len(parts)  # CuPy copies one after the other
+        counts.launches["stack"] += len(parts)  # CuPy copies one array after the other
         return ndarray(np.stack(parts, dtype=dtype))
 
     def zeros(shape, dtype=float):
@@ -443,7 +444,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
     def empty(shape, dtype=float):
         there = np.empty(shape, dtype)
         if there.dtype.kind == "f":
-            there.fill(np.nan)  # whoever reads what was not written shall see it
+            there.fill(np.nan)  # so that reading unwritten memory shows up in the result
         return ndarray(there)
 
     def count_nonzero(a, axis=None):
@@ -501,14 +502,14 @@ def _unpickled(array):
 
 @contextlib.contextmanager
 def installed(cupy):
-    """A ``with`` block in which ``import cupy`` finds this one."""
+    """Make ``import cupy`` find this module within a ``with`` block."""
     before = sys.modules.get("cupy")
     sys.modules["cupy"] = cupy
-    gpu.library.cache_clear()
+    gpu.load_cupy.cache_clear()
     try:
         yield cupy
     finally:
-        gpu.library.cache_clear()
+        gpu.load_cupy.cache_clear()
         sys.modules.pop("cupy")
         if before is not None:
             sys.modules["cupy"] = before

@@ -1,10 +1,10 @@
-"""Digits as people draw them: strokes, each a list of points in a square from 0 to 1."""
+"""Hand-drawn digits: each is a list of strokes, each stroke a list of points in a unit square."""
 
 import numpy as np
 
 
 def arc(x, y, rx, ry, start, end, points=14):
-    """Part of an ellipse; degrees, 0 is to the right and 90 is down."""
+    """Return points on part of an ellipse; angles in degrees, 0 points right and 90 down."""
     angles = np.radians(np.linspace(start, end, points))
     return [(x + rx * np.cos(a), y + ry * np.sin(a)) for a in angles]
 
@@ -29,7 +29,7 @@ DIGITS = {
 
 
 def varied(digit, rng):
-    """The strokes of a digit at some place, of some size, leaning a little, not quite steady."""
+    """Return a digit's strokes with random position, size, slant, rotation and a slight tremor."""
     size, lean, turn = rng.uniform(0.3, 0.85), rng.uniform(-0.15, 0.2), rng.uniform(-0.12, 0.12)
     matrix = size * np.array([[np.cos(turn), -np.sin(turn) - lean], [np.sin(turn), np.cos(turn)]])
     strokes = [(np.array(stroke) - 0.5) @ matrix.T for stroke in DIGITS[digit]]

@@ -1,4 +1,4 @@
-"""`check_gradients` says that tinynet's gradients are right, and finds those broken on purpose."""
+"""`check_gradients` accepts tinynet's gradients and detects deliberately broken ones."""
 
 import re
 
@@ -28,7 +28,7 @@ def model_of(*hidden, loss=ONE_HOT, last="softmax", classes=3):
     return network(*hidden, (classes, last), inputs=(4,), loss=loss)
 
 
-# Right ones
+# Correct gradients
 
 
 ENDS = [(last, kind) for kind in LOSSES for last in ("softmax", "sigmoid")]
@@ -36,7 +36,7 @@ ENDS = [(last, kind) for kind in LOSSES for last in ("softmax", "sigmoid")]
 
 @pytest.mark.parametrize(("last", "kind"), [*ENDS, (None, "numbers")])
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "linear", "softmax"])
-def test_tinynet_s_gradients_are_right(activation, last, kind):
+def test_the_gradients_of_tinynet_are_right(activation, last, kind):
     model = model_of(Dense(5, activation), Dense(3, activation), loss=LOSSES[kind], last=last)
     found = tinynet.check_gradients(model, *data(kind))
     assert found
@@ -48,7 +48,7 @@ def test_tinynet_s_gradients_are_right(activation, last, kind):
     assert "All gradients are right" in str(found)
 
 
-def test_weights_of_samples_and_further_axes_are_right():
+def test_gradients_with_sample_weights_and_more_axes_are_right():
     x, y = data()
     weights = np.random.default_rng(1).uniform(0, 2, len(x))
     for reduction in ("sum_over_batch_size", "sum", "mean_with_sample_weight"):
@@ -59,18 +59,18 @@ def test_weights_of_samples_and_further_axes_are_right():
     assert tinynet.check_gradients(deep, rng.normal(size=(5, 2, 4)), rng.normal(size=(5, 1)))
 
 
-class Forgetful(Scale):
+class MissingGradient(Scale):
     def backward(self, gradient):
         return gradient * self.scale
 
 
-def test_a_layer_of_one_s_own_is_checked_as_well():
+def test_a_user_defined_layer_is_checked_as_well():
     found = tinynet.check_gradients(model_of(Scale(), Dense(4, "tanh"), Scale()), *data())
     assert found
     assert found.parameters[0].name == "scale/scale"
 
 
-def test_large_models_are_sampled_where_gradients_are_large_and_at_random():
+def test_large_models_are_checked_on_a_sample_of_the_weights():
     model = model_of(Dense(200, "tanh"))
     x, y = data()
     found = tinynet.check_gradients(model, x, y, samples=40)
@@ -81,15 +81,15 @@ def test_large_models_are_sampled_where_gradients_are_large_and_at_random():
     assert [one.checked for one in everything.parameters] == [80, 20, 60, 3, 24]
 
 
-def test_a_corner_is_not_stepped_across():
-    """At z = 2e-6, h = 1e-5 reaches across relu's corner."""
+def test_a_step_does_not_cross_a_kink():
+    """At z = 2e-6, a step of h = 1e-5 would cross relu's kink."""
     model = model_of(Dense(1, "relu", kernel_initializer="zeros"), loss="mse", last=None, classes=1)
     model.layers[0].set_weights([np.zeros((4, 1)), [2e-6]])
     assert tinynet.check_gradients(model, np.ones((2, 4)), np.ones((2, 1)))
 
 
-def test_at_a_corner_there_is_nothing_to_compare():
-    """A sample of zeros, and biases of zero: z is exactly 0, where relu has two slopes."""
+def test_gradients_at_a_kink_are_not_compared():
+    """With an all-zero sample and zero biases, z is exactly 0, where relu has no derivative."""
     x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0], [1], [1], [0]])
     given = {"inputs": (2,), "loss": "mse", "optimizer": "sgd"}
     for seed in range(5):
@@ -102,8 +102,8 @@ def test_at_a_corner_there_is_nothing_to_compare():
         assert names == [f"{wrong.layers[0].name}/bias"]
 
 
-class Careless(tinynet.Layer):
-    """Random in a way of its own."""
+class OwnGenerator(tinynet.Layer):
+    """A layer that does not draw its random numbers from `backend.generator()`."""
 
     generator = np.random.default_rng(0)
 
@@ -119,18 +119,18 @@ class Narrow(Scale):
         return super().forward(x).astype("float32")
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_models_that_cannot_be_checked_are_refused():
     x, y = data()
-    with pytest.raises(ValueError, match=r"the same loss at every look.*backend.generator\(\)"):
-        tinynet.check_gradients(model_of(Dense(5, "tanh"), Careless()), x, y)
-    with pytest.raises(ValueError, match=r"layer 'narrow' to give float64 .* received float32"):
+    with pytest.raises(ValueError, match=r"the same loss at every .*backend.generator\(\)"):
+        tinynet.check_gradients(model_of(Dense(5, "tanh"), OwnGenerator()), x, y)
+    with pytest.raises(ValueError, match=r"layer 'narrow' to return float64 .* received float32"):
         tinynet.check_gradients(model_of(Narrow()), x, y)
     for samples in (0, -1, 2.5):
         with pytest.raises(ValueError, match="samples to be a whole number of at least 1"):
             tinynet.check_gradients(model_of(), x, y, samples=samples)
 
 
-def test_what_is_too_small_to_tell_is_not_called_right():
+def test_gradients_too_small_to_check_are_not_reported_as_right():
     layers = [Dense(3, "sigmoid", kernel_initializer="ones") for _ in range(15)]
     model = model_of(WrongSign(3, "sigmoid"), *layers, loss="mse", last=None)
     x, y = data("numbers")
@@ -145,7 +145,7 @@ def test_what_is_too_small_to_tell_is_not_called_right():
 
 
 class OneWrong(Dense):
-    """A single gradient of the wrong sign, and a small one."""
+    """A layer with one small gradient of the wrong sign."""
 
     def backward_from_z(self, delta):
         passed = super().backward_from_z(delta)
@@ -153,7 +153,7 @@ class OneWrong(Dense):
         return passed
 
 
-def test_no_hint_is_given_that_is_not_true_of_all():
+def test_a_single_wrong_gradient_gets_no_hint():
     x, y = data()
     x[:, 0] *= 1e-3
     found = tinynet.check_gradients(model_of(OneWrong(4, "tanh")), x, y)
@@ -163,7 +163,7 @@ def test_no_hint_is_given_that_is_not_true_of_all():
 
 
 class Noise(tinynet.Layer):
-    """One that draws random numbers, the same for each look at the loss."""
+    """A layer that draws random numbers from `backend.generator()`."""
 
     def forward(self, x, training=False):
         self.mask = backend.xp.asarray(backend.generator().integers(2, size=x.shape), x.dtype)
@@ -173,7 +173,7 @@ class Noise(tinynet.Layer):
         return gradient * self.mask
 
 
-def test_a_layer_that_draws_random_numbers_draws_the_same_again():
+def test_a_random_layer_repeats_its_numbers_during_the_check():
     model = model_of(Dense(5, "tanh"), Noise())
     state = backend.generator().bit_generator.state
     assert tinynet.check_gradients(model, *data())
@@ -182,7 +182,7 @@ def test_a_layer_that_draws_random_numbers_draws_the_same_again():
     assert backend.generator().bit_generator.state == state
 
 
-def test_nothing_of_the_model_changes():
+def test_the_check_does_not_change_the_model():
     x, y = data()
     model = model_of(Scale(), Dense(4, "tanh"))
     model.fit(x, y, verbose=0)
@@ -206,7 +206,7 @@ def test_nothing_of_the_model_changes():
     model.fit(x, y, verbose=0)
 
 
-def test_a_model_that_is_not_built_stays_so():
+def test_an_unbuilt_model_stays_unbuilt():
     x, y = data()
     model = network((4, "tanh"), (3, "softmax"), loss=ONE_HOT)
     state = backend.generator().bit_generator.state
@@ -215,7 +215,7 @@ def test_a_model_that_is_not_built_stays_so():
     assert backend.generator().bit_generator.state == state
 
 
-def test_frozen_layers_have_no_gradient_to_check():
+def test_frozen_layers_are_not_checked():
     model = model_of(Dense(4, "tanh"))
     model.layers[0].trainable = False
     found = tinynet.check_gradients(model, *data())
@@ -223,7 +223,7 @@ def test_frozen_layers_have_no_gradient_to_check():
     assert [one.name.split("/")[0] for one in found.parameters[:-1]] == [model.layers[1].name] * 2
 
 
-def test_what_fit_refuses_is_refused():
+def test_invalid_models_and_inputs_are_refused_as_in_fit():
     model = tinynet.Sequential([tinynet.Input((4,)), Dense(3, "softmax")])
     x, y = data()
     with pytest.raises(ValueError, match=r"call `compile\(\)`"):
@@ -234,7 +234,7 @@ def test_what_fit_refuses_is_refused():
         tinynet.check_gradients(model_of(), x, y[:, :2])
 
 
-# Wrong ones, broken on purpose
+# Deliberately broken gradients
 
 
 class WrongSign(Dense):
@@ -252,7 +252,7 @@ class Transposed(Dense):
 
 
 class NotTransposed(Dense):
-    """δ W in place of δ Wᵀ: what is passed on is wrong, and everything below with it."""
+    """δ W in place of δ Wᵀ, so that all gradients below this layer are wrong."""
 
     def backward_from_z(self, delta):
         super().backward_from_z(delta)
@@ -268,7 +268,7 @@ class NoBias(Dense):
 
 
 class WrongArgument(Dense):
-    """The derivative of the activation, at its input's place in place of its output."""
+    """The activation's `backward` receives its input z in place of its output a."""
 
     def backward(self, gradient):
         z = self._x @ self.kernel + self.bias
@@ -276,7 +276,7 @@ class WrongArgument(Dense):
 
 
 class NoMean(losses.MeanSquaredError):
-    """Without the 1/B that the mean over the batch has."""
+    """A gradient without the factor 1/B of the mean over the batch."""
 
     def backward(self, y_true, y_pred):
         return super().backward(y_true, y_pred) * len(y_pred)
@@ -285,14 +285,18 @@ class NoMean(losses.MeanSquaredError):
 FAULTS = {
     "sign": (WrongSign, "bias", "It has the wrong sign."),
     "transposed": (Transposed, "kernel", "It looks transposed."),
-    "no bias": (NoBias, "bias", "It looks as if backward did not write it."),
+    "no bias": (NoBias, "bias", "It seems that backward did not write it."),
     "wrong argument": (WrongArgument, "kernel", ""),
-    "forgotten": (lambda *_: Forgetful(), "scale", "It looks as if backward did not write it."),
+    "forgotten": (
+        lambda *_: MissingGradient(),
+        "scale",
+        "It seems that backward did not write it.",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_backward_broken_on_purpose_is_found(fault):
+def test_a_broken_backward_is_detected(fault):
     layer, name, hint = FAULTS[fault]
     model = model_of(Dense(4, "tanh"), layer(4, "tanh"), Dense(4, "tanh"))
     found = tinynet.check_gradients(model, *data())
@@ -309,7 +313,7 @@ def test_a_backward_broken_on_purpose_is_found(fault):
     assert (hint or "central differences say") in text
 
 
-def test_a_mistake_in_what_is_passed_on_is_found_below():
+def test_a_wrong_input_gradient_is_detected_in_the_layers_below():
     model = model_of(Dense(4, "tanh"), Dense(4, "tanh"), NotTransposed(4, "tanh"))
     found = tinynet.check_gradients(model, *data())
     wrong = [one.name for one in found.parameters if not one.ok]
@@ -318,15 +322,15 @@ def test_a_mistake_in_what_is_passed_on_is_found_below():
     assert f"Look first at {names[1]}/bias, the nearest to the output" in str(found)
 
 
-def test_a_loss_without_its_mean_is_found_and_named():
+def test_a_loss_without_its_mean_is_detected_with_a_hint():
     model = model_of(Dense(4, "tanh"), loss=NoMean(), last=None)
     found = tinynet.check_gradients(model, *data("numbers"))
     assert {one.hint for one in found.parameters} == {
-        "It is 6 times as large, the number of samples: was 1/B forgotten?"
+        "It is 6 times too large, the number of samples: was 1/B forgotten?"
     }
 
 
-def test_the_printed_table_can_be_read(capsys):
+def test_the_printed_table(capsys):
     model = model_of(WrongSign(3, "tanh"))
     model.layers[0].name = "first"
     found = tinynet.check_gradients(model, *data())
@@ -340,15 +344,15 @@ def test_the_printed_table_can_be_read(capsys):
     assert all(len(line) <= 120 for line in lines)
 
 
-def test_a_model_that_has_trained_is_checked_down_to_the_input():
-    """Training goes back no further than to the lowest layer that trains; the check does."""
+def test_a_trained_model_is_checked_down_to_the_input():
+    """Training stops at the lowest trainable layer; the check continues down to the input."""
     model = tinynet.Sequential([tinynet.Input((4,)), Dense(5, "tanh"), Dense(3, "softmax")])
     model.layers[0].trainable = False
     model.compile("adam", "categorical_crossentropy")
     x, y = np.random.default_rng(0).normal(size=(6, 4)), np.eye(3)[[0, 1, 2, 0, 1, 2]]
     model.fit(x, y, verbose=0)
-    assert not model.layers[1].passes_gradient
+    assert not model.layers[1].needs_input_gradient
     found = tinynet.check_gradients(model, x, y)
     assert found
     assert "input" in repr(found)
-    assert not model.layers[1].passes_gradient  # it was a copy that went down
+    assert not model.layers[1].needs_input_gradient  # the check worked on a copy

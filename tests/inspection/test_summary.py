@@ -1,4 +1,4 @@
-"""The text of `summary()` beside Keras's own, on models made of nothing but the facts it shows."""
+"""The text of `summary()` equals that of Keras, on stand-ins for models and on Keras models."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from tinynet.inspection.summary import summary
 
 
 def fake_layer(kind, name, shape, *weight_shapes, trainable=True, built=True):
-    """A stand-in for a layer of class `kind`: what `summary` reads of it, and no more."""
+    """Return a stand-in for a layer of class `kind`, with only the attributes `summary` reads."""
     weights = [np.zeros(s, "float32") for s in weight_shapes]
     return type(kind, (SimpleNamespace,), {})(
         name=name,
@@ -33,7 +33,7 @@ def fake_model(*layers, name="sequential", optimizer=None):
 
 
 def fake_of(model):
-    """A stand-in with the facts of a Keras model; the formatting is left to `summary`."""
+    """Return a stand-in with the attributes of a Keras model, for tinynet's `summary`."""
     layers = [
         fake_layer(
             type(layer).__name__,
@@ -66,7 +66,7 @@ def assert_same_text(keras_model, **arguments):
 
 @pytest.fixture(scope="module")
 def wide_model(keras):
-    """Long names, brackets like those of rich, three axes, a frozen layer, megabytes."""
+    """A Keras model with long names, rich's markup, three axes, a frozen layer, and megabytes."""
     layers = keras.layers
     return keras.Sequential(
         [
@@ -156,7 +156,7 @@ def test_memory_equals_keras(keras, count):
     assert f" Total params: {count:,} ({expected})\n Trainable params: {count:,} (" in shown
 
 
-def test_screen_gets_the_text_once_and_colours_only_in_a_terminal(wide_model, monkeypatch, capsys):
+def test_the_text_is_printed_once_with_colours_only_in_a_terminal(wide_model, monkeypatch, capsys):
     monkeypatch.setenv("TERM", "xterm-256color")
     for force in (None, "1"):
         if force:
@@ -166,7 +166,7 @@ def test_screen_gets_the_text_once_and_colours_only_in_a_terminal(wide_model, mo
         assert ("\x1b[" in expected) == bool(force)
         assert summary(fake_of(wide_model), show_trainable=True) is None
         assert capsys.readouterr().out == expected
-    assert_same_text(wide_model)  # without colours even so, as a print_fn may write to a file
+    assert_same_text(wide_model)  # a print_fn gets no colours, as it may write to a file
 
 
 def test_lines_longer_than_the_screen_are_not_cut(monkeypatch):
@@ -178,7 +178,9 @@ def test_lines_longer_than_the_screen_are_not_cut(monkeypatch):
 
 
 @pytest.mark.parametrize(("show_trainable", "least"), [(False, 16), (True, 31)])
-def test_too_short_a_line_is_refused_and_a_tiny_terminal_is_not(monkeypatch, show_trainable, least):
+def test_a_too_short_line_length_is_refused_but_a_tiny_terminal_is_not(
+    monkeypatch, show_trainable, least
+):
     message = f"at least {least}.*line_length={least - 1}.*line_length=80"
     with pytest.raises(ValueError, match=message):
         summary(TUTORIAL, line_length=least - 1, show_trainable=show_trainable)

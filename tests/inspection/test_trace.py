@@ -1,4 +1,4 @@
-"""A trace holds the numbers of training, all of them, and the steps from each to the next."""
+"""A trace holds every number of a training step and the formulas that connect them."""
 
 import html.parser
 import re
@@ -21,7 +21,7 @@ XOR = np.array([0, 1, 1, 0])
 
 
 def xor(optimizer="adam"):
-    """The 2-2-1 network."""
+    """Return a compiled 2-2-1 network for XOR."""
     layers = [Dense(2, "sigmoid", name="hidden"), Dense(1, "sigmoid", name="output")]
     model = tinynet.Sequential([tinynet.Input((2,)), *layers], name="xor")
     model.compile(optimizer, "mse")
@@ -42,7 +42,7 @@ def images(one_hot=True):
 # The numbers
 
 
-def test_every_number_follows_from_the_one_before(rng):
+def test_every_number_follows_from_the_previous_ones(rng):
     model = xor()
     trace = model.trace(X, XOR)
     assert [layer.name for layer in trace.layers] == ["hidden", "output"]
@@ -69,7 +69,7 @@ def test_every_number_follows_from_the_one_before(rng):
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", None, "softmax"])
 @pytest.mark.parametrize("one_hot", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_they_are_those_of_training(activation, one_hot, weighted):
+def test_the_numbers_equal_those_of_train_on_batch(activation, one_hot, weighted):
     name = ONE_HOT if one_hot else SPARSE
     model, (x, y) = classifier(name, activation), images(one_hot)
     weights = np.linspace(0, 2, 6) if weighted else None
@@ -85,7 +85,7 @@ def test_they_are_those_of_training(activation, one_hot, weighted):
         assert ", which is (p − y) / B" in str(trace)
 
 
-def test_what_is_passed_on_at_the_bottom_is_the_gradient_of_the_input():
+def test_the_first_layer_passes_on_the_gradient_of_the_input():
     tinynet.config.set_floatx("float64")
     model, (x, y) = classifier(), images()
     x = x.astype("float64")
@@ -104,7 +104,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("steps", [0, 1, 10])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_update_worked_out_is_the_update(name, steps):
+def test_a_traced_update_equals_the_real_one(name, steps):
     model = xor(OPTIMIZERS[name]())
     for _ in range(steps):
         model.train_on_batch(X, XOR)
@@ -116,7 +116,7 @@ def test_an_update_worked_out_is_the_update(name, steps):
     for weight, values in after.items():
         for index in np.ndindex(values.shape):
             update = trace.update(weight, index)
-            # float32, in which Adam's 1 − β₂ is 1.3e-5 off, is what remains.
+            # The remaining error is float32's, in which Adam's 1 − β₂ is off by 1.3e-5.
             assert update.new == pytest.approx(values[index], rel=1e-6, abs=1e-6)
             change = float(values[index]) - float(before[weight][index])
             assert update.change == pytest.approx(change, rel=1e-3, abs=1e-6)
@@ -134,7 +134,7 @@ class Signs(tinynet.Optimizer):
         weights -= self.learning_rate * backend.xp.sign(gradient, out=scratch)
 
 
-def test_what_is_not_there_is_answered_with_what_is():
+def test_unknown_names_are_refused_with_the_known_ones():
     trace = xor(Signs(0.1)).trace(X, XOR)
     with pytest.raises(KeyError, match="hidden/kernel"):
         trace.update("hidden")
@@ -146,18 +146,18 @@ def test_what_is_not_there_is_answered_with_what_is():
         trace.update("hidden/kernel", (0, 0))
 
 
-def test_a_layer_of_one_s_own_shows_what_can_be_known():
+def test_a_user_defined_layer_shows_its_weights_and_gradients():
     model = network(Scale(name="own"), (1,), inputs=(2,), loss="mse", optimizer="sgd")
     own = model.trace(X, XOR)["own"]
     assert [one.symbol for one in own.forward] == ["x", "scale", "seen", "a"]
     assert [one.symbol for one in own.backward] == ["∂L/∂a", "∂L/∂scale", "∂L/∂x"]
 
 
-# Nothing changes
+# The model stays unchanged
 
 
 @pytest.mark.parametrize("trained", [True, False])
-def test_nothing_of_the_model_changes(trained):
+def test_tracing_does_not_change_the_model(trained):
     model, (x, y) = classifier(), images()
     if trained:
         model.fit(x, y, verbose=0)
@@ -178,7 +178,7 @@ def test_nothing_of_the_model_changes(trained):
     assert str(trace) == shown
 
 
-def test_what_fit_refuses_is_refused():
+def test_invalid_models_and_inputs_are_refused_as_in_fit():
     model = tinynet.Sequential([tinynet.Input((2,)), Dense(1)])
     with pytest.raises(ValueError, match=r"call `compile\(\)`"):
         model.trace(X, XOR)
@@ -186,30 +186,30 @@ def test_what_fit_refuses_is_refused():
         xor().trace(np.ones((4, 3)), XOR)
 
 
-# As one reads it
+# The printed form
 
 
-def test_the_table_tells_the_formulas_and_the_numbers():
+def test_the_text_shows_formulas_and_numbers():
     text = str(xor().trace(X, XOR))
     for title in (
-        "Layer 1, up: hidden (Dense)",
+        "Layer 1, forward: hidden (Dense)",
         "z = x W + b",
         "a = σ(z) = 1 / (1 + e⁻ᶻ)",
         "ℓ = mean of (p − y)²",
         "sample 2: (",
-        "Layer 2, down: output (Dense)",
+        "Layer 2, backward: output (Dense)",
         "δ = ∂L/∂a · a (1 − a)",
         "∂L/∂W = xᵀ δ",
         "∂L/∂b = Σ δ over the batch",
         "∂L/∂x = δ Wᵀ, passed on",
     ):
         assert title in text
-    assert text.index("Layer 2, down") < text.index("Layer 1, down")
+    assert text.index("Layer 2, backward") < text.index("Layer 1, backward")
     assert max(map(len, text.splitlines())) <= 100
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
-def test_of_large_arrays_only_the_figures_are_shown():
+def test_large_arrays_are_summarized():
     model = network((30, "relu"), (10, "softmax"), inputs=(50,), loss=SPARSE)
     text = str(model.trace(np.ones((20, 50)), np.arange(20) % 10))
     assert "(50, 30)  min " in text
@@ -218,7 +218,7 @@ def test_of_large_arrays_only_the_figures_are_shown():
     assert "sample 1" not in text
 
 
-def test_the_terms_of_a_cross_entropy_can_be_followed():
+def test_the_terms_of_a_cross_entropy_are_shown():
     model, (x, y) = classifier(), images()
     trace = model.trace(x[:3], y[:3])
     p = trace.output[np.arange(3), y[:3].argmax(axis=1)]
@@ -242,18 +242,18 @@ class Balanced(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_notebook_gets_html():
+def test_a_notebook_gets_well_formed_html():
     model = xor()
     model.name = "a<b"
     page = model.trace(X, XOR)._repr_html_()
     parser = Balanced()
     parser.feed(page)
     assert parser.open == []
-    assert parser.cells == 6 * 20 + 1  # the loss is told in one
+    assert parser.cells == 6 * 20 + 1  # the loss takes one cell
     assert "a&lt;b" in page
 
 
-def test_what_weights_cost_and_what_is_dropped_are_told():
+def test_penalties_and_dropout_masks_are_shown():
     model = tinynet.Sequential([tinynet.Input((2,)), Dense(2, kernel_regularizer="l2", name="a")])
     model.add(tinynet.layers.Activation("tanh", name="bend"))
     model.add(tinynet.layers.Dropout(0.5, name="drop", seed=1))
@@ -261,9 +261,9 @@ def test_what_weights_cost_and_what_is_dropped_are_told():
     model.compile("sgd", "mse")
     trace = model.trace(X, XOR)
     text = str(trace)
-    price = 0.01 * (model.get_weights()[0] ** 2).sum()
-    assert f"R of a = 0.01 Σ W² = {price:.4g}"[:-1] in text
-    assert trace.loss == pytest.approx(trace.losses.mean() + price, rel=1e-6)
+    penalty = 0.01 * (model.get_weights()[0] ** 2).sum()
+    assert f"R of a = 0.01 Σ W² = {penalty:.4g}"[:-1] in text
+    assert trace.loss == pytest.approx(trace.losses.mean() + penalty, rel=1e-6)
     assert "L = mean of ℓ + R = (" in text
     assert "∂L/∂W = xᵀ δ + ∂R/∂W" in text
     assert "a = tanh x" in text
@@ -282,11 +282,11 @@ def test_what_weights_cost_and_what_is_dropped_are_told():
         ({"amsgrad": True, "beta_2": 0.5}, ["v_max ← max(v_max, v) = ", "v̂ = v_max / "]),
     ],
 )
-def test_weight_decay_and_amsgrad_are_worked_out(arguments, parts):
+def test_updates_with_weight_decay_and_amsgrad_are_traced(arguments, parts):
     model = xor()
     model.compile(tinynet.optimizers.Adam(0.01, **arguments), "mse")
     model.fit(X, XOR, epochs=3, verbose=0, shuffle=False)
-    # A sudden calm, in which the squares fall, and the largest is not the last.
+    # Suddenly small gradients: the mean square falls, so the last one is not the largest.
     trace = model.trace(X, XOR, sample_weight=np.full(4, 1e-3, "float32"))
     update = trace.update("hidden/kernel", (0, 1))
     assert all(part in str(update) for part in parts)
@@ -298,8 +298,8 @@ def test_weight_decay_and_amsgrad_are_worked_out(arguments, parts):
     assert abs(update.change) > 1e-4
 
 
-def test_a_certain_mistake_is_traced_as_training_sees_it():
-    """Where a probability of 0 or 1 is reached, the loss is not clipped, and the gradient flows."""
+def test_a_confident_mistake_is_traced_as_in_training():
+    """At a probability of 0 or 1, the loss is not clipped and the gradient does not vanish."""
     model = tinynet.Sequential([tinynet.Input((3,)), Dense(2, "softmax", name="top")])
     model.set_weights([[[30, 0], [0, 0], [0, 0]], [0, 0]])
     model.compile(tinynet.optimizers.SGD(1.0), SPARSE)
@@ -334,7 +334,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_only_what_is_true_is_said_of_a_loss(name):
+def test_the_text_about_a_loss_is_correct(name):
     kind, arguments, words, noted = LOSSES[name]
     model, (x, y) = classifier(), images()
     model.compile("sgd", kind(**arguments))
@@ -353,7 +353,7 @@ def test_only_what_is_true_is_said_of_a_loss(name):
 
 
 def computed(expression):
-    """The number that a line of a trace comes to, by Python."""
+    """Evaluate an expression of a trace in Python."""
     for symbol, python in (
         ("−", "-"), ("·", "*"), ("²", "**2"), ("ln ", "np.log "), ("√", "np.sqrt"),
     ):  # fmt: skip
@@ -363,7 +363,7 @@ def computed(expression):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_each_step_of_an_update_comes_to_what_it_says(name):
+def test_each_step_of_an_update_evaluates_to_its_result(name):
     model = xor(OPTIMIZERS[name]())
     model.fit(X, XOR, epochs=4, verbose=0)
     update = model.trace(X, XOR).update("hidden/kernel", (1, 0))
@@ -375,12 +375,12 @@ def test_each_step_of_an_update_comes_to_what_it_says(name):
         assert computed(worked) == pytest.approx(float(result.replace("−", "-")), rel=2e-4)
         seen += 1
     assert seen == {"adam": 5, "other adam": 5, "sgd": 1, "momentum": 1, "nesterov": 2}[name]
-    state = model.optimizer.states()[0] if model.optimizer.slots else []
+    state = model.optimizer.slots_by_variable()[0] if model.optimizer.slots else []
     for slot in state:
         assert f"{float(slot[1, 0]):.6g}"[:7] in str(update)
 
 
-TEXTS = {  # what a formula's text says, as a program
+TEXTS = {  # each formula's text, with a function that computes it
     "z": lambda z, a, g: z,
     "σ(z) = 1 / (1 + e⁻ᶻ)": lambda z, a, g: 1 / (1 + np.exp(-z)),
     "tanh z": lambda z, a, g: np.tanh(z),
@@ -396,7 +396,7 @@ TEXTS = {  # what a formula's text says, as a program
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", None, "softmax"])
 @pytest.mark.parametrize("use_bias", [True, False])
-def test_the_formulas_are_those_of_the_numbers(activation, use_bias, rng):
+def test_the_formulas_give_the_numbers_shown(activation, use_bias, rng):
     model = tinynet.Sequential([tinynet.Input((5,)), Dense(4, activation, use_bias, name="a")])
     model.add(Dense(3, "sigmoid", name="b"))
     model.compile("sgd", "mse")
@@ -413,7 +413,7 @@ def test_the_formulas_are_those_of_the_numbers(activation, use_bias, rng):
 
 
 @pytest.mark.parametrize("index", [(), 0, (0, 0, 0), (2, 0), (0, -3)])
-def test_a_place_that_is_not_there_is_refused(index):
+def test_an_invalid_index_is_refused(index):
     trace = xor().trace(X, XOR)
     with pytest.raises(IndexError, match=r"one number in hidden/kernel, of shape \(2, 2\)"):
         trace.update("hidden/kernel", index)

@@ -1,4 +1,4 @@
-"""`callbacks.LivePlot` in its three places: below a notebook's cell, in a window, in a file."""
+"""`callbacks.LivePlot` with its three kinds of output: a notebook, a window, and a file."""
 
 import contextlib
 import struct
@@ -23,7 +23,7 @@ X, Y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
+def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plt.close("all")
     yield
@@ -44,7 +44,7 @@ def curves(axes):
 
 
 class Window(Callback):
-    """A matplotlib backend with windows that nobody sees: it counts what is shown and drawn."""
+    """A matplotlib backend with invisible windows, which counts calls of its methods."""
 
     def __init__(self):
         counts = self.counts = {"show": 0, "draw_idle": 0, "flush_events": 0}
@@ -83,7 +83,7 @@ def windows(monkeypatch):
 
 @pytest.fixture
 def cell(monkeypatch):
-    """A notebook's cell: the pictures that stood below it, and how often one was replaced."""
+    """A simulated notebook cell: its pictures, and how often one was replaced."""
     seen = types.SimpleNamespace(outputs=[], updates=0)
 
     def display(shown, display_id):
@@ -110,7 +110,7 @@ def cell(monkeypatch):
 
 
 @pytest.mark.parametrize("frequency", [1, 2, [1, 4]])
-def test_in_the_end_it_is_what_plot_history_draws(frequency):
+def test_the_final_picture_equals_plot_history(frequency):
     plot = LivePlot("curves.png")
     history = train(plot, epochs=5, validation_freq=frequency)
     assert curves(plot.figure.axes) == curves(
@@ -121,8 +121,8 @@ def test_in_the_end_it_is_what_plot_history_draws(frequency):
     assert len(loss["validation"]) == len(history.history["val_loss"])
 
 
-def test_a_file_grows_epoch_by_epoch_and_leaves_room_for_the_rest(tmp_path, monkeypatch):
-    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)  # drawing takes no time
+def test_a_file_is_updated_every_epoch_with_room_for_all_epochs(tmp_path, monkeypatch):
+    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)  # drawing appears to take no time
     sizes, limits, pictures = [], [], []
 
     class Watch(Callback):
@@ -141,17 +141,17 @@ def test_a_file_grows_epoch_by_epoch_and_leaves_room_for_the_rest(tmp_path, monk
     assert plt.get_fignums() == []
 
 
-def test_without_a_path_window_or_notebook_it_says_where_the_picture_is(tmp_path, capsys):
+def test_without_path_window_and_notebook_the_name_of_the_file_is_printed(tmp_path, capsys):
     train(LivePlot())
     assert (tmp_path / "training.png").stat().st_size > 10_000
-    assert capsys.readouterr().out == "No window here to draw in: the curves are in training.png.\n"
+    assert capsys.readouterr().out == "No window available: the curves are drawn to training.png.\n"
     train(LivePlot("here.svg"))
     assert "<svg" in (tmp_path / "here.svg").read_text("utf-8")
     assert capsys.readouterr().out == ""
 
 
 def frames(path):
-    """The frames of a GIF, and for how many milliseconds each stays."""
+    """Yield the frames of a GIF, and the duration of each in milliseconds."""
     from PIL import Image
 
     with Image.open(path) as film:
@@ -160,12 +160,12 @@ def frames(path):
             yield np.asarray(film.convert("RGB")).copy(), film.info["duration"]
 
 
-def test_an_animation_has_a_frame_for_each_epoch_and_stays_at_the_last():
+def test_an_animation_has_one_frame_per_epoch_and_a_longer_last_one():
     train(LivePlot("curves.gif"), epochs=5)
     pictures, stays = zip(*frames("curves.gif"), strict=True)
     assert len(pictures) == 5
     assert stays == (400, 400, 400, 400, 3000)
-    reach = []  # how far to the right the training's blue comes, above the legend
+    reach = []  # the rightmost blue pixel of the training curve, above the legend
     for picture in pictures:
         loss = picture[:270, : picture.shape[1] // 2].astype(int)
         reach.append(np.argwhere(abs(loss - [0, 114, 178]).max(axis=2) < 20)[:, 1].max())
@@ -173,18 +173,18 @@ def test_an_animation_has_a_frame_for_each_epoch_and_stays_at_the_last():
 
 
 @pytest.mark.parametrize("where", ["file", "notebook"])
-def test_a_long_animation_has_some_hundred_frames(where, monkeypatch, request):
+def test_the_number_of_frames_of_an_animation_is_limited(where, monkeypatch, request):
     if where == "notebook":
         request.getfixturevalue("cell")
     monkeypatch.setattr(live, "FRAMES", 4)
-    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)  # drawing takes no time
+    monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)  # drawing appears to take no time
     plot = LivePlot("curves.gif")
     train(plot, epochs=11)
-    assert len(list(frames("curves.gif"))) == 4  # after epochs 1, 5, 9, and the last
+    assert len(list(frames("curves.gif"))) == 4  # after epochs 1, 5 and 9, and the last one
     assert plot.frames == []
 
 
-def test_short_epochs_are_drawn_together_and_the_last_one_always(monkeypatch):
+def test_short_epochs_are_drawn_together_and_the_last_is_always_drawn(monkeypatch):
     now = iter(np.arange(0, 1000, 0.1))
     monkeypatch.setattr(live.time, "monotonic", lambda: next(now))
     drawn, plot = [], LivePlot("curves.png")
@@ -200,20 +200,20 @@ def test_short_epochs_are_drawn_together_and_the_last_one_always(monkeypatch):
     assert len(plot.figure.axes[0].get_lines()[0].get_xdata()) == 12
 
 
-def test_a_notebook_shows_one_picture_and_replaces_it(cell, tmp_path, monkeypatch):
+def test_a_notebook_shows_one_picture_that_is_replaced(cell, tmp_path, monkeypatch):
     monkeypatch.setattr(live.time, "monotonic", lambda: 0.0)
     train(LivePlot(), epochs=3)
     (picture,) = cell.outputs
     assert cell.updates == 3
     assert picture.format == "png"
     width, height = struct.unpack(">II", picture.data[16:24])
-    assert width == 2 * picture.width  # sharp on a fine screen
+    assert width == 2 * picture.width  # sharp on high-resolution screens
     assert height > 700
-    assert plt.get_fignums() == []  # or it would stand below the cell a second time
+    assert plt.get_fignums() == []  # otherwise the notebook would show it a second time
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_notebook_may_have_a_file_as_well(cell, tmp_path):
+def test_in_a_notebook_a_file_can_be_written_as_well(cell, tmp_path):
     train(LivePlot("curves.png"), epochs=2)
     assert len(cell.outputs) == 1
     assert (tmp_path / "curves.png").exists()
@@ -224,14 +224,14 @@ def test_a_window_opens_once_and_is_redrawn(monkeypatch, tmp_path):
     with windows(monkeypatch) as counts:
         plot = LivePlot()
         train(plot, epochs=3)
-        assert counts["flush_events"] == 4  # before the first epoch, and after each
+        assert counts["flush_events"] == 4  # before the first epoch, and after each epoch
         assert counts["draw_idle"] >= 4
         assert counts["show"] == 1
-        assert plt.get_fignums() == [plot.figure.number]  # it stays
+        assert plt.get_fignums() == [plot.figure.number]  # the window stays open
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_window_that_is_closed_stops_nothing(monkeypatch):
+def test_closing_the_window_does_not_stop_training(monkeypatch):
     class Close(Callback):
         def on_epoch_end(self, epoch, logs=None):
             plt.close(plot.figure)
@@ -245,7 +245,7 @@ def test_a_window_that_is_closed_stops_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize(("metrics", "panels"), [([], 1), (["acc"], 2)])
-def test_nothing_is_cut_off_and_legends_cover_nothing(metrics, panels):
+def test_nothing_is_cut_off_or_covered_by_a_legend(metrics, panels):
     plot = LivePlot("curves.png")
     train(plot, epochs=2, metrics=metrics)
     plot.figure.canvas.draw()
@@ -258,7 +258,7 @@ def test_nothing_is_cut_off_and_legends_cover_nothing(metrics, panels):
         assert not ax.get_legend().get_window_extent().overlaps(ax.xaxis.label.get_window_extent())
 
 
-def test_a_second_fit_begins_a_new_picture():
+def test_a_second_fit_starts_a_new_picture():
     plot = LivePlot("curves.png")
     train(plot, epochs=3)
     train(plot, epochs=2, metrics=[])
@@ -269,12 +269,12 @@ def test_a_second_fit_begins_a_new_picture():
 
 
 @pytest.mark.parametrize("path", ["curves.txt", "curves", "curves.mp4"])
-def test_what_cannot_be_a_picture_is_refused_at_once(path):
+def test_an_unsupported_file_type_is_refused_at_once(path):
     with pytest.raises(ValueError, match=r"Write: LivePlot\(\"training.png\"\)"):
         LivePlot(path)
 
 
-def test_a_place_that_cannot_be_written_is_known_before_training(tmp_path):
+def test_a_file_that_cannot_be_written_is_refused_before_training(tmp_path):
     (tmp_path / "file").write_text("no folder")
     model = network((1,), inputs=(3,), loss="mse", optimizer="sgd")
     before = model.get_weights()
@@ -284,18 +284,18 @@ def test_a_place_that_cannot_be_written_is_known_before_training(tmp_path):
         np.testing.assert_array_equal(weight, was)
 
 
-def test_without_matplotlib_it_says_how_to_install_it(monkeypatch):
+def test_without_matplotlib_the_error_contains_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match="python -m pip install matplotlib"):
         LivePlot()
 
 
-def test_there_is_nothing_else_to_load_late():
+def test_an_unknown_name_in_callbacks_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'LifePlot'"):
         tinynet.callbacks.LifePlot  # noqa: B018
 
 
-def test_an_animation_is_there_when_somebody_interrupts():
+def test_an_animation_is_written_after_ctrl_c():
     class Interrupt(Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 5:
@@ -306,7 +306,7 @@ def test_an_animation_is_there_when_somebody_interrupts():
     assert len(list(frames("curves.gif"))) == 4
 
 
-def test_a_training_that_ends_early_gets_all_the_room():
+def test_curves_of_training_that_stopped_early_fill_the_axes():
     class Stop(Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = epoch == 2
@@ -322,7 +322,7 @@ def test_a_training_that_ends_early_gets_all_the_room():
     assert film.figure.axes[0].get_xlim() == (996.5, 1000.5)
 
 
-def test_a_log_of_some_epochs_stands_at_those():
+def test_a_value_logged_in_some_epochs_is_drawn_at_those():
     class Sometimes(Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch % 2:
@@ -335,7 +335,7 @@ def test_a_log_of_some_epochs_stands_at_those():
 
 
 @pytest.mark.parametrize("fault", ["folder", "directory", "drawing"])
-def test_no_picture_is_worth_a_training(fault, tmp_path, monkeypatch):
+def test_an_error_in_live_plot_does_not_stop_training(fault, tmp_path, monkeypatch):
     (tmp_path / "new").mkdir()
     plot = LivePlot(tmp_path / "new" / "curves.png")
 
@@ -372,4 +372,4 @@ def test_long_names_and_numbers_are_not_cut_off(losses, metric):
         assert plot.figure.bbox.x0 <= box.x0 < box.x1 <= plot.figure.bbox.x1 + 1
         assert plot.figure.bbox.y0 <= box.y0 < box.y1 <= plot.figure.bbox.y1
     left, right = (ax.get_tightbbox() for ax in plot.figure.axes)
-    assert left.x1 < right.x0 + 12  # legends may come near, and nothing else
+    assert left.x1 < right.x0 + 12  # only the legends may come that close

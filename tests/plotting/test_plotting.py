@@ -1,4 +1,4 @@
-"""The pictures, read back from what was drawn: which pixels, words, marks and lines, and where."""
+"""The figures, checked by what was drawn: pixels, texts, marks and lines, and their positions."""
 
 import itertools
 import pathlib
@@ -19,10 +19,10 @@ matplotlib.use("Agg")
 
 
 @pytest.fixture(autouse=True)
-def _considerate(monkeypatch):
-    """No picture may show itself or change matplotlib's settings."""
+def _no_side_effects(monkeypatch):
+    """Assert that no function calls `plt.show` or changes matplotlib's settings."""
     monkeypatch.setattr(plt, "show", lambda *_, **__: pytest.fail("plt.show() is the caller's"))
-    plt.close("all")  # also those of the docstrings' examples
+    plt.close("all")  # including figures left by examples in docstrings
     before = dict(matplotlib.rcParams)
     yield
     plt.close("all")
@@ -34,7 +34,7 @@ def texts(ax):
 
 
 def curves(ax):
-    """The lines of an Axes by their labels: {"training": (x, y)}."""
+    """Return the lines of an Axes by their labels: {"training": (x, y)}."""
     return {
         line.get_label(): (list(line.get_xdata()), list(line.get_ydata()))
         for line in ax.get_lines()
@@ -66,7 +66,7 @@ def tutorial(*front):
 
 
 def drawn_units(ax):
-    """The circles of each column, and the dots that stand for the rest: two lists of (x, y)."""
+    """Return the circles of each column, and the dots for omitted units: two lists of (x, y)."""
     lines = [line.get_xydata() for line in ax.get_lines()]
     sizes = [line.get_markersize() for line in ax.get_lines()]
     circles = [xy for xy, size in zip(lines, sizes, strict=True) if size == max(sizes)]
@@ -87,7 +87,7 @@ IMAGES = np.arange(5 * 6 * 6).reshape(5, 6, 6)
 PROBABILITIES = np.array(
     [[0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [0.0, 0.004, 0.996], [0.2, 0.2, 0.6], [0.5, 0.1, 0.4]]
 )
-LABELS = [1, 2, 2, 0, 0]  # the second and the fourth are predicted wrongly: 0, is 2; 2, is 0
+LABELS = [1, 2, 2, 0, 0]  # wrong predictions: the second (0 instead of 2), the fourth (2, of 0)
 HISTORY = {
     "acc": [0.5, 0.7, 0.8, 0.9],
     "loss": [1.0, 0.7, 0.4, 0.2],
@@ -121,7 +121,7 @@ def test_importing_the_module_does_not_import_matplotlib():
 
 
 @pytest.mark.parametrize("picture", [*PICTURES.values(), lambda: plot_history(HISTORY)])
-def test_without_matplotlib_the_error_says_how_to_install_it(picture, monkeypatch):
+def test_without_matplotlib_the_error_contains_the_install_command(picture, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match="python -m pip install matplotlib"):
@@ -143,7 +143,7 @@ def test_nothing_is_cut_off_and_no_two_texts_overlap(name):
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_draws_where_it_is_told(name):
+def test_a_figure_is_drawn_into_the_given_axes(name):
     figure, given = plt.subplots(1, 2)
     assert PICTURES[name](ax=given[1]) is given[1]
     assert plt.get_fignums() == [figure.number]
@@ -154,7 +154,7 @@ def test_a_picture_draws_where_it_is_told(name):
 @pytest.mark.parametrize(
     "draw", [lambda **ax: plot_digits(IMAGES, LABELS, **ax), PICTURES["network"]]
 )
-def test_in_a_small_place_text_is_small_and_in_a_large_one_it_does_not_grow(draw):
+def test_text_shrinks_in_small_axes_and_does_not_grow_in_large_ones(draw):
     sizes = [
         draw(ax=plt.figure(figsize=(width, 3 * width)).add_subplot()).texts[0].get_fontsize()
         for width in (3, 6, 12, 24)
@@ -165,7 +165,7 @@ def test_in_a_small_place_text_is_small_and_in_a_large_one_it_does_not_grow(draw
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_of_its_own_is_one_figure(name):
+def test_without_axes_one_new_figure_is_made(name):
     ax = PICTURES[name]()
     assert plt.get_fignums() == [ax.figure.number]
     assert ax.get_title()
@@ -183,7 +183,7 @@ def test_digits_are_the_pixels_of_the_images(shape, dtype):
     assert len(ax.images) == 5
     for drawn, image in zip(ax.images, expected, strict=True):
         np.testing.assert_array_equal(drawn.get_array(), image)
-        assert drawn.get_clim() == (0, 179)  # one scale of greys for all
+        assert drawn.get_clim() == (0, 179)  # one grey scale for all images
         left, right, bottom, top = drawn.get_extent()
         assert (bottom - top) / (right - left) == pytest.approx(image.shape[0] / image.shape[1])
 
@@ -194,7 +194,7 @@ def test_black_ink_on_white_paper():
     assert ax.images[0].to_rgba(0)[:3] == (1, 1, 1)
 
 
-def test_digits_stand_in_rows_upright_with_the_label_below():
+def test_digits_are_upright_in_rows_with_labels_below():
     ax = plot_digits(IMAGES, list("abcde"), rows=2, columns=3)
     assert texts(ax) == list("abcde")
     ax.figure.canvas.draw()
@@ -209,10 +209,10 @@ def test_digits_stand_in_rows_upright_with_the_label_below():
     picture = np.asarray(ax.figure.canvas.buffer_rgba())[..., 0]
     middle = int((boxes[4].x0 + boxes[4].x1) / 2)
     row = [picture[-1 - int(y), middle] for y in (boxes[4].y1 - 5, boxes[4].y0 + 5)]
-    assert row[0] > row[1]  # pixels count up from the top left corner: the top is lighter
+    assert row[0] > row[1]  # values increase from the top left, so the top is lighter
 
 
-def test_digits_take_no_more_than_the_grid_holds():
+def test_no_more_digits_are_drawn_than_fit_the_grid():
     ax = plot_digits(np.zeros((50, 8, 8)), np.arange(50), rows=3, columns=4)
     assert len(ax.images) == 12
     assert texts(ax) == [str(k) for k in range(12)]
@@ -221,13 +221,13 @@ def test_digits_take_no_more_than_the_grid_holds():
 @pytest.mark.parametrize(
     "labels", [[1, 0, 1], [1.0, 0.0, 1.0], np.eye(2)[[1, 0, 1]], [[1], [0], [1]]]
 )
-def test_labels_are_numbers_or_one_hot(labels):
+def test_labels_may_be_numbers_or_one_hot(labels):
     assert texts(plot_digits(np.zeros((3, 4, 4)), labels)) == ["1", "0", "1"]
     ax = plot_predictions(np.zeros((3, 4, 4)), np.eye(2)[[1, 1, 1]], labels)
-    assert [text.split("\n")[0] for text in texts(ax)] == ["1", "1, is 0", "1"]
+    assert [text.split("\n")[0] for text in texts(ax)] == ["1", "1 (true 0)", "1"]
 
 
-def test_missing_pixels_are_no_reason_to_draw_nothing():
+def test_images_with_nan_and_infinity_are_drawn():
     ax = plot_digits(np.array([[[np.nan, 1.0], [3.0, np.inf]]]))
     assert ax.images[0].get_clim() == (1, 3)
     ax.figure.canvas.draw()
@@ -237,7 +237,7 @@ def test_missing_pixels_are_no_reason_to_draw_nothing():
     "images",
     [np.zeros(784), np.zeros((28, 28)), np.zeros((2, 8, 8, 3)), np.zeros((0, 8, 8)), [["a"]]],
 )
-def test_other_shapes_are_refused(images):
+def test_images_of_other_shapes_are_refused(images):
     expected = (
         r"Expected numbers of shape \(n, height, width\).*Write: images.reshape\(-1, 28, 28\)"
     )
@@ -266,7 +266,7 @@ def test_an_empty_grid_is_refused(grid):
 
 
 def marked(ax):
-    """The images (by number) that have each of the four marks of a wrong prediction."""
+    """Return, for each of the five marks of a wrong prediction, the indices of its images."""
 
     def where(x, y):
         return next(
@@ -283,23 +283,23 @@ def marked(ax):
         if line.get_linewidth() > 2 and len(line.get_xdata()) == 5
     ]
     crosses = [where(*line.get_xydata()[0]) for line in lines if line.get_marker() == "X"]
-    words = [k for k, text in enumerate(texts(ax)) if ", is " in text]
+    words = [k for k, text in enumerate(texts(ax)) if " (true " in text]
     bold = [k for k, text in enumerate(ax.texts) if text.get_fontweight() == "bold"]
     coloured = [k for k, text in enumerate(ax.texts) if text.get_color() == pictures.VERMILLION]
     return frames, crosses, words, bold, coloured
 
 
-def test_wrong_predictions_are_marked_five_times_over():
+def test_wrong_predictions_have_five_marks():
     ax = plot_predictions(IMAGES, PROBABILITIES, LABELS)
     assert marked(ax) == ([1, 3],) * 5
-    assert texts(ax) == ["1\n70 %", "0, is 2\n60 %", "2\n>99 %", "2, is 0\n60 %", "0\n50 %"]
+    assert texts(ax) == ["1\n70 %", "0 (true 2)\n60 %", "2\n>99 %", "2 (true 0)\n60 %", "0\n50 %"]
     title, bars, crossed = ax.get_title().splitlines()
     assert title == "Predictions: 3 of 5 right (60.0 %)"
-    assert bars == "bars: the probabilities of 0 to 2; triangle: the true one"
+    assert bars == "bars: the probabilities of classes 0 to 2; triangle: true class"
     assert crossed.startswith("crossed: wrong")
 
 
-def test_each_image_keeps_its_frame_around_it():
+def test_each_image_has_a_frame_around_it():
     ax = plot_predictions(IMAGES, PROBABILITIES, LABELS)
     frames = [line.get_xydata() for line in ax.get_lines() if len(line.get_xdata()) == 5]
     for frame, image in zip(frames, ax.images, strict=True):
@@ -308,13 +308,15 @@ def test_each_image_keeps_its_frame_around_it():
         np.testing.assert_allclose(frame, corners)
 
 
-def test_right_predictions_are_not_explained():
+def test_without_mistakes_the_marks_are_not_explained():
     ax = plot_predictions(IMAGES, PROBABILITIES, PROBABILITIES.argmax(axis=1))
     assert marked(ax) == ([],) * 5
     title, bars = ax.get_title().splitlines()
     assert title == "Predictions: 5 of 5 right (100.0 %)"
-    assert bars == "bars: the probabilities of 0 to 2"
-    ax = plot_predictions(IMAGES, PROBABILITIES, LABELS, 1, 1)  # the wrong ones are not drawn
+    assert bars == "bars: the probabilities of classes 0 to 2"
+    ax = plot_predictions(
+        IMAGES, PROBABILITIES, LABELS, 1, 1
+    )  # the wrong predictions are not drawn
     assert ax.get_title().splitlines()[0] == "Predictions: 3 of 5 right (60.0 %)"
     assert "crossed" not in ax.get_title()
 
@@ -325,17 +327,17 @@ def test_without_labels_nothing_is_marked():
     assert ax.get_title().splitlines()[0] == "Predictions"
 
 
-def test_bars_are_the_probabilities_and_a_triangle_points_at_the_truth():
+def test_bars_show_probabilities_and_a_triangle_marks_the_true_class():
     ax = plot_predictions(IMAGES, PROBABILITIES, LABELS)
     places = []
     for lines, image, p in zip(ax.collections, ax.images, PROBABILITIES, strict=True):
-        ends = np.array(lines.get_segments())  # (classes, from and to, x and y)
+        ends = np.array(lines.get_segments())  # (classes, start and end, x and y)
         heights = -np.diff(ends[:, :, 1])[:, 0]
         np.testing.assert_allclose(heights / heights.max(), p / p.max(), atol=1e-6)
         np.testing.assert_allclose(heights, (pictures.BARS - 0.13) * p, atol=1e-6)
         left, right, bottom, _ = image.get_extent()
         assert left < ends[:, 0, 0].min() < ends[:, 0, 0].max() < right
-        assert (ends[:, :, 1] > bottom).all()  # below it, as y counts downwards
+        assert (ends[:, :, 1] > bottom).all()  # below the image, as y increases downwards
         darkest = lines.get_colors()[:, :3].sum(axis=1).argmin()
         assert darkest == p.argmax()
         places.append(ends[:, 0, 0])
@@ -344,8 +346,8 @@ def test_bars_are_the_probabilities_and_a_triangle_points_at_the_truth():
         np.testing.assert_allclose(dark, matplotlib.colors.to_rgb(answer))
         step = places[-1][1] - places[-1][0]
         assert places[-1][0] == pytest.approx(left + step / 2)
-        assert right == pytest.approx(left + 3 * step)  # the bars stand evenly below the image
-        points = lines.get_linewidths()[0] / 72  # in inches, of which the Axes is measured
+        assert right == pytest.approx(left + 3 * step)  # the bars are evenly spaced below the image
+        points = lines.get_linewidths()[0] / 72  # points to inches, the unit of the Axes
         assert 0.5 * step < points < step
         assert ends[:, 0, 1].max() + 0.03 < bottom + 0.42 + pictures.BARS  # above the next image
     points = [line.get_xydata()[0] for line in ax.get_lines() if line.get_marker() == "^"]
@@ -355,7 +357,7 @@ def test_bars_are_the_probabilities_and_a_triangle_points_at_the_truth():
     plot_predictions(IMAGES, PROBABILITIES, [9] * 5).figure.canvas.draw()
 
 
-def test_bars_belong_to_the_images_they_stand_below():
+def test_bars_belong_to_the_image_above_them():
     ax = plot_predictions(IMAGES, PROBABILITIES, LABELS, 2, 2, wrong=9)
     for lines, k in zip(ax.collections, [1, 3, 0, 2], strict=True):
         ends = np.array(lines.get_segments())
@@ -363,12 +365,12 @@ def test_bars_belong_to_the_images_they_stand_below():
         np.testing.assert_allclose(heights, (pictures.BARS - 0.13) * PROBABILITIES[k], atol=1e-6)
 
 
-def test_one_sigmoid_unit_is_two_classes():
+def test_one_sigmoid_unit_means_two_classes():
     ax = plot_predictions(IMAGES[:3], [[0.9], [0.2], [0.6]], [1, 0, 0])
-    assert texts(ax) == ["1\n90 %", "0\n80 %", "1, is 0\n60 %"]
+    assert texts(ax) == ["1\n90 %", "0\n80 %", "1 (true 0)\n60 %"]
 
 
-def test_only_certainty_that_is_99_percent_or_less_is_a_number():
+def test_probabilities_above_99_percent_are_not_shown_as_numbers():
     p = np.array([0.994, 0.996, 1.0])
     ax = plot_predictions(IMAGES[:3], np.stack([1 - p, p], axis=1))
     assert texts(ax) == ["1\n99 %", "1\n>99 %", "1\n>99 %"]
@@ -382,7 +384,9 @@ def test_wrong_predictions_can_come_first(wrong, order):
     ax = plot_predictions(IMAGES, PROBABILITIES, LABELS, 2, 2, wrong=wrong)
     for drawn, k in zip(ax.images, order, strict=True):
         np.testing.assert_array_equal(drawn.get_array(), IMAGES[k])
-    assert ax.get_title().startswith("Predictions: 3 of 5 right")  # of all, not of those drawn
+    assert ax.get_title().startswith(
+        "Predictions: 3 of 5 right"
+    )  # of all predictions, not only of those drawn
     assert marked(ax)[0] == [order.index(k) for k in sorted({1, 3} & set(order), key=order.index)]
 
 
@@ -397,14 +401,14 @@ def test_wrong_predictions_can_come_first(wrong, order):
         PROBABILITIES * np.nan,
     ],
 )
-def test_what_are_not_probabilities_is_refused(probabilities):
+def test_invalid_probabilities_are_refused(probabilities):
     expected = r"Expected a row of probabilities, from 0 to 1, for each of 5 images.*model.predict"
     with pytest.raises(ValueError, match=expected) as error:
         plot_predictions(IMAGES, probabilities, LABELS)
     assert f"shape {probabilities.shape}" in str(error.value)
 
 
-def test_wrong_ones_first_needs_labels():
+def test_wrong_predictions_first_needs_labels():
     with pytest.raises(ValueError, match=r"labels, wrong=8\)"):
         plot_predictions(IMAGES, PROBABILITIES, wrong=3)
 
@@ -424,20 +428,20 @@ def test_history_draws_every_value_at_its_epoch():
     assert [ax.get_title() for ax in (loss, acc)] == ["Loss", "Metrics"]
 
 
-def test_the_best_validation_epoch_is_starred_lowest_loss_and_highest_accuracy():
+def test_the_epoch_of_lowest_loss_or_highest_accuracy_has_a_star():
     loss, acc = plot_history(HISTORY)
     assert curves(loss)["best validation: epoch 2, 0.5"] == ([2], [0.5])
     assert curves(acc)["best validation: epoch 3, 0.8"] == ([3], [0.8])
     for ax in (loss, acc):
         stars = [line for line in ax.get_lines() if line.get_marker() == "*"]
         assert len(stars) == 1
-        assert not stars[0].get_clip_on()  # whole, also at the edge
+        assert not stars[0].get_clip_on()  # not clipped at the edge
         legend = [text.get_text() for text in ax.get_legend().get_texts()]
         assert legend == ["training", "validation", stars[0].get_label()]
 
 
 @pytest.mark.parametrize(("name", "best"), [("mse", 2), ("mean_absolute_error", 2), ("auc", 3)])
-def test_of_errors_the_lowest_is_best(name, best):
+def test_the_lowest_value_of_an_error_is_the_best(name, best):
     axes = plot_history({"loss": [1, 1, 1, 1], name: [0] * 4, f"val_{name}": [0.4, 0.2, 0.5, 0.3]})
     assert f"epoch {best}," in axes[1].get_legend().get_texts()[-1].get_text()
     assert axes[1].get_ylabel() == name
@@ -450,16 +454,16 @@ def test_training_and_validation_differ_without_colour():
         assert len({line.get_marker() for line in (training, validation, star)}) == 3
 
 
-def test_a_history_object_gives_the_epochs():
+def test_the_epochs_of_a_history_object_are_used():
     history = SimpleNamespace(history=HISTORY, epoch=[4, 5, 6, 7])  # initial_epoch=4
     loss, _ = plot_history(history)
     assert curves(loss)["training"][0] == [5, 6, 7, 8]
     assert "best validation: epoch 6, 0.5" in curves(loss)
-    again = SimpleNamespace(history=HISTORY, epoch=[0, 1])  # a History that fit was given twice
+    again = SimpleNamespace(history=HISTORY, epoch=[0, 1])  # a History passed to two calls of fit
     assert curves(plot_history(again)[0])["training"][0] == [1, 2, 3, 4]
 
 
-def test_a_single_epoch_is_seen():
+def test_a_single_epoch_is_visible():
     loss, acc = plot_history({name: values[:1] for name, values in HISTORY.items()})
     for ax in (loss, acc):
         assert all(line.get_marker() not in ("", "None") for line in ax.get_lines())
@@ -476,7 +480,7 @@ def test_ticks_are_whole_epochs(epochs):
     assert loss.get_xlim() == (0.5, epochs + 0.5)
 
 
-def test_history_draws_where_it_is_told():
+def test_history_is_drawn_into_the_given_axes():
     figure, given = plt.subplots(1, 3)
     assert list(plot_history(HISTORY, ax=given[:2])) == list(given[:2])
     assert [ax.get_title() for ax in given] == ["Loss", "Metrics", ""]
@@ -488,7 +492,7 @@ def test_history_draws_where_it_is_told():
         plot_history(HISTORY, ax=given)
 
 
-def test_a_loss_alone_is_one_panel():
+def test_without_metrics_history_has_one_panel():
     axes = plot_history({"loss": [1.0, 0.5], "learning_rate": [0.1, 0.01]})
     assert axes.shape == (1,)
     assert len(axes[0].figure.axes) == 1
@@ -523,23 +527,26 @@ def test_several_metrics_share_a_panel_and_are_named():
         (6, 2, (3, 5, 8), [3, 5]),
     ],
 )
-def test_validation_stands_at_the_epochs_it_ran_after(epochs, values, frequency, expected):
+def test_validation_is_drawn_at_the_epochs_it_followed(epochs, values, frequency, expected):
     logs = {"loss": [1.0] * epochs, "val_loss": list(range(values))}
     (loss,) = plot_history(logs, validation_freq=frequency)
     assert curves(loss)["validation"] == (expected, list(range(values)))
     assert f"best validation: epoch {expected[0]}, 0" in curves(loss)
 
 
-def test_validation_after_a_later_start():
+def test_validation_epochs_with_a_later_initial_epoch():
     history = SimpleNamespace(history={"loss": [1] * 5, "val_loss": [2, 1]}, epoch=range(5, 10))
-    (loss,) = plot_history(history)  # of every second, third … epoch, only every third fits
+    (loss,) = plot_history(history)  # only every third epoch fits the number of values
     assert curves(loss)["training"][0] == [6, 7, 8, 9, 10]
     assert curves(loss)["validation"] == ([6, 9], [2, 1])
 
 
 @pytest.mark.parametrize(("values", "frequency"), [(2, None), (2, 3), (11, None), (3, [1, 7])])
-def test_validation_that_could_stand_anywhere_is_not_guessed(values, frequency):
-    logs = {"loss": [1.0] * 10, "val_loss": [1.0] * values}  # 2: after every 4th or every 5th
+def test_ambiguous_validation_epochs_are_refused(values, frequency):
+    logs = {
+        "loss": [1.0] * 10,
+        "val_loss": [1.0] * values,
+    }  # 2 values fit every 4th and every 5th epoch
     with pytest.raises(
         ValueError, match=f"Received: {values} values for 10 epochs.*Write"
     ) as error:
@@ -547,7 +554,7 @@ def test_validation_that_could_stand_anywhere_is_not_guessed(values, frequency):
     assert str(error.value).endswith("plot_history(h, validation_freq=n)")
 
 
-def test_numbers_that_are_none_are_never_best():
+def test_nan_and_infinity_are_never_the_best_value():
     nan, inf = np.nan, np.inf
     logs = {"loss": [1, nan, inf], "val_loss": [nan, 3, -inf], "acc": [0] * 3, "val_acc": [nan] * 3}
     loss, acc = plot_history(logs)
@@ -567,9 +574,9 @@ def test_numbers_that_are_none_are_never_best():
         (None, "NoneType, lengths {}"),
     ],
 )
-def test_what_is_no_history_is_refused(history, received):
+def test_an_invalid_history_is_refused(history, received):
     with pytest.raises(
-        ValueError, match="Expected lists of one length, 'loss' among them"
+        ValueError, match="Expected lists of equal length, including 'loss'"
     ) as error:
         plot_history(history)
     assert f"Received: {received}. Write: plot_history(model.fit(x, y))" in str(error.value)
@@ -579,7 +586,7 @@ def test_what_is_no_history_is_refused(history, received):
 # Network
 
 
-def test_the_tutorials_network_reads_as_it_is_built():
+def test_the_labels_of_the_tutorial_network():
     ax = plot_network(tutorial())
     assert texts(ax) == [
         "input\n784 values",
@@ -599,7 +606,7 @@ def test_the_tutorials_network_reads_as_it_is_built():
         ([(4096, 4096)] * 10, [12] * 11, 11),
     ],
 )
-def test_a_wide_layer_is_elided_and_its_lines_are_bounded(layers, shown, dotted):
+def test_a_wide_layer_is_abbreviated_and_its_lines_are_limited(layers, shown, dotted):
     ax = plot_network(network(*[dense(f"d{k}", *sizes) for k, sizes in enumerate(layers)]))
     circles, dots = drawn_units(ax)
     assert [len(column) for column in circles] == shown
@@ -609,7 +616,7 @@ def test_a_wide_layer_is_elided_and_its_lines_are_bounded(layers, shown, dotted)
     assert len(ax.collections) + len(ax.get_lines()) + len(ax.patches) <= 3 * len(shown)
 
 
-def test_every_circle_is_joined_to_every_circle_of_the_next_column():
+def test_every_circle_is_connected_to_every_circle_of_the_next_column():
     ax = plot_network(network(dense("a", 3, 20), dense("b", 20, 2)))
     circles, _ = drawn_units(ax)
     segments = [s for lines in ax.collections for s in lines.get_segments()]
@@ -625,14 +632,14 @@ def test_every_circle_is_joined_to_every_circle_of_the_next_column():
     assert all(line.get_zorder() > lines_over for line in ax.get_lines())
 
 
-def test_columns_stand_side_by_side_about_one_middle_with_dots_in_the_gap():
+def test_columns_are_centred_with_dots_in_the_gap_of_omitted_units():
     ax = plot_network(network(dense("a", 5, 13), dense("b", 13, 2)))
     circles, (dots,) = drawn_units(ax)
     assert all(np.ptp(column[:, 0]) == 0 for column in circles)
     xs = [column[0, 0] for column in circles]
     assert xs == sorted(xs)
     assert [text.get_position()[0] for text in ax.texts] == pytest.approx(xs)
-    lowest = max(column[:, 1].max() for column in circles)  # y counts downwards
+    lowest = max(column[:, 1].max() for column in circles)  # y increases downwards
     assert all(text.get_position()[1] > lowest + 0.1 for text in ax.texts)
     middles = [column[:, 1].mean() for column in [*circles, dots]]
     assert middles == pytest.approx([middles[0]] * 4)
@@ -654,14 +661,14 @@ def test_columns_stand_side_by_side_about_one_middle_with_dots_in_the_gap():
         ((16, 7, 7), "16 × 7 × 7 = 784 values"),
     ],
 )
-def test_a_flatten_in_front_is_the_inputs_label(shape, text):
+def test_a_first_flatten_layer_is_shown_in_the_label_of_the_input(shape, text):
     ax = plot_network(tutorial(make_layer("Flatten", "flatten", shape, (784,))))
     assert len(drawn_units(ax)[0]) == 4
     assert texts(ax)[0] == f"input\n{text}"
     assert not any("flatten" in words for words in texts(ax))
 
 
-def test_a_layer_without_units_is_named_after_the_one_before():
+def test_a_layer_without_units_is_listed_below_the_previous_one():
     ax = plot_network(
         network(
             make_layer("InputLayer", "never_seen", (6,), (6,)),
@@ -702,7 +709,7 @@ def test_tinynets_own_model_can_be_drawn():
         "input\n28 × 28 = 784 pixels",
         f"{model.layers[-1].name} (Dense)\n10 units · softmax\n7,850 parameters",
     ]
-    with pytest.raises(ValueError, match=r"Expected a model with layers, built\. .*model.build"):
+    with pytest.raises(ValueError, match=r"Expected a built model with layers\. .*model.build"):
         plot_network(tinynet.Sequential([layers.Dense(10)]))
 
 
@@ -717,16 +724,16 @@ def test_tinynets_own_model_can_be_drawn():
     ],
 )
 def test_a_model_without_shapes_cannot_be_drawn(model):
-    with pytest.raises(ValueError, match="Expected a model with layers, built") as error:
+    with pytest.raises(ValueError, match="Expected a built model with layers") as error:
         plot_network(model)
     assert str(error.value).endswith("Write: model.build((None, 784))")
 
 
-# What was learned
+# Confusion, mistakes, weights, activations and distributions
 
 
 def cells(ax):
-    """The numbers of a confusion matrix by (row, column)."""
+    """Return the numbers of a confusion matrix by (row, column)."""
     found = {}
     for text in ax.texts:
         x, y = text.get_position()
@@ -734,22 +741,22 @@ def cells(ax):
     return found
 
 
-def test_a_confusion_counts_what_is_taken_for_what():
+def test_the_confusion_matrix_counts_predictions_by_true_class():
     labels = [0, 0, 0, 1, 2, 2]
     p = np.eye(3)[[0, 0, 2, 1, 1, 2]]
     ax = plotting.plot_confusion(labels, p)
     assert cells(ax) == {(0, 0): 2, (0, 2): 1, (1, 1): 1, (2, 1): 1, (2, 2): 1}
     assert ax.get_title().splitlines()[0] == "Confusion: 4 of 6 right (66.67 %)"
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "is")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")
     assert cells(plotting.plot_confusion(np.eye(3)[labels], p)) == cells(ax)
     mistakes, diagonal = (image.get_array() for image in ax.images)
-    assert mistakes[0, 2] == pytest.approx(1 / 3)  # of its row, not of all
+    assert mistakes[0, 2] == pytest.approx(1 / 3)  # as a share of the row
     assert mistakes[2, 1] == pytest.approx(1 / 2)
     assert np.trace(mistakes) == 0
     assert diagonal.mask.sum() == 6
 
 
-def test_a_confusion_without_mistakes_and_one_of_many_classes_can_be_drawn():
+def test_confusion_matrices_without_mistakes_and_of_many_classes():
     assert cells(plotting.plot_confusion([1, 0], np.eye(2)[[1, 0]])) == {(0, 0): 1, (1, 1): 1}
     many = plotting.plot_confusion(np.arange(100), np.eye(100))
     assert len(many.get_xticks()) == 20
@@ -758,7 +765,7 @@ def test_a_confusion_without_mistakes_and_one_of_many_classes_can_be_drawn():
 
 
 @pytest.mark.parametrize("classes", [2, 10, 30])
-def test_a_confusion_s_numbers_stay_in_their_cells(classes):
+def test_the_numbers_of_a_confusion_matrix_fit_their_cells(classes):
     labels = np.repeat(np.arange(classes), classes * 3)
     p = np.eye(classes)[np.tile(np.arange(classes), classes * 3)]
     ax = plotting.plot_confusion(labels, p)
@@ -772,53 +779,53 @@ def test_a_confusion_s_numbers_stay_in_their_cells(classes):
         assert ax.figure.bbox.y0 <= box.y0 < box.y1 <= ax.figure.bbox.y1
 
 
-def test_a_confusion_draws_where_it_is_told():
+def test_a_confusion_matrix_is_drawn_into_the_given_axes():
     figure, given = plt.subplots(1, 2)
     assert plotting.plot_confusion([0], [[1, 0]], ax=given[1]) is given[1]
     assert plt.get_fignums() == [figure.number]
 
 
 @pytest.mark.parametrize("labels", [[0, 3], [0, -1], ["a", "b"], [0]])
-def test_labels_that_are_no_classes_are_refused(labels):
+def test_labels_that_are_not_classes_are_refused(labels):
     with pytest.raises(ValueError, match="Expected"):
         plotting.plot_confusion(labels, [[0.5, 0.3, 0.2]] * 2)
 
 
 def test_the_worst_mistakes_come_first():
     ax = plotting.plot_mistakes(IMAGES, PROBABILITIES, LABELS)
-    assert texts(ax) == ["0, is 2\n60 %, 10 %", "2, is 0\n60 %, 20 %"]
+    assert texts(ax) == ["0 (true 2)\n60 %, 10 %", "2 (true 0)\n60 %, 20 %"]
     assert ax.get_title().startswith("The worst of 2 mistakes\n")
     surer = PROBABILITIES.copy()
     surer[3] = [0.001, 0, 0.999]
     ax = plotting.plot_mistakes(IMAGES, surer, LABELS)
-    assert texts(ax)[0] == "2, is 0\n>99 %, <1 %"
+    assert texts(ax)[0] == "2 (true 0)\n>99 %, <1 %"
     assert np.array_equal(ax.images[0].get_array(), IMAGES[3])
     assert len(texts(plotting.plot_mistakes(IMAGES, surer, LABELS, 1, 1))) == 1
 
 
-def test_where_all_is_right_there_is_no_mistake_to_draw():
+def test_mistakes_of_a_perfect_prediction_are_refused():
     with pytest.raises(ValueError, match="none: all are right"):
         plotting.plot_mistakes(IMAGES, PROBABILITIES, PROBABILITIES.argmax(axis=1))
 
 
-def test_weights_are_those_of_the_pixels_about_zero():
+def test_weights_are_drawn_as_images_with_a_scale_centred_at_zero():
     model = learned()
     kernel = np.arange(-45, 45).reshape(30, 3) / 10
     model.set_weights([kernel, np.zeros(3)])
     ax = plotting.plot_weights(model)
     assert texts(ax) == ["unit 0", "unit 1", "unit 2"]
-    assert "What the units of first look for" in ax.get_title()
-    assert "at most 4.5 in size" in ax.get_title()
+    assert "What the units of 'first' look for" in ax.get_title()
+    assert "up to ±4.5" in ax.get_title()
     for unit, image in enumerate(ax.images):
         assert np.allclose(image.get_array(), kernel[:, unit].reshape(6, 5))
         assert image.get_clim() == (-4.5, 4.5)
     red, green, blue, _ = ax.images[0].cmap(1.0)
-    assert min(red, green) > 0.8 > 0.5 > blue  # yellow above 0
+    assert min(red, green) > 0.8 > 0.5 > blue  # values above 0 are yellow
     red, green, blue, _ = ax.images[0].cmap(0.0)
-    assert blue > 0.25 > green > red  # blue below
+    assert blue > 0.25 > green > red  # values below 0 are blue
 
 
-def test_weights_of_square_inputs_in_rows_are_images_too():
+def test_weights_of_a_square_number_of_inputs_are_drawn_as_images():
     model = tinynet.Sequential([tinynet.Input((64,)), tinynet.layers.Dense(2)])
     assert plotting.plot_weights(model).images[0].get_array().shape == (8, 8)
 
@@ -832,7 +839,7 @@ def test_weights_of_square_inputs_in_rows_are_images_too():
         None,
     ],
 )
-def test_what_has_no_images_for_weights_is_refused(model):
+def test_models_without_image_weights_are_refused(model):
     with pytest.raises(ValueError, match="Expected"):
         plotting.plot_weights(model)
 
@@ -842,7 +849,7 @@ def activated(*layers, shape=(6, 6)):
     return tinynet.Sequential([*front, *layers], name="net")
 
 
-def test_activations_are_those_of_the_layers():
+def test_the_activations_drawn_are_the_outputs_of_the_layers():
     dense = tinynet.layers.Dense
     model = activated(dense(10, "sigmoid"), dense(7, "tanh"), dense(3, "softmax"))
     image = np.linspace(0, 1, 36).reshape(6, 6)
@@ -863,7 +870,7 @@ def test_activations_are_those_of_the_layers():
     assert "dense: 10 units\nsigmoid, " in "\n".join(written)
 
 
-def test_looking_changes_nothing_and_wide_last_layers_are_no_bars():
+def test_plot_activations_draws_no_bars_for_a_wide_last_layer():
     model = activated(tinynet.layers.Dense(50, "relu"))
     before = model.get_weights()
     ax = plotting.plot_activations(model, np.ones((6, 6)))
@@ -881,7 +888,7 @@ def test_looking_changes_nothing_and_wide_last_layers_are_no_bars():
         (None, np.ones((6, 6))),
     ],
 )
-def test_what_does_not_fit_the_model_is_refused(model, image):
+def test_images_and_models_that_do_not_fit_are_refused(model, image):
     with pytest.raises(ValueError, match="Expected"):
         plotting.plot_activations(model, image)
 
@@ -912,10 +919,10 @@ def test_distributions_are_the_quantiles_of_weights_and_gradients():
         expected = np.quantile(abs(layer.kernel_gradient), record.shares)
         assert record.gradients[layer.name][-1] == pytest.approx(list(expected))
     model.fit(np.ones((4, 6, 6)), np.zeros(4, int), verbose=0, callbacks=[record])
-    assert record.epochs == [1]  # a new fit begins anew
+    assert record.epochs == [1]  # a new fit starts a new record
 
 
-def test_gradients_of_sigmoids_are_seen_to_vanish():
+def test_the_distributions_show_vanishing_gradients_of_sigmoids():
     record, _ = recorded()
     ax = plotting.plot_distributions(record)
     assert ax.get_yscale() == "log"
@@ -935,11 +942,11 @@ def test_gradients_that_are_all_zero_can_be_drawn():
     record.epochs, record.gradients = [1], {"dead": [[0.0] * 5], "half": [[0, 0, 1e-30, 1, 1]]}
     ax = plotting.plot_distributions(record)
     ax.figure.canvas.draw()
-    assert ax.get_ylim()[0] > 1e-14  # a number that small is as good as 0
+    assert ax.get_ylim()[0] > 1e-14  # smaller values are treated as 0
     assert set(curves(ax)) == {"dead: about 0", "half: about 0"}
 
 
-def test_distributions_draw_where_they_are_told():
+def test_distributions_are_drawn_into_the_given_axes():
     record, _ = recorded(epochs=1)
     figure, given = plt.subplots(1, 2)
     assert plotting.plot_distributions(record, ax=given[1]) is given[1]
@@ -947,11 +954,11 @@ def test_distributions_draw_where_they_are_told():
     ax = plotting.plot_distributions(record)
     ax.figure.canvas.draw()
     box = ax.get_legend().get_window_extent()
-    assert box.x1 <= ax.figure.bbox.x1  # beside the curves, and not cut off
+    assert box.x1 <= ax.figure.bbox.x1  # the legend is not cut off
 
 
 @pytest.mark.parametrize("what", ["gradient", None, "epochs"])
-def test_another_word_or_nothing_recorded_is_refused(what):
+def test_an_unknown_quantity_or_an_empty_record_is_refused(what):
     record, _ = recorded(epochs=1)
     with pytest.raises(ValueError, match="'gradients' or 'weights'"):
         plotting.plot_distributions(record, what)
@@ -959,10 +966,15 @@ def test_another_word_or_nothing_recorded_is_refused(what):
         plotting.plot_distributions(tinynet.callbacks.Distributions())
 
 
-def test_weights_show_their_sign_twice_and_their_size():
+def test_lines_show_the_sign_of_a_weight_by_colour_and_style_and_its_size():
     model = activated(tinynet.layers.Dense(2), shape=(20,))
     kernel = np.zeros((20, 2))
-    kernel[0, 0], kernel[1, 1], kernel[19, 0], kernel[10, 0] = 2, -1, -2, 9  # the last is not drawn
+    kernel[0, 0], kernel[1, 1], kernel[19, 0], kernel[10, 0] = (
+        2,
+        -1,
+        -2,
+        9,
+    )  # kernel[10, 0] is not drawn
     model.set_weights([kernel, np.zeros(2)])
     (lines,) = [one for one in plot_network(model).collections if len(one.get_segments())]
     drawn = [*range(6), *range(14, 20)]
@@ -980,29 +992,29 @@ def test_weights_show_their_sign_twice_and_their_size():
     assert broken[place[19, 0]]
 
 
-def test_probabilities_may_be_rounded_beyond_one():
+def test_probabilities_may_exceed_1_by_rounding():
     p = np.array([[1.0000001, -1e-7]], "float32")
     assert plot_predictions(IMAGES[:1], p).texts[0].get_text() == "0\n>99 %"
 
 
 @pytest.mark.parametrize("labels", [[-1] * 5, [3] * 5, list("abcde"), [np.nan] * 5])
-def test_labels_that_are_no_class_numbers_are_refused(labels):
+def test_labels_that_are_not_class_numbers_are_refused(labels):
     with pytest.raises(ValueError, match="Expected class numbers from 0 to 2"):
         plotting.plot_mistakes(IMAGES, PROBABILITIES, labels)
-    with pytest.raises(ValueError, match="Expected class numbers"):
+    with pytest.raises(ValueError, match="Expected labels to be class numbers"):
         plot_predictions(IMAGES, PROBABILITIES, list("abcde"))
     with pytest.raises(ValueError, match="Expected at least one prediction"):
         plotting.plot_confusion([], np.empty((0, 3)))
 
 
-def test_many_classes_have_no_numbers_that_nobody_could_read():
+def test_a_confusion_matrix_of_many_classes_has_no_numbers():
     classes = 60
     p = np.eye(classes)[RNG.integers(0, classes, 500)]
     ax = plotting.plot_confusion(RNG.integers(0, classes, 500), p)
     assert not ax.texts
 
 
-def test_numbers_that_are_no_image_go_through_the_layers_too():
+def test_activations_of_a_vector_input_can_be_drawn():
     layers = [tinynet.Input((2,)), tinynet.layers.Dense(3, "tanh"), tinynet.layers.Dense(1)]
     model = tinynet.Sequential(layers)
     model.set_weights([np.eye(2, 3), np.zeros(3), [[-1], [0], [0]], [0.2]])
@@ -1011,7 +1023,7 @@ def test_numbers_that_are_no_image_go_through_the_layers_too():
     assert texts(ax)[-1].startswith("dense_1: 1 unit") or "-0.56" in texts(ax)
 
 
-def test_bars_below_zero_go_the_other_way_and_of_probabilities_the_whole_is_one():
+def test_bars_of_negative_values_and_of_probabilities():
     _, ax = plt.subplots()
     from tinynet.plotting.learned import bars
 
@@ -1028,12 +1040,16 @@ def test_bars_below_zero_go_the_other_way_and_of_probabilities_the_whole_is_one(
     assert extents.width == pytest.approx(0.32)
 
 
-def test_signs_differ_in_greyscale():
-    below, above = plt.get_cmap(plotting.learned.SIGNED)([0.1, 0.9])[:, :3] @ [0.3, 0.59, 0.11]
+def test_positive_and_negative_differ_in_greyscale():
+    below, above = plt.get_cmap(plotting.learned.SIGNED_COLORMAP)([0.1, 0.9])[:, :3] @ [
+        0.3,
+        0.59,
+        0.11,
+    ]
     assert above - below > 0.4
 
 
-def test_long_titles_are_broken_and_not_cut():
+def test_long_titles_are_wrapped_and_not_cut_off():
     model = learned()
     model.name = "a name that is very long, longer than any line of a title should ever be " * 2
     for ax in (plot_network(model), plotting.plot_activations(model, np.eye(6)[:, :5])):
@@ -1043,7 +1059,7 @@ def test_long_titles_are_broken_and_not_cut():
         assert ax.figure.bbox.y0 <= box.y0 < box.y1 <= ax.figure.bbox.y1
 
 
-def test_of_many_layers_each_line_can_be_told_from_the_next():
+def test_the_lines_of_many_layers_can_be_distinguished():
     record = tinynet.callbacks.Distributions()
     record.epochs = [1, 2]
     record.gradients = {f"layer_{n}": [[1e-3 * (n + 1)] * 5] * 2 for n in range(8)}

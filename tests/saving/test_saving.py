@@ -1,4 +1,4 @@
-"""Models in files: what tinynet writes, real Keras opens, and the other way round."""
+"""Saved models: Keras opens the files that tinynet writes, and the other way round."""
 
 import json
 import os
@@ -88,7 +88,7 @@ MODELS = {
         [lib.layers.Input((2, 3)), lib.layers.Flatten(), lib.layers.Dense(4)],
         loss=lib.losses.CategoricalCrossentropy(from_logits=True),
     ),
-    "a squared error": lambda lib: compiled(lib, loss="mse", metrics=["mse"]),
+    "squared error": lambda lib: compiled(lib, loss="mse", metrics=["mse"]),
 }
 
 
@@ -99,8 +99,8 @@ def pairs(keras):
 @pytest.mark.host
 @pytest.mark.parametrize("direction", ["tinynet to Keras", "Keras to tinynet"])
 @pytest.mark.parametrize("kind", MODELS)
-def test_the_same_training_whoever_continues_it(keras, tmp_path, kind, direction):
-    """Three epochs here, three more there, and six here: the same in weights and in state."""
+def test_training_continues_identically_in_the_other_library(keras, tmp_path, kind, direction):
+    """Three epochs in one library and three in the other give the same as six in one."""
     here, there = pairs(keras)[direction]
     path = str(tmp_path / "model.keras")
     model = MODELS[kind](here)
@@ -115,7 +115,7 @@ def test_the_same_training_whoever_continues_it(keras, tmp_path, kind, direction
     agree(*(m.evaluate(X, ROWS, verbose=0) for m in (model, other)), rtol=1e-6)
 
     agree(*(m.fit(X, ROWS, epochs=3, **IN_ORDER) for m in (model, other)), rtol=2e-6)
-    # The issue's bound is 1e-5.
+    # The required bound is 1e-5.
     agree(model.get_weights(), other.get_weights(), rtol=1e-7, atol=2e-6)
     agree(variables(model), variables(other), rtol=1e-3, atol=1e-6)
 
@@ -123,39 +123,41 @@ def test_the_same_training_whoever_continues_it(keras, tmp_path, kind, direction
 @pytest.mark.host
 @pytest.mark.parametrize("direction", ["tinynet to Keras", "Keras to tinynet"])
 @pytest.mark.parametrize("kind", MODELS)
-def test_configurations_pass_from_one_to_the_other(keras, kind, direction):
+def test_configurations_are_exchangeable_between_the_libraries(keras, kind, direction):
     here, there = pairs(keras)[direction]
     model = MODELS[kind](here)
     other = there.models.model_from_json(model.to_json())
 
-    def told(model):
+    def configuration(model):
         config = json.loads(model.to_json())
-        config["compile_config"]["jit_compile"] = "auto"  # Keras decides that on the spot
+        config["compile_config"]["jit_compile"] = "auto"  # Keras resolves "auto" at once
         for layer in config["config"]["layers"]:
-            layer.pop("build_config", None)  # Keras leaves it out where nothing is built
+            layer.pop("build_config", None)  # Keras omits it for layers that are not built
         return without_addresses(config)
 
-    assert told(other) == told(model)
+    assert configuration(other) == configuration(model)
 
 
 def without_addresses(config):
-    """A configuration without the numbers by which Keras knows an object that it wrote twice."""
+    """Return a configuration without `shared_object_id`, Keras's number of a shared object."""
     if isinstance(config, dict):
         config = {k: without_addresses(v) for k, v in config.items() if k != "shared_object_id"}
-        if config.get("class_name") == "function":  # Keras may say a function's home, or its name
+        if (
+            config.get("class_name") == "function"
+        ):  # Keras writes a function with its module, or only its name
             return config["config"]
         return config
     return [without_addresses(part) for part in config] if isinstance(config, list) else config
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_tinynet_s_own_files_bring_back_everything(tmp_path, kind):
+def test_a_loaded_model_equals_the_saved_one(tmp_path, kind):
     model = MODELS[kind](tinynet)
     model.fit(X, ROWS, epochs=2, **IN_ORDER)
     before = backend.generator().bit_generator.state
     model.save(tmp_path / "a.keras")
     twin = tinynet.models.load_model(tmp_path / "a.keras")
-    assert backend.generator().bit_generator.state == before  # nothing was drawn
+    assert backend.generator().bit_generator.state == before  # no random number was drawn
     assert twin.get_config() == model.get_config()
     assert twin.name == model.name
     agree(variables(model), variables(twin), rtol=2e-7)
@@ -165,12 +167,12 @@ def test_tinynet_s_own_files_bring_back_everything(tmp_path, kind):
     assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-6)
 
 
-def test_weights_alone_pass_from_one_to_the_other(keras, tmp_path):
+def test_weight_files_are_exchangeable_between_the_libraries(keras, tmp_path):
     for here, there in pairs(keras).values():
         path = str(tmp_path / "a.weights.h5")
         model, other = compiled(here), compiled(there)
         model.fit(X, ROWS, **IN_ORDER)
-        other.fit(X, ROWS, **IN_ORDER)  # has begun, and takes the optimizer's state as well
+        other.fit(X, ROWS, **IN_ORDER)  # once trained, it also loads the optimizer's state
         other.fit(X, ROWS, **IN_ORDER)
         model.save_weights(path)
         other.load_weights(path)
@@ -178,27 +180,27 @@ def test_weights_alone_pass_from_one_to_the_other(keras, tmp_path):
         agree(variables(model), variables(other), rtol=2e-7, atol=1e-30)
 
 
-def test_an_optimizer_that_has_not_begun_stays_new(tmp_path):
+def test_an_optimizer_without_steps_stays_unbuilt_when_weights_are_loaded(tmp_path):
     model = compiled(tinynet)
     model.fit(X, ROWS, **IN_ORDER)
     model.save_weights(tmp_path / "a.weights.h5")
     other = compiled(tinynet, optimizer=tinynet.optimizers.Adam(0.5))
-    with pytest.warns(UserWarning, match="only the weights were loaded.*has not begun, and stays"):
+    with pytest.warns(UserWarning, match="Only the weights were loaded.*has not begun training"):
         other.load_weights(tmp_path / "a.weights.h5")
     assert not other.optimizer.built
     assert other.optimizer.learning_rate == 0.5
 
 
-def test_the_state_of_another_optimizer_is_left_and_said(keras, tmp_path):
+def test_the_state_of_another_optimizer_is_skipped_with_a_warning(keras, tmp_path):
     model = compiled(tinynet)
     model.fit(X, ROWS, **IN_ORDER)
     model.save_weights(tmp_path / "a.weights.h5")
     other = compiled(tinynet, optimizer="sgd")
     other.fit(X, ROWS, **IN_ORDER)
-    with pytest.warns(UserWarning, match="only the weights were loaded.* 'sgd' is another"):
+    with pytest.warns(UserWarning, match="Only the weights were loaded.* 'sgd' does not match"):
         other.load_weights(tmp_path / "a.weights.h5")
     agree(model.get_weights(), other.get_weights())
-    # In a whole file, the same happens when a layer was frozen after training.
+    # The same happens in a `.keras` file if a layer was frozen after training.
     model = compiled(keras)
     model.fit(X, ROWS, **IN_ORDER)
     model.layers[1].trainable = False
@@ -210,7 +212,7 @@ def test_the_state_of_another_optimizer_is_left_and_said(keras, tmp_path):
 
 
 @pytest.mark.host
-def test_models_that_learned_their_shape_from_data(keras, tmp_path):
+def test_models_built_from_data_are_loaded_with_their_input_shape(keras, tmp_path):
     path = str(tmp_path / "a.keras")
     for here, there in pairs(keras).values():
         stack = [here.layers.Flatten(), here.layers.Dense(4, "softmax")]
@@ -246,7 +248,7 @@ def test_float64_and_untrained_and_uncompiled_models(keras, tmp_path):
     assert not tinynet.models.load_model(path).built
 
 
-# A reader's own parts
+# User-defined parts
 
 
 class Scale(tinynet.Layer):
@@ -287,7 +289,7 @@ def spread(y_true, y_pred):
 OWN = {"Scale": Scale, "Huge": Huge, "Plain": Plain, "half": half, "spread": spread}
 
 
-def test_a_reader_s_own_parts_are_found_by_name(tmp_path):
+def test_user_defined_parts_are_found_in_custom_objects(tmp_path):
     path = tmp_path / "own.keras"
     stack = [tinynet.Input((2, 3)), Flatten(), Scale(), Dense(4, half)]
     model = compiled(tinynet, stack, [spread], optimizer=Plain(0.1, momentum=0.9), loss=Huge())
@@ -302,7 +304,7 @@ def test_a_reader_s_own_parts_are_found_by_name(tmp_path):
     assert list(runs[0]) == ["loss", "spread"]
     with pytest.raises(ValueError, match=r"received Scale \('scale'\) in .*custom_objects="):
         tinynet.models.load_model(path)
-    # The names were known inside of that call alone, and what is no layer is none by its name.
+    # The names are known only within that call, and a class that is not a layer is refused.
     with pytest.raises(ValueError, match="Expected 'Scale' to be a layer, a class derived"):
         tinynet.models.load_model(path, custom_objects={**OWN, "Scale": dict})
     config = model.get_config()
@@ -310,7 +312,7 @@ def test_a_reader_s_own_parts_are_found_by_name(tmp_path):
 
 
 @pytest.mark.host
-def test_keras_opens_a_reader_s_own_layer_with_a_twin_of_it(keras, tmp_path):
+def test_keras_opens_a_user_defined_layer_with_its_keras_counterpart(keras, tmp_path):
     class Twin(keras.layers.Layer):
         def build(self, input_shape):
             self.scale = self.add_weight(shape=input_shape[-1:], initializer="ones")
@@ -319,7 +321,7 @@ def test_keras_opens_a_reader_s_own_layer_with_a_twin_of_it(keras, tmp_path):
         def call(self, x):
             return x * self.scale
 
-    Twin.__name__ = "Scale"  # under this name, Keras looks for its weights
+    Twin.__name__ = "Scale"  # Keras finds the layer's weights by this name
     model = network(Scale(name="mine"), (2,), inputs=(3,))
     model.save(tmp_path / "own.keras")
     twin = keras.models.load_model(tmp_path / "own.keras", custom_objects={"Scale": Twin})
@@ -327,10 +329,10 @@ def test_keras_opens_a_reader_s_own_layer_with_a_twin_of_it(keras, tmp_path):
     assert_allclose(np.asarray(twin(x)), model(x), atol=1e-6)
 
 
-# What tinynet has not
+# Parts that tinynet does not have
 
 
-def test_layers_that_tinynet_has_not_are_named(keras, tmp_path):
+def test_unsupported_layers_are_named_in_the_error(keras, tmp_path):
     path = str(tmp_path / "a.keras")
     stack = [keras.layers.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="edges")]
     stack += [keras.layers.MaxPooling2D(), keras.layers.Flatten(), keras.layers.Dense(2)]
@@ -352,7 +354,7 @@ def test_layers_that_tinynet_has_not_are_named(keras, tmp_path):
         (lambda k: compiled(k, metrics=["mae"]), "metric identifier: mae"),
         (
             lambda k: compiled(k, optimizer=k.optimizers.Adam(clipnorm=1.0)),
-            "clipnorm=1.0, which Keras has and tinynet has not",
+            "clipnorm=1.0, which Keras supports, but tinynet does not",
         ),
         (
             lambda k: compiled(
@@ -362,7 +364,7 @@ def test_layers_that_tinynet_has_not_are_named(keras, tmp_path):
         ),
     ],
 )
-def test_compile_settings_that_tinynet_has_not_can_be_left_out(keras, tmp_path, make, words):
+def test_unsupported_compile_settings_can_be_left_out(keras, tmp_path, make, words):
     path = str(tmp_path / "a.keras")
     model = make(keras)
     model.fit(X, ROWS, **IN_ORDER)
@@ -374,12 +376,15 @@ def test_compile_settings_that_tinynet_has_not_can_be_left_out(keras, tmp_path, 
     assert_array_equal(twin.get_weights()[0], model.get_weights()[0])
 
 
-def test_parts_of_a_layer_that_tinynet_has_not_are_named(keras, tmp_path):
+def test_unsupported_parts_of_a_layer_are_named_in_the_error(keras, tmp_path):
     path = str(tmp_path / "a.keras")
     for arguments, words in (
         ({"activation": "gelu"}, "activation function identifier: gelu"),
         ({"kernel_regularizer": "l1"}, "regularizer identifier: L1"),
-        ({"bias_constraint": "non_neg"}, "bias_constraint=.*which Keras has and tinynet has not"),
+        (
+            {"bias_constraint": "non_neg"},
+            "bias_constraint=.*which Keras supports, but tinynet does not",
+        ),
         ({"kernel_initializer": "orthogonal"}, "initializer identifier: Orthogonal"),
     ):
         keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, **arguments)]).save(path)
@@ -390,7 +395,7 @@ def test_parts_of_a_layer_that_tinynet_has_not_are_named(keras, tmp_path):
 
 
 class Fills(tinynet.Layer):
-    """Writes into its weight as it builds."""
+    """A layer that writes into its weight in `build`."""
 
     def build(self, input_shape):
         self.add_weight(input_shape[-1:], "ones", name="scale")
@@ -400,7 +405,7 @@ class Fills(tinynet.Layer):
         return x * self.scale
 
 
-def test_a_layer_may_write_into_its_weights_as_it_builds(tmp_path):
+def test_a_layer_that_writes_into_its_weights_in_build_can_be_loaded(tmp_path):
     model = network(Fills(), (2,), inputs=(3,))
     model.layers[0].set_weights([[1, 2, 3]])
     model.save(tmp_path / "a.keras")
@@ -418,13 +423,13 @@ def test_compile_settings_given_as_configurations_open_in_keras(keras, tmp_path)
 
 
 @pytest.mark.host
-def test_a_model_that_is_all_frozen_makes_no_steps_in_either(keras, tmp_path):
+def test_a_model_without_trainable_weights_counts_no_steps_in_either_library(keras, tmp_path):
     for here, there in pairs(keras).values():
         model = compiled(here)
         model.trainable = False
         model.compile("adam", ONE_HOT)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras has something to say of that
+            warnings.simplefilter("ignore")  # Keras warns that nothing is trainable
             model.fit(X, ROWS, **IN_ORDER)
         assert int(variables(model)[0]) == 0
         model.save(tmp_path / "a.keras")
@@ -432,7 +437,7 @@ def test_a_model_that_is_all_frozen_makes_no_steps_in_either(keras, tmp_path):
 
 
 @pytest.mark.host
-def test_wrong_names_get_the_right_one_proposed(tmp_path):
+def test_a_wrong_file_name_gets_the_right_one_suggested(tmp_path):
     model = compiled(tinynet)
     load = tinynet.models.load_model
     for call, name, proposed in (
@@ -491,13 +496,13 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
 
 
 @pytest.mark.host
-def test_a_keras_file_holds_what_keras_s_does(keras, tmp_path):
+def test_a_keras_file_has_the_same_parts_as_one_written_by_keras(keras, tmp_path):
     def program(lib):
         path = tmp_path / f"{lib.__name__}.keras"
         compiled(lib).save(path)
         with zipfile.ZipFile(path) as archive:
             version = json.loads(archive.read("metadata.json"))["keras_version"]
-            assert version == keras.__version__ == tinynet.saving.KERAS
+            assert version == keras.__version__ == tinynet.saving.KERAS_VERSION
             return {(x.filename, x.compress_type) for x in archive.infolist()}
 
     same(keras, program)
@@ -505,7 +510,7 @@ def test_a_keras_file_holds_what_keras_s_does(keras, tmp_path):
 
 @pytest.mark.host
 @pytest.mark.parametrize("method", ["save", "save_weights"])
-def test_a_file_that_is_there_is_kept_if_asked(tmp_path, method):
+def test_an_existing_file_is_kept_without_overwrite(tmp_path, method):
     model = compiled(tinynet)
     path = tmp_path / "deep" / "folder" / ("m.keras" if method == "save" else "m.weights.h5")
     getattr(model, method)(path, overwrite=False)
@@ -518,15 +523,15 @@ def test_a_file_that_is_there_is_kept_if_asked(tmp_path, method):
 
 
 FAULTS = {
-    "full while writing": ("write", OSError(28, "No space left on device")),
-    "full while flushing": ("fsync", OSError(28, "No space left on device")),
-    "no room in the folder": ("replace", PermissionError(13, "Permission denied")),
+    "disk full while writing": ("write", OSError(28, "No space left on device")),
+    "disk full while flushing": ("fsync", OSError(28, "No space left on device")),
+    "no permission in the folder": ("replace", PermissionError(13, "Permission denied")),
     "Ctrl-C": ("fsync", KeyboardInterrupt()),
 }
 
 
 class Full:
-    """A file on a disk that is full after some bytes."""
+    """A file whose `write` fails after half of the data."""
 
     def __init__(self, file, error):
         self.file, self.error = file, error
@@ -546,7 +551,7 @@ class Full:
 @pytest.mark.host
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("method", ["save", "save_weights"])
-def test_whatever_fails_the_old_file_is_whole(tmp_path, monkeypatch, method, fault):
+def test_a_failed_save_leaves_the_old_file_intact(tmp_path, monkeypatch, method, fault):
     where, error = FAULTS[fault]
     model = compiled(tinynet)
     path = tmp_path / ("m.keras" if method == "save" else "m.weights.h5")
@@ -577,12 +582,12 @@ def test_a_file_is_flushed_before_it_is_put_in_place(tmp_path, monkeypatch):
     compiled(tinynet).save(tmp_path / "m.keras")
     assert done[:2] == ["flush", "replace"]
     if os.name == "posix":
-        assert done[2:] == ["flush"]  # the folder, too
+        assert done[2:] == ["flush"]  # the folder is flushed as well
 
 
 @pytest.mark.host
-@pytest.mark.skipif(os.name != "posix", reason="on Windows, links want special rights")
-def test_a_link_stays_a_link(tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="on Windows, links need special rights")
+def test_saving_to_a_symbolic_link_keeps_the_link(tmp_path):
     there, link = tmp_path / "there" / "m.keras", tmp_path / "m.keras"
     there.parent.mkdir()
     link.symlink_to(there)
@@ -592,17 +597,17 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 @pytest.mark.host
-def test_who_may_read_the_old_file_may_read_the_new_one_and_nobody_else(tmp_path):
+def test_an_overwritten_file_keeps_its_permissions(tmp_path):
     path = tmp_path / "m.keras"
     compiled(tinynet).save(path)
     path.chmod(0o600)
-    before = path.stat().st_mode  # Windows knows fewer rights
+    before = path.stat().st_mode  # Windows has fewer permission bits
     compiled(tinynet).save(path)
     assert path.stat().st_mode == before
 
 
 @pytest.mark.host
-def test_drafts_of_programs_that_were_killed_long_ago_are_removed(tmp_path):
+def test_old_drafts_of_killed_programs_are_removed(tmp_path):
     old, young = (tmp_path / f".m.keras.{name}.draft" for name in ("0123abcd", "4567abcd"))
     other = tmp_path / ".n.keras.0123abcd.draft"
     for path in (old, young, other):
@@ -614,12 +619,12 @@ def test_drafts_of_programs_that_were_killed_long_ago_are_removed(tmp_path):
 
 
 @pytest.mark.host
-def test_loading_what_has_weights_of_a_further_layer_is_refused(tmp_path):
+def test_weights_of_more_or_fewer_layers_are_refused(tmp_path):
     big = network((3,), (3,), inputs=(3,))
     small = network((3,), Dropout(0.5), Activation("relu"), inputs=(3,))
     big.save_weights(tmp_path / "big.weights.h5")
     small.save_weights(tmp_path / "small.weights.h5")
-    with pytest.raises(ValueError, match="weights of a further layer, dense_1"):
+    with pytest.raises(ValueError, match="weights of an additional layer, dense_1"):
         small.load_weights(tmp_path / "big.weights.h5")
     with pytest.raises(ValueError, match="no layers/dense_1/vars, where the weights of layer"):
         big.load_weights(tmp_path / "small.weights.h5")
@@ -628,8 +633,8 @@ def test_loading_what_has_weights_of_a_further_layer_is_refused(tmp_path):
 
 
 @pytest.mark.host
-def test_layers_without_weights_may_be_others(tmp_path):
-    """As in Keras: what has no weights has nothing to say."""
+def test_layers_without_weights_may_differ(tmp_path):
+    """As in Keras, layers without weights are not compared."""
     one = network((3,), Dropout(0.5), inputs=(3,))
     other = network(Dense(3, name="else"), inputs=(3,))
     one.save_weights(tmp_path / "a.weights.h5")
@@ -640,7 +645,7 @@ def test_layers_without_weights_may_be_others(tmp_path):
 
 
 @pytest.mark.host
-def test_each_argument_of_load_model_arrives(tmp_path):
+def test_each_argument_of_load_model_has_its_effect(tmp_path):
     compiled(tinynet).save(tmp_path / "m.keras")
     load = tinynet.models.load_model
     assert load(tmp_path / "m.keras").optimizer is not None

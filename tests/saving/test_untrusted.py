@@ -1,4 +1,4 @@
-"""Files from strangers: damaged by chance, or made to do harm. They get an error, and no more."""
+"""Untrusted files, damaged or malicious: loading them raises an error and changes nothing."""
 
 import contextlib
 import io
@@ -20,12 +20,12 @@ from tinynet.layers import Dense
 from tinynet.saving import hdf5
 from tinynet.utils import files
 
-COUNT, AT_ONCE = 5000, 1250  # mutations of each kind of file, and of them in one process
+COUNT, AT_ONCE = 5000, 1250  # mutations per kind of file, and per process
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """A folder with a model in both kinds of file."""
+    """A folder with one model saved as both kinds of file."""
     folder = tmp_path_factory.mktemp("good")
     model = mutants.model()
     model.save(folder / "m.keras")
@@ -34,8 +34,8 @@ def good(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.weights.h5"])
-def test_mutations_are_refused_or_do_no_harm(good, name):
-    """Neither a crash nor a hang, nor memory beyond bounds, nor a model loaded half."""
+def test_damaged_files_are_refused_or_harmless(good, name):
+    """No crash, no hang, no excessive memory, and no partly loaded model."""
     tally = Counter()
     for first in range(0, COUNT, AT_ONCE):
         command = [sys.executable, mutants.__file__, good / name, str(first), str(first + AT_ONCE)]
@@ -45,14 +45,14 @@ def test_mutations_are_refused_or_do_no_harm(good, name):
     print(f"{name}: {dict(tally)}")
     assert sum(tally.values()) == COUNT
     assert tally["refused"] > COUNT // 3
-    assert tally["loaded, and the same"] > 0  # a date, or a place that nobody reads
+    assert tally["loaded, and the same"] > 0  # damage to a date or to bytes that are never read
     if name == "m.keras":
         assert tally["loaded, other numbers"] == 0
 
 
 @contextlib.contextmanager
-def at_most(size):
-    """A block that takes fewer bytes of memory than that."""
+def memory_below(size):
+    """Assert that the peak of memory in a ``with`` block stays below `size` bytes."""
     tracemalloc.start()
     try:
         yield
@@ -63,7 +63,7 @@ def at_most(size):
 
 
 def weights(change=None):
-    """The model's HDF5 file, after `change` was made in it."""
+    """Return the bytes of the model's HDF5 file after `change(file)`."""
     memory = io.BytesIO(hdf5.to_hdf5(mutants.model()))
     if change is not None:
         with h5py.File(memory, "r+") as file:
@@ -94,8 +94,8 @@ def virtual(file):
     file.create_virtual_dataset(KERNEL, layout)
 
 
-def late(file):
-    """A shape whose numbers would be made when they are read."""
+def unallocated(file):
+    """Replace the kernel by a dataset whose storage is not allocated until it is written."""
     del file[KERNEL]
     space = h5py.h5s.create_simple((6, 5))
     h5py.h5d.create(file.id, KERNEL.encode(), h5py.h5t.NATIVE_FLOAT, space)
@@ -104,22 +104,28 @@ def late(file):
 KERNEL = "layers/dense/vars/0"
 RANDOM = np.random.default_rng(0).normal(size=(6, 5)).astype("f4")
 BAD_WEIGHTS = {
-    "nothing": (lambda file: file.clear(), "it has no layers/dense/vars"),
+    "an empty file": (lambda file: file.clear(), "it has no layers/dense/vars"),
     "a layer is missing": (lambda f: f["layers"].pop("dense_1"), "it has no layers/dense_1/vars"),
     "a weight is missing": (
         lambda f: f["layers/dense/vars"].pop("1"),
         r"has arrays of shapes \[\(",
     ),
-    "a hole": (lambda f: f["layers/dense/vars"].move("0", "2"), f"it has no {KERNEL}"),
-    "another shape": (replaced(KERNEL, data=RANDOM.T), r"\[\(5, 6\), \(5,\)\], and layer 'dense'"),
+    "a gap in the numbering": (
+        lambda f: f["layers/dense/vars"].move("0", "2"),
+        f"it has no {KERNEL}",
+    ),
+    "another shape": (replaced(KERNEL, data=RANDOM.T), r"\[\(5, 6\), \(5,\)\], but layer 'dense'"),
     "far too large": (replaced(KERNEL, data=np.zeros((600, 5), "f4")), r"\(600, 5\)"),
     "integers": (replaced(KERNEL, data=np.ones((6, 5), int)), "holds int64, not floats"),
-    "words": (replaced(KERNEL, data=[[b"x"] * 5] * 6), "packed, or elsewhere|not floats"),
+    "strings": (
+        replaced(KERNEL, data=[[b"x"] * 5] * 6),
+        "chunked, compressed or external|not floats",
+    ),
     "objects": (
         replaced(KERNEL, shape=(6, 5), dtype=h5py.vlen_dtype("f4")),
-        r"packed, or elsewhere|holds object, not floats",
+        r"chunked, compressed or external|holds object, not floats",
     ),
-    "structures": (replaced(KERNEL, data=np.zeros((6, 5), "f4,f4")), "not floats"),
+    "structured values": (replaced(KERNEL, data=np.zeros((6, 5), "f4,f4")), "not floats"),
     "NaN": (replaced(KERNEL, data=RANDOM * np.nan), "layers/dense/vars/0 holds NaN or infinity"),
     "too large for float32": (replaced(KERNEL, data=np.full((6, 5), 1e300)), "holds NaN or inf"),
     "NaN in the optimizer": (
@@ -128,39 +134,42 @@ BAD_WEIGHTS = {
     ),
     "a negative number of steps": (
         replaced("optimizer/vars/0", data=np.int32(-1)),
-        "number of steps is no number of steps",
+        "number of steps is invalid",
     ),
-    "packed": (replaced(KERNEL, data=RANDOM, compression="gzip"), "packed, or elsewhere"),
-    "in pieces": (replaced(KERNEL, data=RANDOM, chunks=(2, 5)), "packed, or elsewhere"),
-    "made up when read": (late, "packed, or elsewhere"),
-    "in another file": (
+    "compressed": (
+        replaced(KERNEL, data=RANDOM, compression="gzip"),
+        "chunked, compressed or external",
+    ),
+    "chunked": (replaced(KERNEL, data=RANDOM, chunks=(2, 5)), "chunked, compressed or external"),
+    "not allocated": (unallocated, "chunked, compressed or external"),
+    "stored in another file": (
         replaced(KERNEL, shape=(6, 5), dtype="f4", external=[("elsewhere.bin", 0, 120)]),
-        "packed, or elsewhere",
+        "chunked, compressed or external",
     ),
-    "put together from elsewhere": (virtual, "packed, or elsewhere"),
-    "a link out of the file": (
+    "a virtual dataset": (virtual, "chunked, compressed or external"),
+    "an external link": (
         linked(KERNEL, h5py.ExternalLink("elsewhere.h5", "/a")),
         f"it has no {KERNEL}",
     ),
-    "a link within": (linked(KERNEL, h5py.SoftLink("/layers/dense_1/vars/0")), "it has no"),
-    "a folder elsewhere": (
+    "a soft link": (linked(KERNEL, h5py.SoftLink("/layers/dense_1/vars/0")), "it has no"),
+    "a group in another file": (
         linked("layers/dense", h5py.ExternalLink("elsewhere.h5", "/")),
-        "points elsewhere, which is not followed",
+        "contains a link, which is not followed",
     ),
-    "an array for a folder": (replaced("layers/dense", data=1.0), "is no group"),
-    "a folder for an array": (
+    "an array instead of a group": (replaced("layers/dense", data=1.0), "is not a group"),
+    "a group instead of an array": (
         lambda f: (f.pop(KERNEL), f.create_group(KERNEL)),
-        f"{KERNEL} is no array",
+        f"{KERNEL} is not an array",
     ),
-    "a further layer": (
+    "an additional layer": (
         lambda f: f.create_dataset("layers/dense_2/vars/0", data=1.0),
-        "weights of a further layer, dense_2",
+        "weights of an additional layer, dense_2",
     ),
 }
 
 
 @pytest.mark.parametrize("kind", BAD_WEIGHTS)
-def test_weights_that_are_not_the_model_s_are_refused_with_the_reason(tmp_path, kind):
+def test_invalid_weights_are_refused_with_the_reason(tmp_path, kind):
     change, words = BAD_WEIGHTS[kind]
     data = weights(change)
     model, path = mutants.model(), tmp_path / "bad.weights.h5"
@@ -175,7 +184,7 @@ def test_weights_that_are_not_the_model_s_are_refused_with_the_reason(tmp_path, 
 
 
 def archive(folder, name="bad.keras", config=None, weights=None, metadata=None, **options):
-    """A ``.keras`` file with these parts in place of the good ones."""
+    """Write a ``.keras`` file in which these parts replace the valid ones, and return its path."""
     model = mutants.model()
     parts = {
         "metadata.json": metadata or '{"keras_version": "3.15.1"}',
@@ -190,7 +199,7 @@ def archive(folder, name="bad.keras", config=None, weights=None, metadata=None, 
 
 
 def changed(*way, to):
-    """The model's configuration with one entry changed."""
+    """Return the model's configuration as JSON with the entry at the path `way` set to `to`."""
     config = json.loads(mutants.model().to_json())
     place = config
     for step in way[:-1]:
@@ -201,70 +210,76 @@ def changed(*way, to):
 
 LAYER = ("config", "layers", 2)
 BAD_CONFIGS = {
-    "no JSON": ("{", "Expecting property name"),
+    "invalid JSON": ("{", "Expecting property name"),
     "a list": ("[]", "expected an object"),
-    "very deep": ("[" * 100_000, "recursion|nested|deep"),
+    "deeply nested": ("[" * 100_000, "recursion|nested|deep"),
     "not a model": ('{"class_name": "Dense"}', "Expected a Sequential model"),
     "no configuration": ('{"class_name": "Sequential"}', "cannot be understood .*'config'"),
-    "layers that are none": (changed("config", "layers", to=3), "cannot be understood|has no"),
-    "a layer of words": (changed("config", "layers", 2, to="os.system"), "cannot be understood"),
+    "invalid layers": (changed("config", "layers", to=3), "cannot be understood|has no"),
+    "a string as a layer": (changed("config", "layers", 2, to="os.system"), "cannot be understood"),
     "a lambda": (
         changed(*LAYER, to={"class_name": "Lambda", "config": {"name": "f", "function": "x"}}),
         r"received Lambda \('f'\)",
     ),
-    "a class of Python's": (
+    "a class from Python's library": (
         changed(*LAYER, to={"module": "os", "class_name": "system", "config": {"name": "f"}}),
         r"received system \('f'\)",
     ),
-    "a function of Python's": (
+    "a builtin function as activation": (
         changed(*LAYER, "config", "activation", to={"class_name": "function", "config": "eval"}),
         "activation function identifier: eval",
     ),
-    "an argument that is none": (changed(*LAYER, "config", "x", to=1), "Unrecognized keyword"),
-    "no units": (changed(*LAYER, "config", "units", to="many"), "expected a positive integer"),
+    "an unknown argument": (changed(*LAYER, "config", "x", to=1), "Unrecognized keyword"),
+    "invalid units": (changed(*LAYER, "config", "units", to="many"), "expected a positive integer"),
     "far too many units": (
         changed(*LAYER, "config", "units", to=10**9),
-        "'dense' that wants kernel",
+        "'dense', whose kernel",
     ),
-    "far too much input": (
+    "a far too large input": (
         changed("config", "layers", 0, "config", "batch_shape", to=[None, 10**9, 10**9]),
-        r"that wants kernel of shape .* is more than the file has",
+        r"whose kernel of shape .* is too large for it",
     ),
-    "other shapes": (changed(*LAYER, "config", "units", to=6), r"layer 'dense' wants \[\(6, 6\)"),
-    "no shape": (
+    "other shapes": (changed(*LAYER, "config", "units", to=6), r"layer 'dense' expects \[\(6, 6\)"),
+    "an invalid shape": (
         changed("config", "layers", 0, "config", "batch_shape", to=["a", {}]),
         "batch_shape",
     ),
-    "two names": (changed(*LAYER, "config", "name", to="flatten"), "unique names"),
+    "a duplicate name": (changed(*LAYER, "config", "name", to="flatten"), "unique names"),
     "a name with a path": (changed(*LAYER, "config", "name", to="../x"), "cannot contain charac"),
     "a learning rate of NaN": (
         changed("compile_config", "optimizer", "config", "learning_rate", to=float("nan")),
         "learning_rate",
     ),
-    "a loss of Python's": (changed("compile_config", "loss", to="eval"), "loss identifier: eval"),
-    "another optimizer": (
+    "a builtin function as loss": (
+        changed("compile_config", "loss", to="eval"),
+        "loss identifier: eval",
+    ),
+    "an unknown optimizer": (
         changed("compile_config", "optimizer", "class_name", to="Ftrl"),
         "optimizer identifier: Ftrl",
     ),
-    "metrics that are none": (changed("compile_config", "metrics", to=7), "compile=False"),
-    "compiled by a number": (changed("compile_config", to=7), "cannot be understood"),
-    "weighted metrics": (changed("compile_config", "weighted_metrics", to=["acc"]), "has and tin"),
+    "invalid metrics": (changed("compile_config", "metrics", to=7), "compile=False"),
+    "a number as compile_config": (changed("compile_config", to=7), "cannot be understood"),
+    "weighted metrics": (
+        changed("compile_config", "weighted_metrics", to=["acc"]),
+        "supports, but tin",
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", BAD_CONFIGS)
-def test_configurations_that_cannot_be_are_refused_with_the_reason(tmp_path, kind):
+def test_invalid_configurations_are_refused_with_the_reason(tmp_path, kind):
     config, words = BAD_CONFIGS[kind]
     path = archive(tmp_path, config=config)
-    # bytes; a kernel of a billion units would have been 24 GB
-    with at_most(50_000_000), pytest.raises(ValueError, match=words):
+    # bytes; a kernel of a billion units would take 24 GB
+    with memory_below(50_000_000), pytest.raises(ValueError, match=words):
         tinynet.models.load_model(path)
-    if kind not in ("far too many units", "far too much input", "other shapes"):
+    if kind not in ("far too many units", "a far too large input", "other shapes"):
         with pytest.raises(ValueError, match=words):
             tinynet.models.model_from_json(config)
 
 
-def test_archives_that_cannot_be_are_refused_with_the_reason(tmp_path):
+def test_invalid_archives_are_refused_with_the_reason(tmp_path):
     load = tinynet.models.load_model
     path = tmp_path / "bad.keras"
     for content, words in (
@@ -300,11 +315,11 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
             for _ in range(200):
                 part.write(bytes(1_000_000))
     with (
-        at_most(1_000_000),
+        memory_below(1_000_000),
         pytest.raises(ValueError, match="it would take 200,000,004 bytes, far too many"),
     ):
         tinynet.models.load_model(path)
-    # The size that it says of itself can be a lie: no more than that is ever read.
+    # The declared size can be false: no more bytes than declared are ever read.
     data = path.read_bytes()
     length = (200_000_000).to_bytes(4, "little")
     assert data.count(length) == 2
@@ -315,8 +330,8 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
 
 @pytest.mark.parametrize("kind", ["DEFLATED", "BZIP2", "LZMA"])
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
-def test_an_archive_that_lies_about_its_sizes_is_not_unpacked(tmp_path, kind, name):
-    """100 MB that say they were 1000 bytes."""
+def test_an_archive_with_false_sizes_is_not_unpacked(tmp_path, kind, name):
+    """The part has 100 MB but is declared to have 1000 bytes."""
     path = archive(tmp_path)
     parts = files.unpack(path, ["config.json", "model.weights.h5"])
     parts[name] = bytes(100_000_000)
@@ -329,14 +344,14 @@ def test_an_archive_that_lies_about_its_sizes_is_not_unpacked(tmp_path, kind, na
     path.write_bytes(data.replace(length, (1000).to_bytes(4, "little")))
     del data, parts
     with (
-        at_most(5_000_000),
-        pytest.raises(ValueError, match=r"Bad CRC-32|packed in a way that Keras does not"),
+        memory_below(5_000_000),
+        pytest.raises(ValueError, match=r"Bad CRC-32|packed as Keras never does"),
     ):
         tinynet.models.load_model(path)
 
 
-def test_many_names_for_the_same_numbers_do_not_fill_the_memory(tmp_path):
-    """300 layers whose kernels are one array in the file: 1.2 GB of weights in 4 MB."""
+def test_many_links_to_one_array_do_not_fill_the_memory(tmp_path):
+    """300 layers share one array in the file as their kernel: 1.2 GB of weights in 4 MB."""
     config = json.loads(mutants.model().to_json())
     first, dense = config["config"]["layers"][0], config["config"]["layers"][2]
     first["config"]["batch_shape"] = config["config"]["build_input_shape"] = [None, 1000]
@@ -356,7 +371,7 @@ def test_many_names_for_the_same_numbers_do_not_fill_the_memory(tmp_path):
             )
     path = archive(tmp_path, config=json.dumps(config), weights=memory.getvalue())
     with (
-        at_most(60_000_000),
+        memory_below(60_000_000),
         pytest.raises(ValueError, match="its arrays have more bytes than the file"),
     ):
         tinynet.models.load_model(path)
@@ -366,25 +381,25 @@ def test_a_file_far_too_large_is_not_read(tmp_path):
     model, path = mutants.model(), tmp_path / "m.weights.h5"
     path.write_bytes(weights())
     with path.open("r+b") as file:
-        file.truncate(20_000_000)  # zeros behind the end, which HDF5 would not mind
+        file.truncate(20_000_000)  # trailing zeros, which HDF5 ignores
     with (
-        at_most(1_000_000),
+        memory_below(1_000_000),
         pytest.raises(ValueError, match="20,000,000 bytes, far too many for this model"),
     ):
         model.load_weights(path)
 
 
-def test_very_many_layers_are_no_model(tmp_path):
+def test_a_model_of_very_many_layers_is_refused(tmp_path):
     config = json.loads(mutants.model().to_json())
     dropout = [
         {"class_name": "Dropout", "config": {"rate": 0, "name": f"d{n}"}} for n in range(20_000)
     ]
     config["config"]["layers"][1:1] = dropout
-    with pytest.raises(ValueError, match="20,004 layers are no model"):
+    with pytest.raises(ValueError, match="it has 20,004 layers, far too many"):
         tinynet.models.load_model(archive(tmp_path, config=json.dumps(config)))
 
 
-def test_parts_are_found_by_name_and_written_nowhere(tmp_path, monkeypatch):
+def test_parts_are_read_by_name_and_never_extracted_to_disk(tmp_path, monkeypatch):
     folder = tmp_path / "empty"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -397,7 +412,7 @@ def test_parts_are_found_by_name_and_written_nowhere(tmp_path, monkeypatch):
     assert not list(folder.iterdir())
 
 
-def test_packed_archives_and_missing_metadata_are_fine_as_in_keras(tmp_path):
+def test_compressed_archives_and_missing_metadata_are_accepted_as_in_keras(tmp_path):
     model = tinynet.models.load_model(
         archive(tmp_path, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
     )
@@ -423,11 +438,11 @@ def test_files_of_other_float_types_load_as_in_keras(tmp_path):
         assert np.allclose(model.get_weights()[0], mutants.model().get_weights()[0], atol=1e-3)
 
 
-def test_a_failed_load_leaves_names_and_chance_as_they_were(tmp_path):
+def test_a_failed_load_leaves_layer_names_and_random_state_unchanged(tmp_path):
     path = archive(tmp_path, config=changed(*LAYER, "config", "units", to=6))
     tinynet.utils.clear_session()
     before = tinynet.backend.generator().bit_generator.state
-    with pytest.raises(ValueError, match="another model's"):
+    with pytest.raises(ValueError, match="belongs to another model"):
         tinynet.models.load_model(path)
     assert tinynet.backend.generator().bit_generator.state == before
     assert Dense(3).name == "dense"

@@ -1,4 +1,4 @@
-"""One-hot rows for all that Keras makes one-hot rows of, and one seed for everything random."""
+"""`to_categorical` and `set_random_seed`, compared with Keras, and `clear_session`."""
 
 import random
 
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.computes
         (np.array([0, 7], "float32"), 9),
     ],
 )
-def test_rows_are_keras_s(keras, labels, classes):
+def test_to_categorical_equals_keras(keras, labels, classes):
     expected = keras.utils.to_categorical(labels, classes)
     assert_array_equal(to_categorical(labels, classes), expected, strict=True)
 
@@ -60,12 +60,12 @@ def test_rows_are_keras_s(keras, labels, classes):
     ),
     classes=st.none() | st.integers(31, 40),
 )
-def test_rows_are_keras_s_whatever_the_shape(keras, labels, classes):
+def test_to_categorical_equals_keras_for_any_shape(keras, labels, classes):
     expected = keras.utils.to_categorical(labels, classes)
     assert_array_equal(to_categorical(labels, classes), expected, strict=True)
 
 
-def test_labels_are_left_as_they_are():
+def test_to_categorical_does_not_change_the_labels():
     labels = np.array([[2], [0]])
     to_categorical(labels)
     assert_array_equal(labels, [[2], [0]], strict=True)
@@ -82,7 +82,7 @@ def test_labels_are_left_as_they_are():
         ([0], 2.5, TypeError),
     ],
 )
-def test_what_keras_cannot_convert_raises_the_same_error(keras, labels, classes, error):
+def test_labels_that_keras_cannot_convert_raise_the_same_error(keras, labels, classes, error):
     refused(keras, lambda library: library.utils.to_categorical(labels, classes), error=error)
 
 
@@ -94,7 +94,7 @@ def test_what_keras_cannot_convert_raises_the_same_error(keras, labels, classes,
         (["a"], None, "astype"),
     ],
 )
-def test_the_error_says_what_to_write(labels, classes, hint):
+def test_the_error_contains_the_line_to_write(labels, classes, hint):
     with pytest.raises((IndexError, ValueError), match=hint):
         to_categorical(labels, classes)
 
@@ -106,7 +106,7 @@ def model_weights():
     return network((4,), (3,), inputs=(5,)).get_weights()
 
 
-def test_the_seed_decides_the_weights_of_models_made_afterwards():
+def test_the_seed_determines_the_weights_of_later_models():
     set_random_seed(3)
     first, second = model_weights(), model_weights()
     set_random_seed(3)
@@ -119,7 +119,7 @@ def test_the_seed_decides_the_weights_of_models_made_afterwards():
     assert not np.any(model_weights()[0] == first[0])
 
 
-def test_the_seed_decides_the_order_of_the_samples():
+def test_the_seed_determines_the_order_of_the_samples():
     def losses():
         set_random_seed(5)
         model = network((2, "softmax"), inputs=(2,), loss=SPARSE, optimizer="sgd")
@@ -129,7 +129,7 @@ def test_the_seed_decides_the_order_of_the_samples():
     assert losses() == losses()
 
 
-def test_the_seed_also_sets_python_s_and_numpy_s_generators_as_keras_does(keras):
+def test_the_seed_also_sets_the_python_and_numpy_generators_as_in_keras(keras):
     def drawn(library):
         library.utils.set_random_seed(6)
         return random.random(), np.random.random()  # noqa: NPY002
@@ -138,12 +138,12 @@ def test_the_seed_also_sets_python_s_and_numpy_s_generators_as_keras_does(keras)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "a", None])
-def test_what_is_no_seed_is_refused_as_keras_refuses_it(keras, seed):
+def test_an_invalid_seed_is_refused_as_in_keras(keras, seed):
     refused(keras, lambda library: library.utils.set_random_seed(seed), "[sS]eed")
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(7)])
-def test_every_number_of_32_bits_is_a_seed(seed):
+def test_every_32_bit_number_is_a_valid_seed(seed):
     set_random_seed(seed)
     first = model_weights()[0]
     set_random_seed(int(seed))
@@ -160,7 +160,7 @@ def test_a_refused_seed_changes_nothing(wrong):
     assert (random.random(), model_weights()[0][0, 0]) == expected
 
 
-def test_clear_session_starts_the_names_anew():
+def test_clear_session_resets_the_numbering_of_names():
     assert [tinynet.layers.Dense(1).name for _ in range(2)] == ["dense", "dense_1"]
     tinynet.utils.clear_session()
     assert tinynet.layers.Dense(1).name == "dense"

@@ -1,4 +1,4 @@
-"""The progress lines beside Keras's own, and on pseudo-terminals, pipes and odd streams."""
+"""Progress lines, compared with Keras's, on pseudo-terminals, pipes and unusual streams."""
 
 import io
 import os
@@ -17,17 +17,17 @@ from tinynet.utils import progress
 from tinynet.utils.progress import ProgressBar, epoch_header, resolve_verbose
 
 LOGS = {"loss": 0.32141, "acc": 0.9, "zero": 0.0, "edge": 1e-3, "small": -4.2e-5, "big": 1234.5678}
-SEQUENCES = {  # how many steps, and when some of them end
+SEQUENCES = {  # the number of steps, and the times at which some of them end
     "one step": (1, {1: 0.5}),
     "microseconds": (30_000, {1: 0.2, 10_000: 0.4, 20_000: 0.6, 30_000: 0.8}),
     "milliseconds": (1000, {1: 0.2, 101: 0.7, 1000: 5.2}),
-    "all at once": (3, {1: 0.0, 2: 0.0, 3: 0.0}),
+    "all at the same time": (3, {1: 0.0, 2: 0.0, 3: 0.0}),
     "padded": (1000, {1: 0.25, 32: 1.125, 500: 30.0, 999: 60.0, 1000: 61.0}),
     "minutes left": (40, {n: 3.5 * n for n in range(1, 41)}),
     "hours left": (8000, {1: 3.0, 2: 9.0, 4000: 4000.0, 7930: 7930.0, 7999: 8000.0, 8000: 8001.0}),
     "a minute and an hour exactly": (3601, {1: 1.0, 2: 2.0, 3541: 3541.0, 3601: 3601.0}),
     "an hour and seconds": (3607, {1: 1.0, 3607: 3607.0}),
-    "first step unseen": (10, {3: 1.0, 7: 2.0, 10: 4.0}),
+    "without the first step": (10, {3: 1.0, 7: 2.0, 10: 4.0}),
     "every length of the bar": (20, {n: (n + 1) / 4 for n in range(21)}),
     "steps unknown": (None, {1: 0.25, 2: 1.5, 3: 99.0}),
 }
@@ -35,21 +35,21 @@ SEQUENCES = {  # how many steps, and when some of them end
 
 class Terminal(io.StringIO):
     def isatty(self):
-        return not super().isatty()  # which refuses when closed, as every stream does
+        return not super().isatty()  # raises when the stream is closed, as every stream does
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """A clock that stands still until a test moves `clock.now`; the terminal has colours."""
+    """A clock that a test moves by setting `clock.now`; the terminal supports colours."""
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(progress, "perf_counter", lambda: clock.now)
-    monkeypatch.setenv("NO_COLOR", "")  # empty, it forbids nothing
+    monkeypatch.setenv("NO_COLOR", "")  # an empty value has no effect
     monkeypatch.setenv("TERM", "xterm")
     return clock
 
 
 def text_of(clock, steps, seconds, logs=LOGS, verbose=1, stream=None):
-    """What is written when each step ends at its second, and the epoch one after the last."""
+    """Return what is written if steps end at these seconds, and the epoch a second later."""
     stream = Terminal() if stream is None else stream
     clock.now = 1000.0
     bar = ProgressBar(steps, verbose, stream)
@@ -72,25 +72,25 @@ def test_text_equals_keras(keras, monkeypatch, clock, name, verbose):
         patch.setattr(progbar, "time", SimpleNamespace(time=lambda: clock.now))
         patch.setattr(sys, "stdout", Terminal())
         bar = keras.utils.Progbar(steps, verbose=verbose, stateless_metrics=set())
-        for step, second in seconds.items():  # as Keras's fit drives it
+        for step, second in seconds.items():  # as in Keras's fit
             clock.now = 1000.0 + second
             if verbose == 1:
                 bar.update(step, list(LOGS.items()), finalize=False)
         clock.now += 1
         bar.target = steps or max(seconds)
         bar.update(bar.target, list(LOGS.items()), finalize=True)
-        expected = sys.stdout.getvalue().replace("\b", "")  # \r goes back as far, by itself
+        expected = sys.stdout.getvalue().replace("\b", "")  # the \r has the same effect
     assert bool(expected) == bool(verbose)
     assert text_of(clock, steps, seconds, verbose=verbose) == expected
 
 
 @pytest.mark.parametrize("verbose", [1, 2])
-def test_large_negative_values_are_not_taken_for_small(clock, verbose):
-    """Here Keras's verbose=2 forgets the sign, and shows -5.0000e-01."""
+def test_large_negative_values_are_not_formatted_as_small_ones(clock, verbose):
+    """Keras with verbose=2 ignores the sign here, and shows -5.0000e-01."""
     assert text_of(clock, 1, {1: 1.0}, {"loss": -0.5}, verbose).endswith(" - loss: -0.5000\n")
 
 
-def test_redraws_are_a_tenth_of_a_second_apart(clock):
+def test_redraws_are_at_least_a_tenth_of_a_second_apart(clock):
     bar, drawn = ProgressBar(1000, 1, Terminal()), []
     for step in range(1, 1000):
         clock.now += 0.001
@@ -101,7 +101,7 @@ def test_redraws_are_a_tenth_of_a_second_apart(clock):
     assert {later - earlier for earlier, later in pairwise(drawn)} <= {100, 101}
 
 
-def test_a_file_gets_one_line_and_its_first_step_is_not_in_the_mean(clock):
+def test_a_file_gets_one_line_and_the_mean_excludes_the_first_step(clock):
     stream = io.StringIO()
     bar = ProgressBar(11, 1, stream)
     clock.now += 100
@@ -122,20 +122,20 @@ def test_without_a_bar_nothing_is_due_or_drawn(verbose):
     assert bar._stream.getvalue() == ""
 
 
-def test_verbose_resolves():
+def test_resolve_verbose():
     values = [resolve_verbose(verbose) for verbose in ("auto", True, False, 0, 1, 2)]
     assert values == [1, 1, 0, 0, 1, 2]
     assert {type(value) for value in values} == {int}
 
 
 @pytest.mark.parametrize("verbose", [3, -1, "1", None, 0.5, [1]])
-def test_other_verbose_is_refused(verbose):
+def test_invalid_verbose_is_refused(verbose):
     received = re.escape(f"Received: verbose={verbose!r}. Write verbose=0")
     with pytest.raises(ValueError, match=f'Expected verbose to be "auto", 0, 1 or 2. {received}'):
         resolve_verbose(verbose)
 
 
-def test_the_header_stands_above_each_of_several_epochs(capsys):
+def test_the_header_is_printed_for_each_of_several_epochs(capsys):
     for verbose in (0, 1, 2):
         epoch_header(1, 1, verbose)
         epoch_header(2, 3, verbose)
@@ -144,7 +144,7 @@ def test_the_header_stands_above_each_of_several_epochs(capsys):
 
 @pytest.mark.parametrize("verbose", [1, 2])
 @pytest.mark.parametrize("kind", ["none", "closed", "closed later"])
-def test_a_missing_stdout_is_silence(monkeypatch, kind, verbose):
+def test_a_missing_stdout_is_ignored(monkeypatch, kind, verbose):
     stdout = None if kind == "none" else Terminal()
     if kind == "closed":
         stdout.close()
@@ -161,7 +161,7 @@ def test_a_missing_stdout_is_silence(monkeypatch, kind, verbose):
     ("encoding", "fill", "name"),
     [("utf-8", "━", "é精"), ("cp1252", "=", "é?"), ("ascii", "=", "??"), ("gbk", "━", "é精")],
 )
-def test_no_encoding_is_an_error(encoding, fill, name):
+def test_characters_that_the_encoding_lacks_are_replaced(encoding, fill, name):
     stream = io.TextIOWrapper(io.BytesIO(), encoding, newline="\n")
     ProgressBar(2, 1, stream).finish({"é精": 0.5})
     assert (
@@ -170,7 +170,7 @@ def test_no_encoding_is_an_error(encoding, fill, name):
     )
 
 
-def test_a_shorter_line_leaves_nothing_of_a_longer_one():
+def test_a_shorter_line_overwrites_a_longer_one_completely():
     stream = Terminal()
     bar = ProgressBar(None, 1, stream)
     bar.update(1, {"loss": 0.5, "acc": 0.5})
@@ -179,7 +179,7 @@ def test_a_shorter_line_leaves_nothing_of_a_longer_one():
     assert screen_of(stream.getvalue()) == [f"2/2 {'━' * 20} 0s 0s/step"]
 
 
-def test_a_shrinking_terminal_gets_no_more_than_it_holds(monkeypatch):
+def test_a_line_is_cut_to_the_width_of_a_shrinking_terminal(monkeypatch):
     stream = Terminal()
     bar = ProgressBar(None, 1, stream)
     for columns in (80, 30):
@@ -189,7 +189,7 @@ def test_a_shrinking_terminal_gets_no_more_than_it_holds(monkeypatch):
 
 
 def screen_of(text, columns=80):
-    """The lines that a terminal shows after `text`; it knows \\r, \\n, colours and wrapping."""
+    """Return the lines on a terminal after `text`, with \\r, \\n, colours and wrapping."""
     rows, column = [{}], 0
     for character in re.sub(r"\x1b\[\d*m", "", text):
         if character == "\n" or (character != "\r" and column == columns):
@@ -203,7 +203,7 @@ def screen_of(text, columns=80):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals (pty) are POSIX only")
 @pytest.mark.parametrize("columns", [80, 40])
-def test_a_real_terminal_shows_one_line_an_epoch(columns):
+def test_a_real_terminal_shows_one_line_per_epoch(columns):
     import fcntl
     import pty
     import termios
@@ -216,7 +216,7 @@ def test_a_real_terminal_shows_one_line_an_epoch(columns):
         try:
             while chunk := os.read(master, 4096):
                 arrived.append(chunk)
-        except OSError:  # so Linux says that the other side is closed
+        except OSError:  # on Linux, the other side is closed
             pass
 
     reader = threading.Thread(target=collect)
@@ -231,7 +231,7 @@ def test_a_real_terminal_shows_one_line_an_epoch(columns):
     reader.join()
     os.close(master)
     text = b"".join(arrived).decode()
-    line = f"50/50 {'━' * 20} 0s 0s/step - loss: 0.3000"  # whole, even if it has to wrap
+    line = f"50/50 {'━' * 20} 0s 0s/step - loss: 0.3000"  # complete, even if it has to wrap
     last = [line[start : start + columns].rstrip() for start in range(0, len(line), columns)]
     assert screen_of(text, columns) == ["Epoch 1/2", *last, "Epoch 2/2", *last]
     redraws = re.sub(r"\x1b\[\d*m", "", text).split("\r")[2:50]
@@ -239,7 +239,7 @@ def test_a_real_terminal_shows_one_line_an_epoch(columns):
 
 
 @pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_colours_can_be_refused(clock, monkeypatch, variable, value):
+def test_colours_can_be_turned_off(clock, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     assert text_of(clock, 4, {1: 1.0, 4: 4.0}, {"loss": 0.5}).split("\r")[1:] == [
         f"1/4 {'━' * 5}{'.' * 15} 3s 1s/step - loss: 0.5000",
@@ -255,14 +255,14 @@ def stream_of(module):
 
 @pytest.mark.parametrize(("module", "redraws"), [("ipykernel.iostream", 2), ("idlelib.run", 0)])
 def test_notebooks_redraw_and_idle_does_not(clock, module, redraws):
-    """A notebook's stream denies that it is a terminal, IDLE's claims it: both mislead."""
+    """Both streams give a wrong `isatty`: a notebook's returns False, and IDLE's returns True."""
     text = text_of(clock, 2, {1: 1.0}, stream=stream_of(module))
     assert text.count("\r") == redraws
     assert ("\x1b[32m" in text) == bool(redraws)
 
 
 @pytest.mark.parametrize(("readable", "settable"), [(1, 1), (1, 0), (0, 0)])
-def test_a_windows_console_is_asked_for_colours(monkeypatch, readable, settable):
+def test_colours_are_enabled_on_a_windows_console(monkeypatch, readable, settable):
     import ctypes
 
     asked = []
@@ -283,8 +283,10 @@ def test_a_windows_console_is_asked_for_colours(monkeypatch, readable, settable)
     stream = Terminal()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "platform", "win32")
-        assert not ProgressBar(2, 1, stream)._coloured  # it has no descriptor to ask by
-        assert ProgressBar(2, 1, stream_of("ipykernel.iostream"))._coloured  # it is no console
+        assert not ProgressBar(2, 1, stream)._coloured  # the stream has no descriptor
+        assert ProgressBar(
+            2, 1, stream_of("ipykernel.iostream")
+        )._coloured  # the stream is not a console
         stream.fileno = lambda: 7
         bar = ProgressBar(2, 1, stream)
     assert asked == [(2**40 + 7, 3 | 4)] * readable

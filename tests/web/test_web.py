@@ -1,4 +1,4 @@
-"""The page in a real browser: what it computes, what one can do on it, and how it looks."""
+"""The page in a real browser: its results, its controls, its layout, and refused models."""
 
 import base64
 import importlib.util
@@ -18,18 +18,18 @@ from tinynet.datasets.mnist import prepare_digit
 from tinynet.layers import Activation, Dense, Dropout, Flatten
 from tinynet.web import samples
 
-PAD = 280  # the drawing's own pixels, of a square image
+PAD = 280  # pixels of the drawing, for a square image
 
 
 def chromium():
-    """Where Chromium is, or None."""
+    """Return the path of Chromium, or None."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     return next(filter(None, map(shutil.which, names)), None)
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """Headless Chromium. CI forbids to go without it."""
+    """Headless Chromium; outside CI, tests that need it are skipped where it is missing."""
     path, missing = chromium(), ""
     if path is None:
         missing = "Chromium is not installed, for example by: apt-get install chromium"
@@ -48,7 +48,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Open a page as a file; it asks for nothing else, and complains of nothing."""
+    """Open a page as a file, and assert that it loads nothing else and logs nothing."""
     pages = []
 
     def opened(path, width=1280, height=900, **options):
@@ -71,7 +71,7 @@ def visit(browser):
 
 @pytest.fixture(scope="session")
 def trained(mnist, mnist_directory):
-    """The tutorial's network after three epochs, and MNIST's test images."""
+    """The tutorial's network after three epochs, with MNIST's test images and labels."""
     images, labels = mnist
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
@@ -89,12 +89,12 @@ def digits_page(trained, tmp_path_factory):
 
 
 def settled(page):
-    """Wait until the page shows what it was told: two frames."""
+    """Wait for two frames, until the page shows its new state."""
     page.evaluate("() => new Promise(d => requestAnimationFrame(() => requestAnimationFrame(d)))")
 
 
 def draw(page, lines, width=None):
-    """Draw lines, in parts of the pad, with the mouse."""
+    """Draw lines with the mouse; coordinates are fractions of the pad's size."""
     if width is not None:
         page.locator("#brush").fill(str(width))
     page.locator("#pad").scroll_into_view_if_needed()
@@ -110,7 +110,7 @@ def draw(page, lines, width=None):
 
 
 def ink_of(page):
-    """The drawing as the page has it, (280, 280), from 0 to 1."""
+    """Return the page's drawing, of shape (280, 280), with values from 0 to 1."""
     text = page.evaluate(
         "() => btoa(inkOfDrawing().reduce("
         "(s, v) => s + String.fromCharCode(Math.round(255 * v)), ''))"
@@ -120,7 +120,7 @@ def ink_of(page):
 
 
 def computed(page, x):
-    """What the page's forward pass makes of the rows of `x`."""
+    """Return the outputs of the page's forward pass for the rows of `x`."""
     rows = np.ascontiguousarray(x.reshape(len(x), -1), "<f4")
     script = """([text, length]) => {
         const all = floatsOf(text, "float32"), found = [];
@@ -133,20 +133,20 @@ def computed(page, x):
 
 
 def shown(page):
-    """The outputs as the page shows them: words such as 97.6 %."""
+    """Return the texts of the outputs that the page shows, such as "97.6 %"."""
     return [
         value.replace("\xa0", " ") for value in page.locator("#outputs .value").all_inner_texts()
     ]
 
 
-# What it computes
+# Results
 
 
-def test_the_page_says_what_predict_says_on_a_thousand_images(visit, digits_page, trained):
+def test_the_page_computes_the_outputs_of_predict(visit, digits_page, trained):
     model, x, _ = trained
     page = visit(digits_page)
     assert_allclose(computed(page, x[:1000]), model.predict(x[:1000], verbose=0), atol=1e-5)
-    # How long a pass takes is printed, not asserted: machines differ.
+    # The time of a pass is printed and not asserted, because machines differ.
     took = page.evaluate(
         """() => {
             state.strokes = [{ width: 22, points: [[60, 60], [200, 90], [90, 220]] }];
@@ -169,20 +169,25 @@ def test_the_page_of_the_tutorial_is_small(digits_page):
 MODELS = {
     "relu": [Flatten(), Dense(7, "relu"), Dense(3, "softmax")],
     "tanh without bias": [Flatten(), Dense(7, "tanh", use_bias=False), Dense(3, "sigmoid")],
-    "activations apart": [Flatten(), Dense(5), Activation("relu"), Dense(3), Activation("softmax")],
-    "one after another": [Flatten(), Activation("tanh"), Dense(3, "relu"), Activation("sigmoid")],
+    "activation layers": [Flatten(), Dense(5), Activation("relu"), Dense(3), Activation("softmax")],
+    "consecutive activations": [
+        Flatten(),
+        Activation("tanh"),
+        Dense(3, "relu"),
+        Activation("sigmoid"),
+    ],
     "dropout and linear": [Dropout(0.5), Flatten(), Dense(6, "linear"), Dropout(0.2), Dense(1)],
-    "logits far away": [Flatten(), Dense(3, "softmax", kernel_initializer="random_normal")],
+    "large logits": [Flatten(), Dense(3, "softmax", kernel_initializer="random_normal")],
 }
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (4, 7, 1), (6, 6, 3), (9,)])
 @pytest.mark.parametrize("kind", MODELS)
-def test_every_kind_of_model_that_it_takes(visit, tmp_path, rng, kind, shape):
+def test_every_supported_kind_of_model(visit, tmp_path, rng, kind, shape):
     stack = [type(layer).from_config(layer.get_config()) for layer in MODELS[kind]]
     model = tinynet.Sequential([tinynet.Input(shape), *stack])
     for weight in model.weights:
-        weight[...] = rng.normal(size=weight.shape) * (40 if kind == "logits far away" else 1)
+        weight[...] = rng.normal(size=weight.shape) * (40 if kind == "large logits" else 1)
     x = rng.normal(size=(20, *shape)).astype("float32")
     page = visit(tinynet.export_html(model, tmp_path / "page.html", (x, np.zeros(20, int))))
     assert_allclose(computed(page, x), model.predict(x, verbose=0), atol=1e-5)
@@ -195,17 +200,17 @@ def test_every_kind_of_model_that_it_takes(visit, tmp_path, rng, kind, shape):
         assert re.search(r"= −?\d", page.inner_text("#unit-sum"))
 
 
-def test_raw_pixels_and_half_the_bytes(visit, tmp_path, trained):
+def test_pixels_up_to_255_and_float16_weights(visit, tmp_path, trained):
     model, x, y = trained
     twin = tinynet.Sequential.from_config(model.get_config())
     kernel, *rest = model.get_weights()
-    twin.set_weights([kernel / 255, *rest])  # so that it takes 0…255
+    twin.set_weights([kernel / 255, *rest])  # so that it takes inputs from 0 to 255
     raw = np.rint(x * 255).astype("uint8")
     page = visit(tinynet.export_html(twin, tmp_path / "raw.html", (raw, y), brightest=255))
     page.locator("#samples button").first.click()
     settled(page)
     first = page.evaluate("[...state.passes.at(-1).a]")
-    assert_allclose(first, page_answers(page, twin, raw, y)[0], atol=1e-5)
+    assert_allclose(first, outputs_for_page_samples(page, twin, raw, y)[0], atol=1e-5)
 
     whole = tinynet.export_html(model, tmp_path / "whole.html", (x[:500], y[:500]))
     small = tinynet.export_html(model, tmp_path / "half.html", (x[:500], y[:500]), dtype="float16")
@@ -215,8 +220,8 @@ def test_raw_pixels_and_half_the_bytes(visit, tmp_path, trained):
     assert abs(answers - model.predict(x[:500], verbose=0)).max() < 0.01
 
 
-def page_answers(page, model, x, y):
-    """What the model says of the samples that the page shows."""
+def outputs_for_page_samples(page, model, x, y):
+    """Return the model's outputs for the samples that the page shows."""
     chosen = page.evaluate("model.samples.y")
     wrong = model.predict(x, verbose=0).argmax(axis=1) != y
     picked = samples.choose(y, wrong)
@@ -225,7 +230,7 @@ def page_answers(page, model, x, y):
 
 
 @pytest.mark.computes
-def test_a_model_on_any_device_is_written_the_same(tmp_path):
+def test_a_model_on_any_device_is_exported_identically(tmp_path):
     model = tinynet.Sequential([tinynet.Input((6, 6)), Flatten(), Dense(3, "relu"), Dense(2)])
     weights = [np.linspace(-1, 1, w.size).reshape(w.shape) for w in model.weights]
     model.set_weights(weights)
@@ -246,7 +251,7 @@ def test_float16_that_changes_an_answer_is_refused(tmp_path):
     samples = (np.ones((3, 4)), np.ones(3, int))
     tinynet.export_html(model, tmp_path / "a.html", samples)
     weights = model.get_weights()
-    with pytest.raises(ValueError, match=r'received 3 others on 3 samples. Write: dtype="float32"'):
+    with pytest.raises(ValueError, match=r"3 different ones on 3 samples. Write: dtype=.float32"):
         tinynet.export_html(model, tmp_path / "b.html", samples, dtype="float16")
     assert not (tmp_path / "b.html").exists()
     assert_array_equal(model.get_weights()[0], weights[0])
@@ -256,7 +261,7 @@ def test_float16_that_changes_an_answer_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("width", [8, 22, 48])
-def test_the_page_prepares_a_drawing_as_python_does(visit, digits_page, width):
+def test_the_page_prepares_a_drawing_as_prepare_digit_does(visit, digits_page, width):
     page = visit(digits_page)
     for digit, rng in ((3, np.random.default_rng(1)), (7, np.random.default_rng(2))):
         page.locator("#clear").click()
@@ -273,8 +278,8 @@ def test_the_page_prepares_a_drawing_as_python_does(visit, digits_page, width):
             assert_allclose(np.reshape(there[0], here.shape), here, atol=2e-5)
 
 
-def test_digits_drawn_anywhere_are_recognised(visit, digits_page, trained):
-    """Sixty, of any size, place, lean and width. Unprepared, most are not."""
+def test_prepared_digits_are_recognised_wherever_they_are_drawn(visit, digits_page, trained):
+    """Draw sixty digits of varied size, position, slant and width, with and without preparation."""
     model, _, _ = trained
     page, rng = visit(digits_page), np.random.default_rng(0)
     right, plain, total = 0, 0, 0
@@ -288,7 +293,7 @@ def test_digits_drawn_anywhere_are_recognised(visit, digits_page, trained):
             right += answer == str(digit)
             if answer != str(digit):
                 missed.append((digit, answer))
-            # Without: the whole pad made 28 × 28, wherever the digit is on it.
+            # Without preparation: the whole pad is scaled to 28 × 28.
             small = ink_of(page).reshape(28, 10, 28, 10).mean(axis=(1, 3))
             plain += int(model.predict(small[None], verbose=0).argmax()) == digit
     print(
@@ -298,7 +303,7 @@ def test_digits_drawn_anywhere_are_recognised(visit, digits_page, trained):
     assert plain <= right - 0.2 * total
 
 
-def test_undo_clear_and_the_width_of_the_brush(visit, digits_page):
+def test_undo_clear_and_brush_width(visit, digits_page):
     page = visit(digits_page)
     assert page.inner_text("#verdict-name") == "–"
     assert shown(page) == [""] * 10
@@ -319,7 +324,7 @@ def test_undo_clear_and_the_width_of_the_brush(visit, digits_page):
     settled(page)
     assert ink_of(page).sum() == 0
     assert page.inner_text("#verdict-name") == "–"
-    page.locator("#undo").click()  # what was cleared comes back; and what a sample took away
+    page.locator("#undo").click()  # restores a cleared drawing, and one replaced by a sample
     settled(page)
     assert_array_equal(ink_of(page), thin)
     page.locator("#samples button").first.click()
@@ -327,7 +332,7 @@ def test_undo_clear_and_the_width_of_the_brush(visit, digits_page):
     settled(page)
     assert_array_equal(ink_of(page), thin)
     for _ in range(9):
-        page.locator("#undo").click()  # in the end, of nothing
+        page.locator("#undo").click()  # more often than there are strokes
     settled(page)
     assert ink_of(page).sum() == 0
     # A tap is a dot.
@@ -335,7 +340,7 @@ def test_undo_clear_and_the_width_of_the_brush(visit, digits_page):
     assert ink_of(page).sum() == pytest.approx(np.pi * 100, rel=0.1)
 
 
-def test_undo_in_mid_stroke_lifts_the_pen(visit, digits_page):
+def test_undo_during_a_stroke_ends_the_stroke(visit, digits_page):
     page = visit(digits_page)
     draw(page, [[(0.2, 0.2), (0.3, 0.2)]])
     first = page.evaluate("JSON.stringify(state.strokes)")
@@ -358,7 +363,7 @@ def test_undo_in_mid_stroke_lifts_the_pen(visit, digits_page):
     assert page.evaluate("state.strokes.length") == 0
 
 
-def test_the_line_is_where_the_pointer_is(visit, digits_page):
+def test_a_line_is_drawn_at_the_pointer(visit, digits_page):
     page = visit(digits_page)
     edge = page.evaluate(
         """() => { const p = $("pad"), b = p.getBoundingClientRect();
@@ -370,7 +375,7 @@ def test_the_line_is_where_the_pointer_is(visit, digits_page):
     assert page.evaluate("state.strokes[0].points[0]") == pytest.approx([PAD - 1, 1], abs=0.6)
 
 
-def test_a_finger_draws_and_a_second_one_does_not_disturb(visit, digits_page):
+def test_drawing_by_touch_ignores_a_second_finger(visit, digits_page):
     page = visit(digits_page, 390, 800, has_touch=True, is_mobile=True)
     box = page.locator("#pad").bounding_box()
     client = page.context.new_cdp_session(page)
@@ -397,7 +402,7 @@ def test_a_finger_draws_and_a_second_one_does_not_disturb(visit, digits_page):
     assert page.inner_text("#verdict-name") != "–"
 
 
-def test_with_the_keyboard_alone(visit, digits_page):
+def test_the_page_can_be_used_with_the_keyboard_alone(visit, digits_page):
     page = visit(digits_page)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "theme"
@@ -416,7 +421,7 @@ def test_with_the_keyboard_alone(visit, digits_page):
     across, down = zip(*page.evaluate("state.strokes[0].points"), strict=True)
     assert (set(across), min(down), max(down)) == ({140}, 68, 212)
     assert page.inner_text("#verdict-name") != "–"
-    # On to every other control; none is out of reach, and one can see where one is.
+    # Every other control can be reached, and the focus is visible.
     seen = []
     for _ in range(60):
         page.keyboard.press("Tab")
@@ -428,7 +433,7 @@ def test_with_the_keyboard_alone(visit, digits_page):
             outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
             assert (name, outline) == (name, "solid")
     assert {"brush", "undo", "clear", "samples", "layers", "outputs", "temperature"} <= set(seen)
-    # Walking through the units of a layer.
+    # Moving through the units of a layer.
     page.locator("#layers .units").first.locator("button").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
@@ -436,7 +441,7 @@ def test_with_the_keyboard_alone(visit, digits_page):
     label = "document.activeElement.getAttribute('aria-label')"
     assert "unit 12" in page.inner_text("#unit-title")
     assert "unit 12" in page.evaluate(label)
-    # To its switch, off, on again, and back.
+    # To the unit's switch: off, on again, and back.
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "unit-off"
     page.keyboard.press("Space")
@@ -451,7 +456,7 @@ def test_with_the_keyboard_alone(visit, digits_page):
     assert page.evaluate("model.layers[0].off.size") == 0
     page.keyboard.press("Escape")
     assert "unit 12" in page.evaluate(label)
-    # Tab goes on to the other layers; leaving them, one is back at what was kept.
+    # Tab moves on to the other layers; leaving them shows the pinned unit again.
     page.keyboard.press("Tab")
     settled(page)
     assert page.inner_text("#unit-title") == page.evaluate(label)
@@ -465,10 +470,10 @@ def test_with_the_keyboard_alone(visit, digits_page):
     assert page.inner_text("#verdict-name") == "–"
 
 
-# Looking inside
+# Units and outputs
 
 
-def test_a_unit_shows_its_weights_its_sum_and_what_counts_most(visit, digits_page, trained):
+def test_a_unit_shows_its_weights_its_sum_and_its_largest_terms(visit, digits_page, trained):
     model, *_ = trained
     page = visit(digits_page)
     page.locator("#samples button").nth(4).click()
@@ -491,7 +496,7 @@ def test_a_unit_shows_its_weights_its_sum_and_what_counts_most(visit, digits_pag
         assert name == f"pixel {pixel % 28 + 1} → {pixel // 28 + 1} ↓"
         expected = [samples[pixel], kernel[pixel], share[pixel]]
         assert [float(v.replace("−", "-")) for v in values] == pytest.approx(expected, abs=6e-4)
-    # The picture: the colour of each weight lies between those of the largest ones and of 0.
+    # The picture: a weight's colour is interpolated between those of 0 and of the largest weight.
     pixels = page.evaluate(
         """() => {
             const c = document.querySelector("#unit canvas");
@@ -505,24 +510,24 @@ def test_a_unit_shows_its_weights_its_sum_and_what_counts_most(visit, digits_pag
     scaled = (kernel / abs(kernel).max())[:, None]
     ends = np.where(scaled > 0, positive, negative)
     assert_allclose(colours, zero + (ends - zero) * abs(scaled), atol=2)  # of 255
-    # A unit of the next layer: its weights are as many as the first layer has units.
+    # A unit of the next layer has one weight for each unit of the first layer.
     page.locator("#layers .units").nth(1).locator("button").nth(3).hover()
     settled(page)
     assert "unit 4" in page.inner_text("#unit-title")
     assert page.evaluate("document.querySelector('#unit canvas').width") == 10
-    # From there back to the one that was clicked.
+    # Leaving it shows the clicked unit again.
     page.mouse.move(5, 5)
     settled(page)
     assert "unit 38" in page.inner_text("#unit-title")
 
 
 def numbers_in(text):
-    """What stands behind each = or sign in a line such as z = … = 2 − 1 = 1, as floats."""
+    """Return the numbers in a line such as z = … = 2.0 − 1.0 = 1.0, as floats."""
     text = text.split("(of")[0].replace("−", "-").replace("- ", "-").replace("+ ", "")
     return [float(n) for n in re.findall(r"(?<![\w.(])-?\d+\.\d+(?:e-?\d+)?", text)]
 
 
-def test_a_unit_that_is_turned_off_says_nothing(visit, digits_page, trained):
+def test_a_unit_that_is_turned_off_outputs_zero(visit, digits_page, trained):
     model, *_ = trained
     page = visit(digits_page)
     page.locator("#samples button").nth(7).click()
@@ -569,14 +574,14 @@ def test_softmax_step_by_step_and_its_temperature(visit, digits_page):
     assert shown(page)[int(p.argmax())] == f"{100 * p.max():.1f} %"
 
 
-def test_the_samples_are_real_and_some_are_wrong(visit, digits_page, trained):
+def test_the_samples_include_some_wrong_predictions(visit, digits_page, trained):
     model, x, y = trained
     page = visit(digits_page)
     samples = page.evaluate("model.samples")
     assert len(samples["y"]) == 20
     assert set(samples["y"]) == set(range(10))
     assert 3 <= sum(samples["wrong"]) <= 6
-    said = page_answers(page, model, x, y)
+    said = outputs_for_page_samples(page, model, x, y)
     for number, (truth, wrong) in enumerate(zip(samples["y"], samples["wrong"], strict=True)):
         page.locator("#samples button").nth(number).click()
         settled(page)
@@ -584,20 +589,20 @@ def test_the_samples_are_real_and_some_are_wrong(visit, digits_page, trained):
         assert page.inner_text("#verdict-name") == str(answer)
         assert (answer != truth) == wrong
         words = page.inner_text("#verdict-words")
-        assert words.endswith(f"wrong: it is a {truth}." if wrong else "it is right.")
+        assert words.endswith(f"wrong: it is a {truth}." if wrong else "correct.")
         assert_allclose(page.evaluate("[...state.passes.at(-1).a]"), said[number], atol=1e-5)
-    # Drawing puts the sample away.
+    # Drawing removes the sample.
     draw(page, [[(0.5, 0.2), (0.5, 0.8)]])
     assert page.evaluate("state.sample") is None
     assert "it is" not in page.inner_text("#verdict-words")
 
 
-# How it looks
+# Layout and accessibility
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(360, 740), (768, 1024), (1280, 900), (3840, 2160)])
-def test_it_fits_every_screen(visit, digits_page, size, scheme):
+def test_the_page_fits_every_screen_size(visit, digits_page, size, scheme):
     page = visit(digits_page, *size, color_scheme=scheme)
     page.locator("#samples button").nth(2).click()
     page.locator("#layers .units").nth(0).locator("button").nth(5).click()
@@ -647,7 +652,7 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_word_can_be_read(visit, digits_page, scheme):
+def test_every_text_has_enough_contrast(visit, digits_page, scheme):
     page = visit(digits_page, color_scheme=scheme)
     page.locator("#samples button").nth(17).click()
     page.locator("#outputs button").nth(2).click()
@@ -661,7 +666,7 @@ def test_every_word_can_be_read(visit, digits_page, scheme):
     assert [word for ratio, word in page.evaluate(CONTRAST) if ratio < 4.5] == []
 
 
-def test_a_screen_reader_finds_a_name_for_everything(visit, digits_page):
+def test_every_control_has_an_accessible_name(visit, digits_page):
     page = visit(digits_page)
     page.locator("#layers .units").nth(0).locator("button").nth(5).click()
     settled(page)
@@ -682,7 +687,7 @@ def test_a_screen_reader_finds_a_name_for_everything(visit, digits_page):
     assert page.text_content("#spoken").startswith(words)
 
 
-def test_a_plain_vector_is_shown_as_bars(visit, tmp_path, rng):
+def test_a_vector_input_is_shown_as_bars(visit, tmp_path, rng):
     model = tinynet.Sequential([tinynet.Input((4,)), Dense(5, "tanh"), Dense(2, "softmax")])
     x = rng.uniform(-2, 3, (30, 4)).astype("float32")
     names = ["no <b>", "yes"]
@@ -720,7 +725,7 @@ def page_high(x, page):
     return max(rows.max(), 0)
 
 
-# What is refused
+# Refused models and arguments
 
 
 class Own(tinynet.Layer):
@@ -730,16 +735,20 @@ class Own(tinynet.Layer):
 
 REFUSED = {
     "not built": ([Dense(3)], None, "received one that is not built"),
-    "a layer of one's own": (
+    "a user-defined layer": (
         [Own(name="mine"), Dense(3)],
         (4,),
         r"layer 'mine' \(Own\): the page.*Write: a Sequential of",
     ),
-    "an activation of one's own": ([Dense(3, np.sin)], (4,), "does not know its activation"),
-    "rows of rows": ([Dense(3, name="d")], (4, 4), r"layer 'd' .*sees images \(4, 4\).*Flatten"),
-    "channels first": ([Flatten("channels_first"), Dense(3)], (2, 2, 3), "the page knows Dense"),
+    "a user-defined activation": ([Dense(3, np.sin)], (4,), "does not support its activation"),
+    "Dense on two axes": (
+        [Dense(3, name="d")],
+        (4, 4),
+        r"layer 'd' .*input is \(4, 4\).*Flatten",
+    ),
+    "channels first": ([Flatten("channels_first"), Dense(3)], (2, 2, 3), "the page supports Dense"),
     "four axes": ([Flatten(), Dense(3)], (2, 2, 2, 2), "Expected a model of images"),
-    "nothing that computes": ([Flatten()], (4, 4), "layers that compute, received none"),
+    "no computing layer": ([Flatten()], (4, 4), "layers that compute, received none"),
 }
 
 
@@ -769,7 +778,7 @@ X, Y = np.zeros((5, 4, 4), "float32"), np.arange(5) % 3
         ({"box": 5}, "Expected box to be from 1 to 4 pixels"),
         ({"box": "all"}, "Expected box to be from 1 to 4 pixels"),
         ({"box": (4, 5)}, "Expected box to be from 1 to 4 pixels"),
-        ({"image_shape": (4, 4)}, "Expected an image_shape of as many numbers as the model takes"),
+        ({"image_shape": (4, 4)}, "Expected an image_shape with as many pixels as the model"),
         ({"image_shape": 16}, r"Expected image_shape to be \(h, w\), received: 16"),
         ({"labels": 3}, "Expected labels to be a list of names, received: 3"),
         ({"labels": "abc"}, "Expected labels to be a list of names"),
@@ -779,14 +788,14 @@ X, Y = np.zeros((5, 4, 4), "float32"), np.arange(5) % 3
         ({"samples": (X + 200, Y)}, "Expected pixels of up to 1, received samples of up to 200"),
     ],
 )
-def test_arguments_that_cannot_be_are_refused(tmp_path, arguments, words):
+def test_invalid_arguments_are_refused(tmp_path, arguments, words):
     model = tinynet.Sequential([tinynet.Input((4, 4)), Flatten(), Dense(3)])
     with pytest.raises(ValueError, match=words):
         tinynet.export_html(model, tmp_path / "page.html", **arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_model_and_no_file_is_refused(tmp_path):
+def test_invalid_models_and_file_names_are_refused(tmp_path):
     model = tinynet.Sequential([tinynet.Input((4,)), Dense(3)])
     for arguments, words in (
         (("digits.html", model), "Expected a model, received 'digits.html'. Write: export_html"),
@@ -814,7 +823,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_whatever_names_hold_the_page_stays_whole(visit, tmp_path):
+def test_special_characters_in_names_are_escaped(visit, tmp_path):
     wicked = '</script><script>alert("x")</script><!-- {{data}} \u2028 &amp;'
     model = tinynet.Sequential([tinynet.Input((6, 6)), Flatten(), Dense(2, name="<i>x")])
     names = [wicked, "'\"\\"]
@@ -825,7 +834,7 @@ def test_whatever_names_hold_the_page_stays_whole(visit, tmp_path):
     assert json.loads(page.locator("#data").text_content())["labels"] == names
 
 
-def test_a_vector_can_be_an_image(visit, tmp_path, rng):
+def test_a_vector_can_be_shown_as_an_image(visit, tmp_path, rng):
     model = tinynet.Sequential([tinynet.Input((64,)), Dense(10, "softmax")])
     page = visit(tinynet.export_html(model, tmp_path / "p.html", image_shape=(8, 8)))
     draw(page, strokes.varied(5, rng))
@@ -833,7 +842,7 @@ def test_a_vector_can_be_an_image(visit, tmp_path, rng):
     assert page.locator("#samples-part").count() == 0
 
 
-def test_an_image_that_is_no_square(visit, tmp_path):
+def test_a_rectangular_image(visit, tmp_path):
     model = tinynet.Sequential([tinynet.Input((28, 42)), Flatten(), Dense(3, "softmax")])
     page = visit(tinynet.export_html(model, tmp_path / "p.html"))
     assert page.inner_text("#verdict-words") == "Draw something."
@@ -842,13 +851,13 @@ def test_an_image_that_is_no_square(visit, tmp_path):
     draw(page, [[(0.1, 0.4), (0.9, 0.6)]], width=20)
     stages = page.evaluate("[state.stages.scaled, state.stages.centred].map(s => [s.h, s.w])")
     assert stages[1] == [28, 42]
-    assert stages[0][1] == 30  # the wide side fills the box of 20 × 30
+    assert stages[0][1] == 30  # the width fills the box of 20 × 30
     assert page.evaluate("state.values.length") == 28 * 42
     ink = page.evaluate("[...state.stages.centred.pixels]")
     assert_allclose(np.array(ink), page.evaluate("[...state.values]"))
 
 
-def test_a_colour_image_is_shown_as_it_is(visit, tmp_path):
+def test_a_colour_image_is_shown_with_its_pixels(visit, tmp_path):
     model = tinynet.Sequential([tinynet.Input((8, 8, 3)), Flatten(), Dense(3, "softmax")])
     x = np.zeros((3, 8, 8, 3), "float32")
     x[:, 2:4, 1:7] = 1
@@ -882,7 +891,7 @@ def test_a_single_output(visit, tmp_path):
     assert re.fullmatch(r"cat: 0\.\d+; the sample is 1\.", page.inner_text("#verdict-words"))
 
 
-def test_an_output_that_is_off_has_no_share_of_the_softmax(visit, digits_page):
+def test_an_output_that_is_turned_off_has_probability_zero(visit, digits_page):
     page = visit(digits_page)
     page.locator("#samples button").nth(3).click()
     settled(page)
@@ -901,15 +910,17 @@ def test_an_output_that_is_off_has_no_share_of_the_softmax(visit, digits_page):
     assert row[-1].replace("\xa0", " ") == "0.0 %"
 
 
-def test_a_unit_is_seen_where_one_points_at_it(visit, digits_page):
-    """On screens as people have them, without scrolling."""
+def test_a_unit_that_is_pointed_at_is_visible_without_scrolling(visit, digits_page):
+    """On common screen sizes, without scrolling."""
     for size in ((1366, 768), (1280, 720), (1920, 1080)):
         page = visit(digits_page, *size)
         page.locator("#layers .units").nth(0).locator("button").nth(5).hover()
         settled(page)
         box = page.locator("#unit canvas").first.bounding_box()
         assert box["y"] + box["height"] <= size[1]
-        page.locator("#layers .units").nth(1).locator("button").last.hover()  # further down
+        page.locator("#layers .units").nth(1).locator(
+            "button"
+        ).last.hover()  # further down the page
         settled(page)
         assert "unit 144" in page.inner_text("#unit-title")
         box = page.locator("#unit canvas").first.bounding_box()

@@ -1,4 +1,4 @@
-"""The table of contents, `tinynet/README.md`, is true: its pages, lines, wings, and its map."""
+"""The table of contents, `tinynet/README.md`, is correct: pages, lines, wings, and the map."""
 
 import ast
 import importlib
@@ -16,21 +16,21 @@ PLACE = re.compile(r"\[([\w./]+):(\d+)\]\(([\w./]+)#L(\d+)\) `([\w.]+)`")
 
 
 def line_of(path, name):
-    """The line at which a function, class or method of a file begins."""
+    """Return the line on which a function, class or method of a file begins."""
     node = ast.parse(path.read_text("utf-8"))
     for part in name.split("."):
         node = next(child for child in node.body if getattr(child, "name", None) == part)
     return node.lineno
 
 
-def test_every_page_is_there_with_its_lines():
+def test_every_page_is_listed_with_its_number_of_lines():
     table = dict(re.findall(r"^\| \[`(\w+\.py)`\]\(\1\) \| (\d+) \| \S", PAGES, flags=re.M))
     pages = [path for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "config")]
     lines = {page.name: str(len(page.read_text("utf-8").splitlines())) for page in pages}
     assert table == lines
 
 
-def test_every_wing_is_there_with_its_files():
+def test_every_wing_is_listed_with_its_files():
     table = dict(re.findall(r"^\| `(\w+)/` \| (.+) \|$", WINGS, flags=re.M))
     wings = [path for path in PACKAGE.iterdir() if path.is_dir() and path.name[0] != "_"]
     assert table.keys() == {wing.name for wing in wings}
@@ -39,7 +39,7 @@ def test_every_wing_is_there_with_its_files():
             assert file.stem in ("__init__", "__main__") or f"`{file.stem}`" in table[wing.name]
 
 
-def test_the_map_has_every_step_of_chapter_one():
+def test_the_map_lists_every_step_of_from_scratch():
     steps = re.findall(r"^# (\d+\. [^:\n]+)", SCRATCH.read_text("utf-8"), flags=re.M)
     assert len(steps) >= 9
     found = [re.match(r"\| (\d+\. [^:[]+)", row)[1].strip() for row in ROWS]
@@ -47,7 +47,7 @@ def test_the_map_has_every_step_of_chapter_one():
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: re.match(r"\| ([^[]+)", row)[1].strip())
-def test_a_row_of_the_map_leads_to_the_lines_that_it_names(row):
+def test_a_row_of_the_map_links_to_the_right_lines(row):
     first, here, *_ = row.split(" | ")
     (step,) = PLACE.findall(first)
     places = PLACE.findall(here)
@@ -55,11 +55,11 @@ def test_a_row_of_the_map_leads_to_the_lines_that_it_names(row):
     for shown, number, link, linked, name in (step, *places):
         path = (PACKAGE / link).resolve()
         assert path.name == shown.split("/")[-1]
-        assert number == linked == str(line_of(path, name)), f"{name} is in line {linked} no more"
+        assert number == linked == str(line_of(path, name)), f"{name} is no longer on line {linked}"
     assert step[2] == "../examples/from_scratch.py"
 
 
-def test_the_map_names_what_keras_has(keras):
+def test_the_keras_names_in_the_map_exist(keras):
     names = re.findall(r"`(keras\.[\w.]+)`", MAP)
     assert len(names) >= 8
     for name in names:

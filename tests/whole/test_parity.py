@@ -1,9 +1,9 @@
-"""The main promise: from the same weights and the same batches, Keras's numbers.
+"""Parity: the same weights and the same batches give the same numbers as Keras.
 
-The bounds are what the issue of agreement comes to in float32: Keras's own backends are 1.5e-7
-apart after 100 steps and 1.5e-6 after an epoch. Each bound was chosen by breaking the library:
-β₁ = 0.9001, ε inside the root, t starting at 0, a bias left out, a sum for a mean, Adam's
-corrections in float64: every one of them goes past it.
+The bounds correspond to the rounding of float32: Keras's backends differ from each other by 1.5e-7
+after 100 steps and by 1.5e-6 after an epoch. Each bound was checked by breaking the library: it is
+exceeded by β₁ = 0.9001, by ε inside the root, by t starting at 0, by a missing bias, by a sum in
+place of a mean, and by Adam's corrections in float64.
 """
 
 import warnings
@@ -30,13 +30,13 @@ def small(library, loss=ONE_HOT, optimizer="adam"):
 
 @pytest.fixture
 def data(rng):
-    """83 samples: batches of 16 leave an uneven last one of 3."""
+    """83 samples, so that the last of the batches of 16 has only 3."""
     x, _, y = samples(rng, 83, (6,), 3)
     return x, y
 
 
 @pytest.mark.parametrize(("steps", "bound"), [(1, 3e-7), (10, 3e-7), (100, 3e-7), (1875, 3e-6)])
-def test_the_tutorial_s_model_on_mnist(keras, mnist, steps, bound):
+def test_the_tutorial_model_on_mnist(keras, mnist, steps, bound):
     images, labels = mnist
     n = 32 * steps
     x = images[:n].astype("float32") / 255
@@ -82,21 +82,21 @@ def test_three_epochs_with_an_uneven_last_batch(keras, data, loss, optimizer):
     ],
     ids=str,
 )
-def test_fit_s_arguments_mean_the_same(keras, data, extra):
+def test_the_arguments_of_fit_behave_as_in_keras(keras, data, extra):
     x, y = data
     ramp = np.linspace(0, 2, len(x))
     words = {"all": (x[:50], y[:50]), "weighted": (x[:50], y[:50], ramp[:50]), "ramp": ramp}
     extra = {k: words.get(v, v) if isinstance(v, str) else v for k, v in extra.items()}
     how = {"batch_size": 16, "epochs": 4, "shuffle": False, "verbose": 0} | extra
     theirs, ours = pair(keras, small)
-    with warnings.catch_warnings():  # both warn where steps_per_epoch cuts a pass short
+    with warnings.catch_warnings():  # both may warn if a pass ends within an epoch
         warnings.filterwarnings("ignore", "Your input ran out of data")
         expected, received = theirs.fit(x, y, **how), ours.fit(x, y, **how)
     agree(expected, received, atol=1e-6)
     assert distance(theirs, ours) <= 1e-6
 
 
-def test_a_second_fit_goes_on_where_the_first_ended(keras, data):
+def test_a_second_fit_continues_training_as_in_keras(keras, data):
     theirs, ours = pair(keras, small)
     for _ in range(2):
         how = {"batch_size": 16, "shuffle": False, "verbose": 0}
@@ -105,7 +105,7 @@ def test_a_second_fit_goes_on_where_the_first_ended(keras, data):
     agree(variables(theirs), variables(ours), rtol=2e-5, atol=1e-9)
 
 
-def test_evaluate_and_predict_after_training(keras, data):
+def test_evaluate_and_predict_after_training_equal_keras(keras, data):
     x, y = data
     theirs, ours = pair(keras, small)
     for model in (theirs, ours):
@@ -114,8 +114,8 @@ def test_evaluate_and_predict_after_training(keras, data):
     agree(theirs.predict(x, verbose=0), ours.predict(x, verbose=0), atol=1e-6)
 
 
-def test_every_gradient_of_the_tutorial_s_model(keras, mnist):
-    """Backpropagation against JAX's automatic differentiation of Keras's own forward pass."""
+def test_the_gradients_of_the_tutorial_model_equal_jax(keras, mnist):
+    """Compare backpropagation with JAX's automatic differentiation of Keras's forward pass."""
     import jax
 
     images, labels = mnist
@@ -128,7 +128,7 @@ def test_every_gradient_of_the_tutorial_s_model(keras, mnist):
         return keras.losses.CategoricalCrossentropy()(y, output)
 
     expected = jax.grad(loss)([v.value for v in theirs.trainable_variables])
-    ours.start_training((32, 28, 28))
+    ours.prepare_training((32, 28, 28))
     ours.objective.forward(put(y), ours.forward(put(x), training=True))
     ours.backward(ours.objective.backward())
     received = [

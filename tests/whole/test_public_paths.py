@@ -1,8 +1,8 @@
-"""Every path by which a program reaches something of tinynet 0.1.0 leads there still.
+"""Every public name of tinynet 0.1.0 can still be reached by its path.
 
-Files move and names stay: what a program imports or looks up as `tinynet.…` is written out here,
-and whatever file it comes from, it has to be found. A later version adds lines; none is taken away.
-Which parameters a function has is `test_signatures.py`'s business.
+Files may move, but names stay: everything that a program can import or look up as `tinynet.…` is
+listed here and has to be found, whichever file defines it. Later versions may add names but never
+remove one. The parameters of functions are tested in `test_signatures.py`.
 """
 
 import ast
@@ -23,7 +23,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# What is public is looked up in an owner: a module, or a class. "" is the package itself.
+# Public names by their owner, a module or a class. "" is the package itself.
 
 MODULES = [
     "activations",
@@ -48,8 +48,8 @@ MODULES = [
     "web",
 ]
 
-# Keras has these under the same path.
-KERAS_S = {
+# Names that Keras has under the same path.
+IN_KERAS = {
     "": """
         Initializer Input Layer Loss Metric Optimizer Sequential
         activations backend callbacks config datasets initializers layers losses metrics models
@@ -122,8 +122,8 @@ KERAS_S = {
     "utils": "clear_session set_random_seed to_categorical",
 }
 
-# Keras has not, or has them under another path.
-OWN = {
+# Names that Keras does not have, or has under another path.
+NOT_IN_KERAS = {
     "": """
         Callback check_gradients export_html find_dead_units
         doctor plotting training web __all__ __version__
@@ -133,11 +133,13 @@ OWN = {
         linear_backward relu_backward sigmoid_backward softmax_backward tanh_backward
     """,
     "backend": """
-        devices free_memory generator of on_device place_of release_memory synchronize to_active
+        default_backend device_of devices free_memory generator of on_device place_of release_memory
+        synchronize to_active
         to_numpy use wished xp
     """,
     "callbacks": "Distributions LivePlot",
-    "callbacks.Callback": "accepts_nan comes_last get_state goes_on kept set_course set_state",
+    "callbacks.Callback": "accepts_nan comes_last get_state goes_on kept set_course set_state"
+    " set_training_state",
     "datasets": "digits",
     "datasets.digits": "load_data",
     "datasets.mnist": "prepare_digit",
@@ -149,7 +151,7 @@ OWN = {
     "losses": "crossentropy_backward",
     "losses.Loss": "backward by_sample check_shapes",
     "metrics.Metric": "add by_sample call",
-    "models.Sequential": "backward ensure_built forward to trace",
+    "models.Sequential": "backward device ensure_built forward to trace",
     "optimizers.Adam": "update",
     "optimizers.Optimizer": "get_state kept set_state set_variables slots update",
     "plotting": """
@@ -160,7 +162,7 @@ OWN = {
     "web": "export_html",
 }
 
-# Two paths, one thing.
+# Two paths to the same object.
 SAME = {
     "Callback": "callbacks.Callback",
     "Initializer": "initializers.Initializer",
@@ -175,7 +177,7 @@ SAME = {
     "regularizers.l2": "regularizers.L2",
 }
 
-# What only an instance has, in Keras too; `made` makes the instances.
+# Attributes that only instances have, also in Keras; `made` creates the instances.
 ATTRIBUTES = {
     "Activation": "activation built dtype name trainable",
     "Adam": "amsgrad beta_1 beta_2 epsilon iterations name weight_decay",
@@ -199,23 +201,23 @@ ATTRIBUTES = {
     "VarianceScaling": "distribution mode scale seed",
 }
 
-# A function that draws numbers here, and in Keras another name of `TruncatedNormal`.
+# Here a function that draws numbers; in Keras an alias of `TruncatedNormal`.
 ANOTHER_THING = {"initializers.truncated_normal"}
 
-# A module that is reached by a name of another one: NumPy, or CuPy.
+# An attribute that is another package's module: NumPy or CuPy.
 LIBRARY = {"backend.xp"}
 
 
 def paths_of(table):
-    """The dotted paths of a table."""
+    """Return the dotted paths of a table."""
     return [f"{owner}.{name}".lstrip(".") for owner in table for name in table[owner].split()]
 
 
-PATHS = sorted({*MODULES, *paths_of(KERAS_S), *paths_of(OWN)})
+PATHS = sorted({*MODULES, *paths_of(IN_KERAS), *paths_of(NOT_IN_KERAS)})
 
 
 def split(path, package="tinynet"):
-    """The longest part of a path that is a module, imported, and the names that follow."""
+    """Import the longest part of a path that is a module; return it and the remaining names."""
     parts = [package, *filter(None, path.split("."))]
     for end in range(len(parts), 0, -1):
         name = ".".join(parts[:end])
@@ -223,17 +225,17 @@ def split(path, package="tinynet"):
             return importlib.import_module(name), parts[end:]
         except ModuleNotFoundError as error:
             if not f"{name}.".startswith(f"{error.name}."):
-                raise  # the module is there, and something that it needs is not
+                raise  # the module exists, but a dependency is missing
     raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def find(path, package="tinynet"):
-    """What a path leads to."""
+    """Return the object at a path."""
     module, names = split(path, package)
     return functools.reduce(getattr, names, module)
 
 
-# Three ways to a thing. A process of its own goes them: run as a program, this file does it.
+# Three ways to reach an object. They are tried in a new process, which runs this file as a program.
 
 
 def by_import(path):
@@ -256,24 +258,24 @@ def by_attribute(path):
 
 
 def import_all():
-    """Have every file in memory: then a module of the same name could hide a function."""
+    """Import every file, because a module could then hide a function of the same name."""
     import tinynet
 
     for module in pkgutil.walk_packages(tinynet.__path__, "tinynet."):
         if not module.name.endswith(".__main__"):
-            with contextlib.suppress(ImportError):  # of a library that is not installed
+            with contextlib.suppress(ImportError):  # of a package that is not installed
                 importlib.import_module(module.name)
 
 
 def forget():
-    """Take tinynet out of memory: what was imported before shall help nobody to be found."""
+    """Remove tinynet from `sys.modules`, so that earlier imports do not affect later ones."""
     for name in list(sys.modules):
         if name.partition(".")[0] == "tinynet":
             del sys.modules[name]
 
 
 def follow(way, paths):
-    """What is wrong with each path that leads nowhere that way, or not to what was there."""
+    """Return an error for each path that does not lead to an object of the expected kind."""
     wrong = {}
     for path in paths:
         try:
@@ -287,13 +289,13 @@ def follow(way, paths):
 
 
 def home_of(path):
-    """The module that a path's name is in, or its class."""
+    """Return the module that contains a path's name or its class."""
     owner = path.rpartition(".")[0]
     return owner if owner in ("", *MODULES) else home_of(owner)
 
 
 def follow_all():
-    """What is wrong, by each way from a fresh start, and then with every file in memory."""
+    """Return all errors, for each way after a fresh import, and with every file imported."""
     wrong = {}
     for way in (by_import, by_from, by_attribute):
         found = wrong[way.__name__] = {}
@@ -306,12 +308,12 @@ def follow_all():
             found |= follow(way, [path])
     forget()
     import_all()
-    wrong["with all in memory"] = follow(by_attribute, PATHS)
+    wrong["with every file imported"] = follow(by_attribute, PATHS)
     return {way: found for way, found in wrong.items() if found}
 
 
 def run(*arguments):
-    there = os.pathsep.join(filter(None, sys.path))  # what can be imported here, can be there
+    there = os.pathsep.join(filter(None, sys.path))  # the same packages can be imported as here
     return subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,
@@ -321,24 +323,24 @@ def run(*arguments):
     )
 
 
-def test_every_path_leads_there_in_every_way():
+def test_every_path_can_be_reached_in_every_way():
     done = run(__file__)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {}
 
 
-def test_the_doctor_is_a_program():
+def test_the_doctor_can_be_run_as_a_program():
     done = run("-m", "tinynet.doctor", "--help")
     assert done.returncode == 0, done.stderr
     assert "python -m tinynet.doctor" in done.stdout
 
 
 @pytest.mark.parametrize("path", SAME)
-def test_two_paths_lead_to_the_same_thing(path):
+def test_two_paths_lead_to_the_same_object(path):
     assert find(path) is find(SAME[path])
 
 
-def test_what_has_one_name_is_one_class():
+def test_classes_of_the_same_name_are_the_same_class():
     found = {}
     for path in PATHS:
         if isinstance(find(path), type):
@@ -347,21 +349,23 @@ def test_what_has_one_name_is_one_class():
 
 
 @pytest.mark.parametrize("module", ["", "datasets", "plotting"])
-def test_what_a_module_lists_is_in_the_table(module):
+def test_all_of_a_module_is_in_the_tables(module):
     listed = {f"{module}.{name}".lstrip(".") for name in find(module).__all__}
     assert sorted(listed - set(PATHS)) == []
 
 
-def test_the_table_is_in_order():
-    assert [name for name in MODULES if name not in {*paths_of(KERAS_S), *paths_of(OWN)}] == []
-    for owner in {*KERAS_S, *OWN} - {"", *MODULES}:
+def test_the_tables_are_sorted_and_unique():
+    assert [
+        name for name in MODULES if name not in {*paths_of(IN_KERAS), *paths_of(NOT_IN_KERAS)}
+    ] == []
+    for owner in {*IN_KERAS, *NOT_IN_KERAS} - {"", *MODULES}:
         assert isinstance(find(owner), type)
-    for table in (KERAS_S, OWN, ATTRIBUTES):
+    for table in (IN_KERAS, NOT_IN_KERAS, ATTRIBUTES):
         assert list(table) == sorted(table)
         assert len(set(paths_of(table))) == len(paths_of(table))
 
 
-def test_what_is_said_to_be_keras_s_is_in_keras(keras):
+def test_the_tables_match_the_names_of_keras(keras):
     def missing(path):
         try:
             find(path, "keras")
@@ -369,12 +373,14 @@ def test_what_is_said_to_be_keras_s_is_in_keras(keras):
             return True
         return False
 
-    assert list(filter(missing, paths_of(KERAS_S))) == []
-    assert [path for path in paths_of(OWN) if not path.startswith("__") and not missing(path)] == []
+    assert list(filter(missing, paths_of(IN_KERAS))) == []
+    assert [
+        path for path in paths_of(NOT_IN_KERAS) if not path.startswith("__") and not missing(path)
+    ] == []
 
 
-@pytest.mark.parametrize("owner", KERAS_S)
-def test_nothing_that_keras_has_too_is_missing_from_the_table(keras, owner):
+@pytest.mark.parametrize("owner", IN_KERAS)
+def test_the_tables_contain_all_names_shared_with_keras(keras, owner):
     ours = find(owner)
     both = {
         name
@@ -382,11 +388,11 @@ def test_nothing_that_keras_has_too_is_missing_from_the_table(keras, owner):
         if not name.startswith("_") and hasattr(ours, name)
     }
     other = {path.rpartition(".")[2] for path in ANOTHER_THING if path.startswith(f"{owner}.")}
-    assert both - other == set(KERAS_S[owner].split())
+    assert both - other == set(IN_KERAS[owner].split())
 
 
 def made(library):
-    """An instance of what has attributes, of tinynet or of Keras."""
+    """Return an instance of each class in `ATTRIBUTES`, from tinynet or from Keras."""
     layers = library.layers
     model = library.Sequential([library.Input((2,)), layers.Dense(1)])
     model.compile(optimizer="adam", loss="mse")
@@ -409,7 +415,7 @@ def made(library):
     }
 
 
-def test_every_attribute_is_there():
+def test_every_attribute_exists():
     import tinynet
 
     missing = [
@@ -421,7 +427,7 @@ def test_every_attribute_is_there():
     assert missing == []
 
 
-def test_the_attributes_are_those_that_keras_has_too(keras):
+def test_the_attributes_are_those_shared_with_keras(keras):
     import tinynet
 
     theirs = made(keras)
@@ -430,11 +436,11 @@ def test_the_attributes_are_those_that_keras_has_too(keras):
         assert (name, both - {*dir(type(ours))}) == (name, set(ATTRIBUTES[name].split()))
 
 
-# What is told to the reader, and shown to be copied.
+# Names in the documentation and the examples
 
 
 def code_of(path):
-    """The Python in a file: all of it, what stands in a README's blocks, or a notebook's cells."""
+    """Return a file's Python code, taken from the code blocks of a README or notebook cells."""
     text = path.read_text("utf-8")
     if path.suffix == ".md":
         return "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
@@ -445,7 +451,7 @@ def code_of(path):
 
 
 def chain_of(node):
-    """The names of a chain of attributes: ["backend", "use"] of ``backend.use``."""
+    """Return the names of a chain of attributes: ["backend", "use"] for ``backend.use``."""
     names = []
     while isinstance(node, ast.Attribute):
         names.insert(0, node.attr)
@@ -454,7 +460,7 @@ def chain_of(node):
 
 
 def paths_in_code(source):
-    """What is imported from tinynet, and every chain of attributes that begins with it."""
+    """Return what is imported from tinynet, and all attribute chains that begin with it."""
     nodes = list(ast.walk(ast.parse(source)))
     stands_for, found = {}, set()
     for node in nodes:
@@ -477,7 +483,7 @@ def paths_in_code(source):
 
 
 def paths_in_text(text):
-    """What prose, comments, docstrings and errors call ``tinynet.…``, and import in an example."""
+    """Return the ``tinynet.…`` names and imports in prose, comments, docstrings and messages."""
     found = set(re.findall(r"(?<![\w./-])tinynet(?:\.[A-Za-z_]\w*)+", text))
     for module, names in re.findall(r"from (tinynet[\w.]*) import (\w+(?:, \w+)*)", text):
         found |= {f"{module}.{name}" for name in names.split(", ")}
@@ -500,9 +506,9 @@ READ = [*SHOWN, *sorted((ROOT / "tinynet").rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", READ, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_is_written_of_tinynet_is_there(path):
+def test_names_of_tinynet_in_a_file_exist(path):
     found = paths_in_text(path.read_text("utf-8"))
-    if path in SHOWN:  # elsewhere, `config` may well be a variable
+    if path in SHOWN:  # in other files, `config` may be a variable
         found |= paths_in_code(code_of(path))
     missing = []
     for name in sorted(found):
@@ -514,7 +520,7 @@ def test_what_is_written_of_tinynet_is_there(path):
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_is_shown_to_be_copied_is_in_the_table(path):
+def test_names_used_in_examples_are_public(path):
     found = set()
     for name in paths_in_text(path.read_text("utf-8")) | paths_in_code(code_of(path)):
         module, names = split(name.partition(".")[2])
@@ -522,7 +528,7 @@ def test_what_is_shown_to_be_copied_is_in_the_table(path):
     assert sorted(found - {"tinynet", *(f"tinynet.{name}" for name in PATHS)}) == []
 
 
-def test_the_search_finds_what_is_written():
+def test_the_search_for_names_in_code_and_text():
     source = (
         "import tinynet\nimport tinynet.web as page\nfrom tinynet import backend as b, layers\n"
         "b.use('cupy')\npage.export_html\ntinynet.utils.seed().x\nlayers.Dense(1).units\n"

@@ -1,4 +1,4 @@
-"""The README tells the truth: its programs run, print what it says, and its commands are there."""
+"""The README is correct: its programs run and print what it shows, and its commands exist."""
 
 import inspect
 import io
@@ -14,7 +14,7 @@ README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text("
 BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, flags=re.DOTALL)
 
 
-def test_the_programs_run_in_order_and_print_what_stands_under_them(tmp_path, monkeypatch):
+def test_the_programs_run_in_order_and_print_the_output_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     for program, expected in BLOCKS:
@@ -33,11 +33,11 @@ def numbers(text):
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)]
 
 
-def test_the_first_program_has_twelve_lines_or_so():
+def test_the_first_program_is_short():
     assert len([line for line in BLOCKS[0][0].splitlines() if line]) <= 13
 
 
-def test_the_training_step_is_shown_as_it_is():
+def test_the_training_step_shown_equals_the_source():
     shown = next(program for program, _ in BLOCKS if "def train_step" in program)
     source = inspect.getsource(tinynet.training.train_step)
     source = re.sub(r'""".*?"""', "", source, flags=re.DOTALL)

@@ -1,6 +1,6 @@
-"""What is done for speed changes no numbers, and memory stays where it was.
+"""Optimizations for speed change neither the results nor the use of memory.
 
-Nothing here looks at a clock: what is counted is bytes, and batches that went through the layers.
+These tests measure no time: they count bytes, and the batches that pass through the layers.
 """
 
 import subprocess
@@ -23,7 +23,7 @@ SAMPLES, CLASSES = 1100, 4
 
 
 class CountedDense(Dense):
-    """Notes how many samples came at a time, and looks at each as `Dense` does."""
+    """A `Dense` that records the batch sizes in `seen`, and still computes sample by sample."""
 
     by_sample = Dense.by_sample
 
@@ -72,7 +72,7 @@ ONE_BY_ONE = [32] * (SAMPLES // 32) + [SAMPLES % 32]
 TOGETHER = [512, 512, SAMPLES - 1024]
 
 
-def test_evaluate_takes_small_batches_together_and_says_the_same(model, samples):
+def test_evaluate_merges_small_batches_with_the_same_result(model, samples):
     model.compile("sgd", SPARSE, metrics=["acc"])
     weights = np.random.default_rng(6).uniform(0, 2, SAMPLES)
     for given in ({}, {"sample_weight": weights}, {"steps": 20}):
@@ -84,11 +84,11 @@ def test_evaluate_takes_small_batches_together_and_says_the_same(model, samples)
         assert seen == (TOGETHER if steps == 35 else [512, 128])
 
 
-def test_wide_samples_are_not_taken_together_beyond_what_is_little_memory():
+def test_batches_of_wide_samples_are_merged_only_within_a_memory_limit():
     x = np.zeros((40, 250_000), "uint8")
     model = tinynet.Sequential([tinynet.Input((250_000,)), CountedDense(2)])
     model.predict(x, batch_size=4, verbose=0)
-    assert model.layers[0].seen == [16, 16, 8]  # 4 million numbers
+    assert model.layers[0].seen == [16, 16, 8]  # 4 million numbers at a time
     model.layers[0].seen = []
     model.predict(x, batch_size=20, verbose=0)
     assert model.layers[0].seen == [20, 20]
@@ -97,7 +97,7 @@ def test_wide_samples_are_not_taken_together_beyond_what_is_little_memory():
     assert narrow.layers[0].seen == [16, 16, 8]
 
 
-def test_the_bar_counts_batches_that_were_taken_together(model, samples, monkeypatch):
+def test_the_progress_bar_counts_merged_batches(model, samples, monkeypatch):
     steps = []
     monkeypatch.setattr(evaluation.ProgressBar, "due", lambda bar: True)
     monkeypatch.setattr(
@@ -110,14 +110,14 @@ def test_the_bar_counts_batches_that_were_taken_together(model, samples, monkeyp
     assert steps[3:] == [16, 32, 35]
 
 
-def test_a_large_batch_stays_what_it_is(model, samples):
+def test_large_batches_are_not_merged(model, samples):
     model.compile("sgd", SPARSE)
     assert evaluated(model, samples, batch_size=600)[1] == [600, 500]
     assert evaluated(model, samples, batch_size=300)[1] == [300, 300, 300, 200]
 
 
 class BatchLoss(losses.Loss):
-    """A loss that looks at the whole batch."""
+    """A loss that depends on the whole batch."""
 
     def call(self, y_true, y_pred):
         return y_pred.max(axis=-1) - y_pred.max()
@@ -135,7 +135,7 @@ class Share(metrics.Metric):
         return y_pred[:, 0] / y_pred[:, 0].max()
 
 
-# What these inherit says nothing of what they have changed.
+# These override methods, so the `by_sample` that they inherit must not be trusted.
 class RelativeLoss(losses.SparseCategoricalCrossentropy):
     def call(self, y_true, y_pred):
         values = super().call(y_true, y_pred)
@@ -165,13 +165,13 @@ class CentredDense(CountedDense):
     ],
     ids=["loss", "sum", "weighted mean", "function", "metric", "relative loss", "relative metric"],
 )
-def test_what_may_depend_on_its_batch_gets_its_batch(model, samples, chosen):
+def test_batches_are_not_merged_for_losses_and_metrics_that_depend_on_them(model, samples, chosen):
     model.compile("sgd", **chosen)
     assert evaluated(model, samples)[1] == ONE_BY_ONE
 
 
 class BatchNorm(tinynet.Layer):
-    """A layer that looks at the whole batch, which tinynet cannot know."""
+    """A layer that depends on the whole batch, and does not set `by_sample`."""
 
     seen = ()
 
@@ -184,7 +184,7 @@ class BatchNorm(tinynet.Layer):
 
 
 class Shift(BatchNorm):
-    """One that looks at each sample by itself, and says so."""
+    """A layer that computes sample by sample, and sets `by_sample`."""
 
     by_sample = True
 
@@ -207,7 +207,7 @@ def over_the_batch(z, out=None):
         (lambda: CountedDense(3, activation="relu"), TOGETHER),
     ],
 )
-def test_layers_that_may_look_at_the_batch_get_their_batch(samples, make, expected):
+def test_batches_are_not_merged_for_layers_that_may_depend_on_them(samples, make, expected):
     layer = make()
     model = network(layer, (CLASSES, "softmax"), inputs=(6,), loss=SPARSE, optimizer="sgd")
     model.evaluate(*samples, verbose=0)
@@ -218,7 +218,7 @@ def test_layers_that_may_look_at_the_batch_get_their_batch(samples, make, expect
     assert_allclose(outputs[32:64], model(samples[0][32:64]), rtol=1e-5)
 
 
-def test_predict_takes_small_batches_together_and_says_the_same(model, samples):
+def test_predict_merges_small_batches_with_the_same_result(model, samples):
     x, _ = samples
     merged = model.predict(x, verbose=0)
     assert model.layers[0].seen == TOGETHER
@@ -230,11 +230,11 @@ def test_predict_takes_small_batches_together_and_says_the_same(model, samples):
     assert_array_equal(model.predict(x, verbose=0, steps=20), merged[:640])
 
 
-def test_training_never_takes_batches_together(model, samples):
+def test_fit_never_merges_batches(model, samples):
     model.compile("sgd", SPARSE)
     model.fit(*samples, verbose=0)
     assert model.layers[0].seen == ONE_BY_ONE
-    assert max(ONE_BY_ONE) < evaluation.ROWS_AT_ONCE
+    assert max(ONE_BY_ONE) < evaluation.MAX_MERGED_SAMPLES
 
 
 PEAK = """
@@ -264,7 +264,7 @@ print(peak() - before)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no getrusage")
 @pytest.mark.parametrize("batch_size", [32, 1024])
 @pytest.mark.parametrize("kind", ["uint8", "float32", "float64"])
-def test_fit_takes_little_more_memory_than_the_data(kind, batch_size):
+def test_fit_needs_little_more_memory_than_the_data(kind, batch_size):
     run = [sys.executable, "-c", PEAK, kind, str(batch_size)]
     grown = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
     assert grown <= 30e6, f"{grown / 1e6:.0f} MB"

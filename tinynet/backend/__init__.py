@@ -1,64 +1,61 @@
-"""Which array library holds the numbers, and the few places where that matters.
+"""The array library in use, NumPy or CuPy, and the few operations that differ between the two.
 
-Everything in tinynet that computes writes `backend.xp.exp(z)`, and `xp` is looked up at that
-moment. So one source serves every library with NumPy's interface: NumPy itself, on the CPU, and
-CuPy, on a GPU. After that, operators and methods carry on wherever the arrays are.
+All code that computes writes `backend.xp.exp(z)`, and `xp` is looked up when that line runs. So
+the same code works with every library with NumPy's interface: NumPy itself, on the CPU, and CuPy,
+on a GPU. Operators and methods of an array compute on the device where the array is.
 
-Beside `xp` stand the things that differ between the two: moving numbers, gathering rows, memory.
-The rest of this folder: `gpu` and `diagnosis` find out whether there is a GPU that works, `random`
-holds the generator of random numbers, `threads` says how many threads BLAS takes.
+Besides `xp`, this module has the operations that differ: moving arrays, gathering rows, memory.
+The rest of this package: `gpu` and `diagnosis` find out whether there is a working GPU, `random`
+holds the random number generator, `threads` limits the number of BLAS threads.
 """
 
 import gc
 import os
 import sys
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import numpy
 
 from tinynet import config
 from tinynet.backend import gpu
 from tinynet.backend.random import generator as generator, seed as seed
+from tinynet.backend.types import (
+    Array as Array,
+    Device as Device,
+    DTypeLike,
+    HostArray as HostArray,
+    Library,
+    Shape as Shape,
+)
 
-Array = Any  # an array of whichever library `xp` is
-HostArray = numpy.ndarray
-Shape = tuple[int | None, ...]  # None where a length is not known or does not matter
-host = numpy  # for what never leaves the host: scalars, indices, the caller's own arrays
+if TYPE_CHECKING:
+    xp: Library
 
-NAMES = ("numpy", "cupy")
+host = numpy  # for data that never leaves the host: scalars, indices, the caller's arrays
 
-
-class Place(NamedTuple):
-    """Where arrays are: the library's name, and the number of the GPU (0 on the host)."""
-
-    name: str
-    device: int = 0
-
-
-_place: Place | None = None  # None until somebody asks: importing tinynet decides nothing
-_cupy: ModuleType | None = None  # once it has computed
+_device: Device | None = None  # None until first used: importing tinynet selects no backend
+_cupy: Any = None  # CuPy, once it has been in use
 
 
 class use:  # noqa: N801, used as a function, and as a ``with`` block
-    """Make arrays in NumPy, on the CPU, or in CuPy, on a GPU, from now on or in a ``with`` block.
+    """Use NumPy (CPU) or CuPy (GPU) for new arrays, from now on or within a ``with`` block.
 
     >>> with use("numpy"):
     ...     backend()
     'numpy'
 
     The environment variable ``TINYNET_BACKEND`` sets the default; unset, it is ``"numpy"``. A
-    model stays where its weights were made; `Sequential.to` moves it. The switch is the process's:
-    two models on different backends cannot compute at the same time, in two threads.
+    model stays where its weights were made; `Sequential.to` moves it. The setting is global to the
+    process: models on different backends cannot compute at the same time in different threads.
 
     Arguments:
-        name: ``"numpy"``, ``"cupy"``, or ``"auto"``: CuPy if it can run here, else NumPy, and a
-            line on stderr that says which, and why.
+        name: ``"numpy"``, ``"cupy"``, or ``"auto"``: CuPy if it can run here, otherwise NumPy; a
+            line on stderr then says which of them is used, and why.
         device: the number of the GPU, as in `devices`.
-        memory_limit: the most bytes that CuPy's pool may take of that GPU's memory.
+        memory_limit: the maximum number of bytes that CuPy's pool may take of that GPU's memory.
 
     Raises:
-        ValueError: for a name, device or limit that makes no sense.
+        ValueError: for an invalid name, device or limit.
         RuntimeError: if CuPy cannot run, with the reason and what to do about it.
     """
 
@@ -69,7 +66,7 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
                     f"Expected {label} to be a whole number of at least {least}, received: "
                     f'{value!r}. Write: tinynet.backend.use("cupy", {label}={least})'
                 )
-        chosen, why = choose(name, device)
+        chosen, why = gpu.resolve_backend(name, device)
         if chosen == "numpy" and name != "auto" and (device or memory_limit is not None):
             raise ValueError(
                 "Expected neither a device nor a memory_limit for NumPy, received "
@@ -78,10 +75,10 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
             )
         if name == "auto":
             print(f"tinynet computes with {chosen}: {why}", file=sys.stderr)
-        self._there, self._limit_before = Place(chosen, device if chosen == "cupy" else 0), None
-        self._before = _go(self._there)
+        self._device = Device(chosen, device if chosen == "cupy" else 0)
+        self._before, self._limit_before = _switch(self._device), None
         if chosen == "cupy" and memory_limit is not None:
-            pool = _active().get_default_memory_pool()
+            pool = memory_pool()
             self._limit_before = pool.get_limit()
             pool.set_limit(size=memory_limit)
 
@@ -90,174 +87,156 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
 
     def __exit__(self, *_: object) -> None:
         if self._limit_before is not None:
-            _go(self._there)  # a limit belongs to a GPU
-            _active().get_default_memory_pool().set_limit(size=self._limit_before)
-        _back(self._before)
+            _switch(self._device)  # each GPU has its own limit
+            memory_pool().set_limit(size=self._limit_before)
+        _switch_back(self._before)
 
 
-def choose(name: str, device: int = 0) -> tuple[str, str]:
-    """The library that `use` would take for `name`, and why.
-
-    Raises:
-        ValueError, RuntimeError: as `use`.
-    """
-    if name == "numpy":
-        return name, "it was asked for"
-    if name == "cupy":
-        gpu.library(device)
-        return name, "it was asked for, and it works"
-    if name != "auto":
-        raise ValueError(
-            f"Expected the name of a backend, one of {[*NAMES, 'auto']}, received: {name!r}. "
-            'Write: tinynet.backend.use("numpy"), or unset TINYNET_BACKEND'
-        )
-    try:
-        gpu.library(device)
-    except gpu.UnavailableError as error:
-        return "numpy", error.reason
-    return "cupy", "there is a GPU, and it works"
-
-
-def wished() -> str:
-    """The name that ``TINYNET_BACKEND`` holds; ``"numpy"`` if it holds none."""
+def default_backend() -> str:
+    """Return the value of ``TINYNET_BACKEND``, or ``"numpy"`` if it is unset or empty."""
     return os.environ.get("TINYNET_BACKEND", "").strip() or "numpy"
 
 
 def backend() -> str:
-    """The name of the library in use: ``"numpy"`` or ``"cupy"``."""
-    return here().name
+    """Return the name of the library in use: ``"numpy"`` or ``"cupy"``."""
+    return current_device().backend
 
 
-def here() -> Place:
-    """Where new arrays are made."""
-    _active()
-    assert _place is not None
-    return _place
+def current_device() -> Device:
+    """Return the device on which new arrays are made."""
+    if _device is None:
+        use(default_backend())
+    assert _device is not None
+    return _device
 
 
-def _active() -> ModuleType:
-    if "xp" not in globals():
-        use(wished())
-    return globals()["xp"]
+def _switch(device: Device) -> tuple[Device | None, int | None]:
+    """Switch to `device`, and return what `_switch_back` needs to switch back."""
+    global _device, _cupy, xp
+    before, gpu_before = _device, None
+    if device.backend == "cupy":
+        _cupy = sys.modules["cupy"]  # `gpu.load_cupy` has imported it
+        gpu_before = _cupy.cuda.Device().id
+        _cupy.cuda.Device(device.number).use()
+    _device, xp = device, _library(device)
+    return before, gpu_before
 
 
-def _go(place: Place) -> tuple[Place | None, int | None]:
-    """Compute there from now on, and return what `_back` needs for the way back."""
-    global _place, _cupy
-    before, device = _place, None
-    if place.name == "cupy":
-        _cupy = sys.modules["cupy"]  # there is no such place before it was looked at
-        device = _cupy.cuda.Device().id
-        _cupy.cuda.Device(place.device).use()
-    _place = place
-    globals()["xp"] = numpy if place.name == "numpy" else _cupy
-    return before, device
-
-
-def _back(before: tuple[Place | None, int | None]) -> None:
-    """Return to what was in use before a `_go`; also CuPy to the GPU that it was on."""
-    global _place
-    _place, device = before
-    if device is not None and _cupy is not None:
-        _cupy.cuda.Device(device).use()
-    if _place is None:
-        globals().pop("xp", None)
+def _switch_back(before: tuple[Device | None, int | None]) -> None:
+    """Switch back to what was in use before a `_switch`, including CuPy's current GPU."""
+    global _device, xp
+    _device, gpu_before = before
+    if gpu_before is not None:
+        _cupy.cuda.Device(gpu_before).use()
+    if _device is None:
+        del xp
     else:
-        globals()["xp"] = numpy if _place.name == "numpy" else _cupy
+        xp = _library(_device)
 
 
-def __getattr__(attribute: str) -> ModuleType:
-    # `xp` is resolved at its first use, never at import: importing tinynet decides nothing.
-    if attribute == "xp":
-        return _active()
-    raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")
+def _library(device: Device) -> Library:
+    return cast(Library, numpy if device.backend == "numpy" else sys.modules["cupy"])
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Library:
+        # `xp` is resolved at its first use, never at import: importing tinynet selects no backend.
+        if name == "xp":
+            return _library(current_device())
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # Where an array is
 
 
-def of(values: Any) -> ModuleType:
-    """The library that `values` is an array of; `xp` for anything that is no array."""
+def of(values: object) -> Library:
+    """Return the library of the array `values`, or `xp` if it is not an array."""
     if isinstance(values, numpy.ndarray):
-        return numpy
-    return sys.modules["cupy"] if on_device(values) else _active()
+        return cast(Library, numpy)
+    return _library(Device("cupy") if on_device(values) else current_device())
 
 
-def on_device(values: Any) -> bool:
-    """Whether `values` is an array on a GPU."""
+def on_device(values: object) -> TypeGuard[Array]:
+    """Return whether `values` is an array on a GPU."""
     cupy = sys.modules.get("cupy")
     return isinstance(values, getattr(cupy, "ndarray", ()))
 
 
-def place_of(array: Array) -> Place:
-    """Where `array` is."""
-    return Place("cupy", array.device.id) if on_device(array) else Place("numpy")
+def device_of(array: Array) -> Device:
+    """Return the device that `array` is on."""
+    if not on_device(array):
+        return Device("numpy")
+    cupy_device: Any = array.device
+    return Device("cupy", cupy_device.id)
 
 
-class at:  # noqa: N801, a ``with`` block
-    """A ``with`` block that computes where `array` is, whatever is in use; None changes nothing."""
+class use_device:  # noqa: N801, a ``with`` block
+    """A ``with`` block that computes on `device`; None is the current device."""
 
-    def __init__(self, array: Array | None) -> None:
-        self._there = None if array is None else place_of(array)
+    def __init__(self, device: Device | None) -> None:
+        self._device = device
 
     def __enter__(self) -> None:
-        if self._there is not None:
-            self._before = _go(self._there)
+        if self._device is not None:
+            self._before = _switch(self._device)
 
     def __exit__(self, *_: object) -> None:
-        if self._there is not None:
-            _back(self._before)
+        if self._device is not None:
+            _switch_back(self._before)
 
+
+place_of, wished = device_of, default_backend  # their names in 0.1.0
 
 # Moving numbers
 
 
-def as_array(values: Any) -> Array:
-    """`values` as an array: one of either library as it is, all else as an array of `xp`."""
+def as_array(values: object) -> Array:
+    """Return `values` as an array: one of either library as it is, anything else in `xp`."""
     return of(values).asarray(values)
 
 
-def as_float(values: Any) -> Array:
-    """`values` as an array of floats: one of floats as it is, all else converted to `floatx`."""
+def as_float(values: object) -> Array:
+    """Return `values` as a float array: one of floats as it is, anything else in `floatx`."""
     if getattr(getattr(values, "dtype", None), "kind", "") == "f":
         return of(values).asarray(values)
     return of(values).asarray(values, dtype=config.floatx())
 
 
 def to_numpy(array: Array) -> HostArray:
-    """A copy on the host that is the caller's own: what tinynet hands out never changes later."""
-    return sys.modules["cupy"].asnumpy(array) if on_device(array) else numpy.array(array)
+    """Return a copy on the host, which later computations of tinynet do not change."""
+    return of(array).asnumpy(array) if on_device(array) else numpy.array(array)
 
 
-def to_active(values: Any, dtype: Any = None) -> Array:
-    """`values` where new arrays are made: itself if it is such an array, else a copy."""
-    library = _active()
-    if on_device(values) and place_of(values) != here():
-        values = to_numpy(values) if library is numpy else values.copy()  # to the GPU in use
-    return library.asarray(values, dtype)
+def to_active(values: object, dtype: DTypeLike | None = None) -> Array:
+    """Return `values` as an array on the current device, copied only if necessary."""
+    device = current_device()
+    if on_device(values) and device_of(values) != device:
+        values = to_numpy(values) if device.backend == "numpy" else values.copy()
+    return _library(device).asarray(values, dtype)
 
 
-def fill(target: Array, source: Array) -> None:
-    """Write the values of `source` into `target`, wherever the two are."""
-    with at(target):
+def fill(target: Array, source: object) -> None:
+    """Copy the values of `source` into `target`, between devices if necessary."""
+    with use_device(device_of(target)):
         target[...] = to_active(source)
 
 
-def numbers(*values: Any) -> list[float]:
-    """Single numbers as floats. Those on a device come together: that is one wait."""
-    there = [value for value in values if on_device(value)]
-    if not there:
+def to_floats(*values: Array | float) -> list[float]:
+    """Return scalars as floats; those on a GPU are copied together, with a single wait."""
+    on_gpu = [value for value in values if on_device(value)]
+    if not on_gpu:
         return [float(value) for value in values]
-    came = iter(to_numpy(of(there[0]).stack(there, dtype="float64")).tolist())
-    return [next(came) if on_device(value) else float(value) for value in values]
+    copied = iter(to_numpy(of(on_gpu[0]).stack(on_gpu, dtype="float64")).tolist())
+    return [next(copied) if on_device(value) else float(value) for value in values]
 
 
 def take_rows(array: Array, rows: Array, out: Array | None = None) -> Array:
-    """Gather ``array[rows]``, on the host into `out`, without allocating.
+    """Return ``array[rows]``, on the host gathered into `out` without allocating memory.
 
-    `numpy.take` copies through a buffer of its own unless ``mode="clip"`` tells it that no
-    index needs checking; it would also copy the *whole* of an array that is not contiguous.
-    CuPy knows no `mode`.
+    `numpy.take` copies through a temporary buffer unless ``mode="clip"`` makes index checks
+    unnecessary; it would also copy the *whole* of an array that is not contiguous. CuPy's `take`
+    has no `mode`.
     """
     if on_device(array):
         return array.take(rows, axis=0)
@@ -271,67 +250,77 @@ def take_rows(array: Array, rows: Array, out: Array | None = None) -> Array:
 # Memory
 
 
-def devices() -> list[gpu.Device]:
-    """The GPUs that CuPy can see; if there is none, ``python -m tinynet.doctor`` says why."""
+def devices() -> list[gpu.GPUInfo]:
+    """Return the GPUs CuPy can see; if there are none, ``python -m tinynet.doctor`` says why."""
     return gpu.devices()
 
 
 def free_memory() -> int | None:
-    """The bytes that new arrays may still take on the GPU in use; None on the host."""
+    """Return the bytes available to new arrays on the GPU in use, or None on the host."""
     if backend() == "numpy":
         return None
-    pool = _active().get_default_memory_pool()
-    free, _ = _active().cuda.runtime.memGetInfo()
+    pool, (free, _) = memory_pool(), gpu_memory()
     if limit := pool.get_limit():
         free = min(free, limit - pool.total_bytes())
-    return max(0, free) + pool.free_bytes()
+    return int(max(0, free) + pool.free_bytes())
+
+
+def gpu_memory() -> tuple[int, int]:
+    """The bytes that are free on the GPU in use, and those that it has."""
+    free, total = _cupy.cuda.runtime.memGetInfo()
+    return free, total
+
+
+def memory_pool() -> Any:
+    """The memory that CuPy keeps of the GPU in use, for new arrays."""
+    return _cupy.get_default_memory_pool()
 
 
 class Released(NamedTuple):
-    """The bytes that CuPy's pool held, before and after."""
+    """The bytes that CuPy's memory pool held before and after a release."""
 
     before: int
     after: int
 
 
 def release_memory() -> Released:
-    """Give back to the GPU what nobody uses any more, garbage included.
+    """Collect garbage, and return the unused memory of CuPy's pool to the GPU.
 
-    CuPy keeps the memory of arrays that are gone, for new ones; another program cannot have it.
+    CuPy keeps the memory of deleted arrays for new ones; other programs cannot use it.
 
     Returns:
-        The bytes that CuPy holds on its present GPU, before and after; where CuPy has not
-        computed, both are 0.
+        The bytes that CuPy's pool holds on the current GPU, before and after; both are 0 if CuPy
+        has not been used.
     """
-    gc.collect()  # arrays that hold each other in a circle are only gone after this
+    gc.collect()  # frees arrays in reference cycles
     if _cupy is None:
         return Released(0, 0)
-    pool = _cupy.get_default_memory_pool()
-    before = pool.total_bytes()  # what is gone counts as well, until it is given back
+    pool = memory_pool()
+    before = pool.total_bytes()  # includes freed blocks until they are released
     pool.free_all_blocks()
     _cupy.get_default_pinned_memory_pool().free_all_blocks()
     return Released(before, pool.total_bytes())
 
 
 def synchronize() -> None:
-    """Wait until the GPU in use has done all it was told; NumPy never runs ahead."""
+    """Wait until the GPU in use has finished all queued work; with NumPy, do nothing."""
     if backend() == "cupy":
-        _active().cuda.get_current_stream().synchronize()
+        _cupy.cuda.get_current_stream().synchronize()
 
 
 # NumPy's warnings, and its numbers
 
 
-def quiet() -> Any:
-    """A ``with`` block without NumPy's warnings, for what looks at its results itself."""
+def ignore_warnings() -> numpy.errstate:
+    """Return a context manager that silences NumPy's floating-point warnings."""
     return numpy.errstate(all="ignore")
 
 
-def ignore_overflow() -> Any:
-    """A ``with`` block in which a result too large for its type is infinity, without a warning."""
+def ignore_overflow() -> numpy.errstate:
+    """Return a context manager in which overflow gives infinity without a warning."""
     return numpy.errstate(over="ignore")
 
 
-def is_integer(value: Any) -> bool:
-    """Whether `value` is a whole number, Python's or NumPy's; True and times are none."""
+def is_integer(value: object) -> TypeGuard[int]:
+    """Return whether `value` is an integer of Python or NumPy, but not a bool or timedelta64."""
     return isinstance(value, int | numpy.integer) and type(value) not in (bool, numpy.timedelta64)

@@ -1,8 +1,8 @@
-"""CuPy and the GPU under it: are they there, do they work, and if not, what is missing.
+"""Checks whether CuPy and a GPU are present and work, and if not, what is missing.
 
-CuPy installs and imports on any machine, and fails at the first array if there is no GPU, with
-words that only its makers understand. `library` looks before anybody falls, at one thing after the
-other, and says which of them is missing and what to do about it.
+CuPy installs and imports on any machine; without a GPU, it fails at the first array, with an error
+that is hard to understand. `load_cupy` checks each requirement beforehand, one after the other, and
+says which of them is missing and how to fix it.
 """
 
 import functools
@@ -15,15 +15,17 @@ from typing import Any
 import numpy
 
 from tinynet.backend import diagnosis
-from tinynet.backend.diagnosis import INSTALL, OLDEST_DRIVER, UnavailableError
+from tinynet.backend.diagnosis import INSTALL, OLDEST_DRIVER, UnavailableError as UnavailableError
 
-# The oldest GPU for each generation of CUDA.
+BACKENDS = ["numpy", "cupy", "auto"]
+
+# The oldest compute capability for each major version of CUDA.
 # Source: https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/
 _OLDEST_GPU = {12: (5, 0), 13: (7, 5)}
 
 
 @dataclass(frozen=True)
-class Device:
+class GPUInfo:
     """A GPU. `memory` is in bytes; `compute_capability`, such as ``"8.0"``, is its generation."""
 
     index: int
@@ -32,12 +34,35 @@ class Device:
     compute_capability: str
 
 
-@functools.cache  # once for each GPU is enough
-def library(device: int) -> ModuleType:
-    """CuPy, after a look at everything that it needs for computing on GPU number `device`.
+def resolve_backend(name: str, device: int = 0) -> tuple[str, str]:
+    """Return the library that `use` would select for `name`, and why.
 
     Raises:
-        UnavailableError: with the first thing that is missing, and what to do about it.
+        ValueError, RuntimeError: as `use` does.
+    """
+    if name == "numpy":
+        return name, "it was requested"
+    if name == "cupy":
+        load_cupy(device)
+        return name, "it was requested, and it works"
+    if name != "auto":
+        raise ValueError(
+            f"Expected the name of a backend, one of {BACKENDS}, received: {name!r}. "
+            'Write: tinynet.backend.use("numpy"), or unset TINYNET_BACKEND'
+        )
+    try:
+        load_cupy(device)
+    except UnavailableError as error:
+        return "numpy", error.reason
+    return "cupy", "there is a GPU, and it works"
+
+
+@functools.cache  # checked once per GPU
+def load_cupy(device: int) -> ModuleType:
+    """Return CuPy, after checking everything that it needs to compute on GPU number `device`.
+
+    Raises:
+        UnavailableError: with the first requirement that is missing, and how to fix it.
     """
     cupy = _installed()
     try:
@@ -47,57 +72,60 @@ def library(device: int) -> ModuleType:
     except UnavailableError:
         raise
     except Exception as error:
-        raise diagnosis.explain(error, "the GPU does not answer") from error
+        raise diagnosis.explain(error, "the GPU does not respond") from error
     return cupy
 
 
-def devices() -> list[Device]:
-    """The GPUs of this machine, best asked through `tinynet.backend.devices`."""
+def devices() -> list[GPUInfo]:
+    """Return the GPUs of this machine; the public form is `tinynet.backend.devices`."""
     try:
         cupy = _installed()
         _check_driver(cupy)
         return [_describe(cupy, index) for index in range(_count(cupy))]
-    except Exception:  # whatever it is, there is none to be used; `library` says why
+    except Exception:  # whatever the error, no GPU can be used; `load_cupy` says why
         return []
 
 
 def driver_version(cupy: ModuleType) -> str:
-    """The newest CUDA that the driver supports, ``"12.4"``."""
-    return dotted(cupy.cuda.runtime.driverGetVersion())
+    """Return the newest CUDA version that the driver supports, such as ``"12.4"``."""
+    return format_version(cupy.cuda.runtime.driverGetVersion())
 
 
-def wheels() -> list[str]:
-    """The names of the installed distributions that are CuPy, each under a name of its own."""
-    from importlib import metadata  # takes longer than the rest of tinynet
+def cupy_packages() -> list[str]:
+    """Return the names of the installed distributions of CuPy, such as ``cupy-cuda12x``."""
+    from importlib import metadata  # takes longer to import than the rest of tinynet
 
-    names = {str(found.metadata["Name"]).lower() for found in metadata.distributions()}
+    names = {
+        str(distribution.metadata["Name"]).lower() for distribution in metadata.distributions()
+    }
     return sorted(n for n in names if n == "cupy" or n.startswith(("cupy-cuda", "cupy-rocm")))
 
 
 def _installed() -> ModuleType:
-    # Asked before the import, which warns at length where there are two.
-    found = wheels()
-    if len(found) > 1:
-        if not diagnosis.driver():
-            raise diagnosis.no_driver()
+    # Checked before the import, which warns at length if there are two.
+    packages = cupy_packages()
+    if len(packages) > 1:
+        if not diagnosis.driver_version():
+            raise diagnosis.no_driver_error()
         raise UnavailableError(
-            f"{len(found)} CuPy packages are installed, {' and '.join(found)}, and they conflict",
-            f"Keep one: python -m pip uninstall -y {' '.join(found)} && {INSTALL[12]}",
+            f"{len(packages)} CuPy packages are installed, {' and '.join(packages)}, and they "
+            "conflict",
+            f"Keep one: python -m pip uninstall -y {' '.join(packages)} && {INSTALL[12]}",
         )
     try:
         return importlib.import_module("cupy")
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
-            raise diagnosis.no_cupy() from None
-        install = INSTALL[13] if found == ["cupy-cuda13x"] else INSTALL[12]
-        raise diagnosis.import_failed(error, install) from error
+            raise diagnosis.no_cupy_error() from None
+        install = INSTALL[13] if packages == ["cupy-cuda13x"] else INSTALL[12]
+        raise diagnosis.import_error(error, install) from error
 
 
 def _check_driver(cupy: ModuleType) -> None:
     driver, runtime = _driver_and_runtime(cupy)
     if not driver:
-        raise diagnosis.no_driver()
-    # Within a generation, any driver runs any runtime.
+        raise diagnosis.no_driver_error()
+    # Within a major version of CUDA, any driver runs any runtime.
     supports, wants = driver // 1000, runtime // 1000
     if supports < wants:
         other = (
@@ -107,9 +135,9 @@ def _check_driver(cupy: ModuleType) -> None:
         )
         oldest = f" to {OLDEST_DRIVER[wants]} or newer" if wants in OLDEST_DRIVER else ""
         raise UnavailableError(
-            f"the driver supports CUDA {dotted(driver)} and is too old for this CuPy, "
+            f"the driver supports CUDA {format_version(driver)} and is too old for this CuPy, "
             f"which was built for CUDA {wants}",
-            diagnosis.for_windows(f"Update the driver{oldest}{other}"),
+            diagnosis.with_wsl_hint(f"Update the driver{oldest}{other}"),
         )
 
 
@@ -117,7 +145,7 @@ def _driver_and_runtime(cupy: ModuleType) -> tuple[int, int]:
     try:
         return cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
     except Exception as error:
-        raise diagnosis.explain(error, "the NVIDIA driver does not answer") from error
+        raise diagnosis.explain(error, "the NVIDIA driver does not respond") from error
 
 
 def _count(cupy: ModuleType) -> int:
@@ -126,25 +154,25 @@ def _count(cupy: ModuleType) -> int:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         if "NoDevice" in str(error):
             return 0
-        raise diagnosis.explain(error, "the NVIDIA driver does not answer") from error
+        raise diagnosis.explain(error, "the NVIDIA driver does not respond") from error
 
 
 def _check_device(cupy: ModuleType, device: int) -> None:
     count = _count(cupy)
     if not count:
-        raise diagnosis.no_device()
+        raise diagnosis.no_device_error()
     if device >= count:
         raise UnavailableError(
             f"there is no GPU number {device}: there {'is' if count == 1 else 'are'} {count}, "
-            "counted from 0",
+            "numbered from 0",
             f'Write: tinynet.backend.use("cupy", device={count - 1})',
         )
-    found, generation = _describe(cupy, device), cupy.cuda.runtime.runtimeGetVersion() // 1000
-    capability = tuple(map(int, found.compute_capability.split(".")))
+    gpu, generation = _describe(cupy, device), cupy.cuda.runtime.runtimeGetVersion() // 1000
+    capability = tuple(map(int, gpu.compute_capability.split(".")))
     oldest = _OLDEST_GPU.get(generation, capability)
     if capability < oldest:
         raise UnavailableError(
-            f"the {found.name}, of compute capability {found.compute_capability}, is too old for "
+            f"the {gpu.name}, of compute capability {gpu.compute_capability}, is too old for "
             f"CUDA {generation}, for which this CuPy was built",
             f"Install the CuPy for CUDA {generation - 1}: {INSTALL[generation - 1]}"
             if generation - 1 in INSTALL
@@ -153,10 +181,10 @@ def _check_device(cupy: ModuleType, device: int) -> None:
 
 
 def _check_arithmetic(cupy: ModuleType, device: int) -> None:
-    """Three small computations whose results are known to the last bit.
+    """Check the results of three small computations, which are exact.
 
-    Each needs more of CUDA than the one before it: a compiler; cuBLAS; headers of the compiler's
-    own version, without which a sum in another type than its numbers' does not compile.
+    Each needs more of CUDA than the one before it: a compiler; cuBLAS; and headers of the
+    compiler's version, without which a sum in another type than its input's does not compile.
     """
     runtime = cupy.cuda.runtime.runtimeGetVersion() // 1000
     install = INSTALL.get(runtime, INSTALL[12])
@@ -181,16 +209,16 @@ def _check_arithmetic(cupy: ModuleType, device: int) -> None:
     for what, (compute, _) in trials.items():
         if not (results[what] == compute(numpy, numbers)).all():
             raise UnavailableError(
-                f"{what} comes out wrong",
+                f"{what} gives a wrong result",
                 "Update driver and CuPy; if the problem persists, test the GPU: nvidia-smi -q",
             )
 
 
-def _describe(cupy: ModuleType, index: int) -> Device:
+def _describe(cupy: ModuleType, index: int) -> GPUInfo:
     facts: dict[str, Any] = cupy.cuda.runtime.getDeviceProperties(index)
     name = facts["name"].decode() if isinstance(facts["name"], bytes) else facts["name"]
-    return Device(index, name, int(facts["totalGlobalMem"]), f"{facts['major']}.{facts['minor']}")
+    return GPUInfo(index, name, int(facts["totalGlobalMem"]), f"{facts['major']}.{facts['minor']}")
 
 
-def dotted(version: int) -> str:
+def format_version(version: int) -> str:
     return f"{version // 1000}.{version % 1000 // 10}"

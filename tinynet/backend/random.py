@@ -1,29 +1,31 @@
-"""Random numbers: one generator on the host, and bits made by a hash wherever the arrays are.
+"""Random numbers: one generator on the host, and random bits from a hash on any device.
 
-Weights and shuffles come from a NumPy generator of tinynet's own, so the same seed means the same
-weights and the same batches on a CPU and on a GPU. Dropout needs fresh bits in every step, as many
-as a layer has numbers. They come from a hash: each number's place, mixed with a key that is new in
-every step, is stirred until its bits look like chance. So the host draws one key a step, nothing
-travels, and the CPU and a GPU drop the same numbers.
+Weights and shuffles come from tinynet's own NumPy generator, so the same seed gives the same
+weights and the same batches on a CPU and on a GPU. Dropout needs new random bits in every step, for
+every element of a layer's output. They are a hash of the element's index and a key that is new in
+every step. So the host only makes one key per layer and step, no random numbers are copied to the
+GPU, and the CPU and a GPU drop the same elements.
 """
 
-from types import ModuleType
 from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 
-# Shifts and factors of a 32-bit hash, found by trial for little bias.
+Bits = NDArray[numpy.uint32]
+
+# Shifts and factors of a 32-bit hash, found by a search for low bias.
 # Source: https://github.com/skeeto/hash-prospector
-STIRRING = ((16, 0x21F0AAAD), (15, 0xD35A2D97))
+HASH_ROUNDS = ((16, 0x21F0AAAD), (15, 0xD35A2D97))
 LAST_SHIFT = 15
-ALL = 2**32
+RANGE = 2**32
 
-# Made at its first use: its import takes a while.
+# Created at its first use, as importing `numpy.random` takes a while.
 _generator: "numpy.random.Generator | None" = None
 
 
 def generator() -> "numpy.random.Generator":
-    """The generator behind every random number of tinynet; NumPy's global one is never touched."""
+    """Return the generator of all random numbers in tinynet; NumPy's global one is never used."""
     if _generator is None:
         seed(None)
     assert _generator is not None
@@ -31,34 +33,34 @@ def generator() -> "numpy.random.Generator":
 
 
 def seed(value: int | None) -> None:
-    """Start the generator anew, so that what follows can be repeated; None is another each time."""
+    """Seed the generator, so that what follows can be repeated; None takes a new seed each time."""
     global _generator
     _generator = numpy.random.default_rng(value)
 
 
-def stir(number: int) -> int:
-    """The hash of a single number, from 0 to 2³²."""
-    for shift, factor in STIRRING:
-        number = (number ^ number >> shift) * factor % ALL
+def hash_uint32(number: int) -> int:
+    """Return the hash of a single number below 2³², which is below 2³² as well."""
+    for shift, factor in HASH_ROUNDS:
+        number = (number ^ number >> shift) * factor % RANGE
     return number ^ number >> LAST_SHIFT
 
 
 def key(seed: int | None, number: int) -> int:
-    """A number below 2³² for mask `number` of `seed`; without a seed, one from the generator."""
+    """Return the key, below 2³², of mask `number` for `seed`; without a seed, draw one."""
     if seed is None:
-        return int(generator().integers(ALL))
-    return stir((stir(seed % ALL) + number) % ALL)
+        return int(generator().integers(RANGE))
+    return hash_uint32((hash_uint32(seed % RANGE) + number) % RANGE)
 
 
-def fill_with_bits(bits: Any, places: Any, key: int, scratch: Any, xp: ModuleType) -> None:
-    """Write 32 random bits for each of `places` to `bits`: the hash of the place and the `key`.
+def fill_with_bits(bits: Bits, positions: Bits, key: int, scratch: Bits, xp: Any) -> None:
+    """Write 32 random bits for each index in `positions` to `bits`: the hash of index and `key`.
 
     Arguments:
-        bits, places, scratch: arrays of one shape, of uint32.
-        xp: the library that they are of.
+        bits, places, scratch: arrays of equal shape, of type uint32.
+        xp: the library of these arrays.
     """
-    xp.bitwise_xor(places, key, out=bits)
-    for shift, factor in STIRRING:
+    xp.bitwise_xor(positions, key, out=bits)
+    for shift, factor in HASH_ROUNDS:
         bits ^= xp.right_shift(bits, shift, out=scratch)
         bits *= factor
     bits ^= xp.right_shift(bits, LAST_SHIFT, out=scratch)

@@ -1,13 +1,13 @@
-"""How many threads BLAS uses: one for small products, all for large ones.
+"""The number of BLAS threads: one for small matrix products, all for large ones.
 
 A matrix product on several threads is cut into parts, and the threads wait for each other at its
-end. For a large product that is nothing. A small one is over before it has paid for the waiting,
-and where another program wants a core as well, every product of a step waits for that program:
-steps then take many times as long. What decides is how many multiplications the largest product of
-a step has.
+end. For a large product, the wait is negligible. For a small one, it costs more than is gained;
+and if another program needs a core as well, every product of a step waits for that program: steps
+then take many times as long. The choice depends on the number of multiplications in the largest
+product of a step.
 
-`threadpoolctl` knows the BLAS libraries and how to tell them. It comes with the extra `threads`;
-where it is not installed, BLAS does as it likes.
+`threadpoolctl` sets the number of threads for all BLAS libraries. It comes with the extra
+`threads`; if it is not installed, the number is not changed.
 """
 
 import functools
@@ -19,10 +19,10 @@ from typing import Any
 
 # With 784 inputs and 100 units, batches of 32 (2.5 million) gain nothing from a second thread,
 # batches of 64 (5 million) do.
-WORTH_MORE_THREADS = 4_000_000
+MULTITHREAD_THRESHOLD = 4_000_000
 
-# Whoever sets one of these has decided.
-VARIABLES = (
+# If one of these is set, the user has chosen the number of threads.
+THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -32,21 +32,21 @@ VARIABLES = (
 
 
 @contextmanager
-def suited_to(multiplications: int) -> Iterator[None]:
-    """A ``with`` block for products that have no more multiplications than this.
+def limited_for(largest_product: int) -> Iterator[None]:
+    """Limit BLAS to one thread in a ``with`` block if its products have few `multiplications`.
 
-    It lowers the number of threads or leaves it; no limit of the user's is ever exceeded.
+    The number of threads is never raised, so a limit set by the user is never exceeded.
     """
-    libraries = None if multiplications >= WORTH_MORE_THREADS else _libraries()
-    if libraries is None or any(os.environ.get(name) for name in VARIABLES):
+    libraries = None if largest_product >= MULTITHREAD_THRESHOLD else _libraries()
+    if libraries is None or any(os.environ.get(name) for name in THREAD_VARIABLES):
         yield
         return
     with libraries.limit(limits=1):
         yield
 
 
-def multiplications(layers: Sequence[Any], batch_size: int) -> int:
-    """How many multiplications the largest matrix product of a step through `layers` has."""
+def largest_product(layers: Sequence[Any], batch_size: int) -> int:
+    """Return the number of multiplications in the largest matrix product of a step."""
     largest = 0
     for layer in layers:
         rows = math.prod(size or 1 for size in (layer.output_shape or ())[1:-1])
@@ -56,7 +56,7 @@ def multiplications(layers: Sequence[Any], batch_size: int) -> int:
 
 @functools.cache
 def _libraries() -> Any:
-    """The BLAS libraries in memory, for `threadpoolctl`; None without it."""
+    """Return the loaded BLAS libraries, as `threadpoolctl` controls them; None without it."""
     try:
         import threadpoolctl
     except ImportError:

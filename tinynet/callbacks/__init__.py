@@ -1,10 +1,10 @@
-"""Callbacks: what happens around training, from a record of it to stopping early.
+"""Callbacks: hooks into training, from recording its history to stopping it early.
 
-`base` has the contract, `history` the records, `monitors` what watches a number from epoch to
-epoch, `backup` what lets a training go on that was stopped.
+`base` has the interface, `history` the records, `monitors` the callbacks that watch a number from
+epoch to epoch, and `backup` the one that resumes interrupted training.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinynet.callbacks.backup import BackupAndRestore as BackupAndRestore
 from tinynet.callbacks.base import Callback as Callback, LambdaCallback as LambdaCallback
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 if not TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any:
-        # `LivePlot` draws, and so is part of `plotting`, which is above this file.
+    def __getattr__(name: str) -> type:
+        # `LivePlot` is part of `plotting`, which imports this package: import it only on demand.
         if name != "LivePlot":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from tinynet.plotting.live import LivePlot

@@ -1,7 +1,7 @@
-"""`BackupAndRestore`: a training that is killed, and started again, as if nothing had happened.
+"""`BackupAndRestore`: training that was killed is resumed with bit-identical results.
 
-A backup is an archive of two parts: all of a `Course` as JSON, and its arrays, end to end, as the
-bytes they are. JSON holds Python's floats to the last bit.
+A backup is an archive of two parts: a whole `TrainingState` as JSON, and its arrays as raw bytes,
+end to end. JSON preserves Python's floats exactly.
 """
 
 import json
@@ -13,30 +13,31 @@ from contextlib import contextmanager
 from typing import Any
 
 from tinynet import backend
-from tinynet.callbacks.base import Callback, Logs
-from tinynet.compat import arguments, naming
+from tinynet.backend.types import Config, HostArray, Logs, State
+from tinynet.callbacks.base import Callback
+from tinynet.compat import arguments, checks, naming
 from tinynet.utils import files
 
 STATE, ARRAYS = "state.json", "arrays"
-ARRAY = "__array__"  # the key under which JSON holds a place among the arrays
+ARRAY_KEY = "__array__"  # the key in JSON under which an array's type and shape are stored
 
 
 class BackupAndRestore(Callback):
-    """Keep the whole state of a training in a file, and go on from it when `fit` is called anew.
+    """Save the whole state of training to a file, and resume from it when `fit` is called again.
 
-    A program that is killed at whatever moment, and started again as it was, ends with the same
-    weights, optimizer state and history, bit for bit, as if it had not been. At the end of a
-    training the backup is removed. What a callback of your own remembers is kept if it
-    says so, see `Callback.kept`.
+    A program that is killed at any moment, and restarted unchanged, ends with the same weights,
+    optimizer state and history, bit for bit, as if it had not been killed. The backup is removed
+    at the end of training. It includes the attributes of your own callbacks that are named in
+    `Callback.kept`.
 
     Arguments:
-        backup_dir: a folder of its own for each training; it is made.
-        save_freq: ``"epoch"``, or after how many batches.
-        double_checkpoint: False; there is always a whole file.
-        delete_checkpoint: whether the backup is removed when the training has come to its end.
+        backup_dir: a separate folder for each training run; it is created if missing.
+        save_freq: ``"epoch"``, or the number of batches between backups.
+        double_checkpoint: must be False; the file is replaced in one step, so always complete.
+        delete_checkpoint: whether to remove the backup at the end of training.
 
     Raises:
-        ValueError: from `fit`, if the backup is of another training, or damaged.
+        ValueError: from `fit`, if the backup is damaged, or belongs to another training run.
 
     Source: https://keras.io/api/callbacks/backup_and_restore/
     """
@@ -57,40 +58,35 @@ class BackupAndRestore(Callback):
                 f"Expected backup_dir to be a folder, received: {naming.short(backup_dir)}. "
                 'Write: BackupAndRestore("backup")'
             )
-        if save_freq != "epoch" and not (backend.is_integer(save_freq) and int(save_freq) > 0):
-            raise ValueError(
-                "Expected save_freq to be 'epoch' or a number of batches, received: "
-                f'{naming.short(save_freq)}. Write: save_freq="epoch"'
-            )
         self.backup_dir = pathlib.Path(backup_dir)
         self.path = self.backup_dir / "backup.zip"
-        self.save_freq, self.delete_checkpoint = save_freq, delete_checkpoint
-        self._course: Any = None
-        self.what: dict[str, str] = {}  # the training that is kept, in words
-        if save_freq != "epoch":  # as an attribute: who does not need it shall not pay for it
+        self.save_freq, self.delete_checkpoint = checks.save_freq(save_freq), delete_checkpoint
+        self._training_state: Any = None
+        self.settings: dict[str, str] = {}  # the settings of the training run
+        if save_freq != "epoch":  # on the instance: a method in the class would slow every batch
             self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
-    def set_course(self, course: Any) -> None:
-        self._course = course
+    def set_training_state(self, training_state: Any) -> None:
+        self._training_state = training_state
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        files.drop_drafts(self.path)
-        self.what = self._course.what  # as it is now
+        files.remove_drafts(self.path)
+        self.settings = self._training_state.settings  # as it is before the first step
         if not self.path.exists():
             return
-        with _belonging(self.path):
-            self._course.set_state(read(self.path))
+        with _explain_mismatch(self.path):
+            self._training_state.set_state(read(self.path))
         if self.params.get("verbose"):
-            step = f" and {self._course.step} steps" * (self._course.step > 0)
-            print(f"Going on after epoch {self._course.epoch}{step}, from {self.path}.")
+            step = f" and {self._training_state.step} steps" * (self._training_state.step > 0)
+            print(f"Resuming after epoch {self._training_state.epoch}{step}, from {self.path}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_freq == "epoch":
-            write(self.path, self._course.get_state())
+            write(self.path, self._training_state.get_state())
 
     def _after_batch(self, batch: int, logs: Logs | None = None) -> None:
         if (batch + 1) % int(self.save_freq) == 0:
-            write(self.path, self._course.get_state())
+            write(self.path, self._training_state.get_state())
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.delete_checkpoint:
@@ -101,7 +97,7 @@ class BackupAndRestore(Callback):
 
 
 @contextmanager
-def _belonging(path: pathlib.Path) -> Iterator[None]:
+def _explain_mismatch(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except MemoryError:
@@ -110,59 +106,59 @@ def _belonging(path: pathlib.Path) -> Iterator[None]:
         why = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         why = getattr(error, "why", why)
         raise ValueError(
-            f"Expected a backup of this training, received {path}: {why}. To begin anew, delete "
-            "it; to go on, call fit as it was called then"
+            f"Expected a backup of this training run, received {path}: {why}. To start over, "
+            "delete it; to resume, call fit with the original arguments"
         ) from error
 
 
-def write(path: pathlib.Path, state: dict[str, Any]) -> None:
+def write(path: pathlib.Path, state: State) -> None:
     """Write `state` to `path`, in one step.
 
     Raises:
-        ValueError: for what is no data, with where in the state it is; then nothing is written.
+        ValueError: for an object that is not data, with its place in the state; nothing is written.
     """
     arrays: list[bytes] = []
     text = json.dumps(_without_arrays(state, arrays, "state"))
-    files.write_whole(path, files.pack({STATE: text.encode(), ARRAYS: b"".join(arrays)}))
+    files.write_atomically(path, files.pack({STATE: text.encode(), ARRAYS: b"".join(arrays)}))
 
 
-def _without_arrays(value: Any, arrays: list[bytes], where: str) -> Any:
-    """`value`, with each array's bytes put into `arrays`, and only what it is in its place."""
+def _without_arrays(value: object, arrays: list[bytes], where: str) -> object:
+    """Return `value` with each array replaced by type and shape; append its bytes to `arrays`."""
     np = backend.host
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         arrays.append(np.ascontiguousarray(value).tobytes())
-        return {ARRAY: [value.dtype.str, value.shape]}
+        return {ARRAY_KEY: [value.dtype.str, value.shape]}
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
-    if isinstance(value, dict) and all(isinstance(k, str) and k != ARRAY for k in value):
+    if isinstance(value, dict) and all(isinstance(k, str) and k != ARRAY_KEY for k in value):
         return {k: _without_arrays(part, arrays, f"{where}[{k!r}]") for k, part in value.items()}
     if isinstance(value, list | tuple):
         return [_without_arrays(part, arrays, f"{where}[{n}]") for n, part in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(
-        "Expected what a callback keeps to be numbers, words, arrays of numbers, and lists and "
-        f"dictionaries (by words) of them, received {naming.short(value)} as {where}. Leave it out "
-        "of `kept`, or write get_state and set_state"
+        "Expected the state of callbacks to be numbers, strings, arrays of numbers, and lists and "
+        f"dictionaries (by string) of them, received {naming.short(value)} as {where}. Leave it "
+        "out of `kept`, or define get_state and set_state"
     )
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
-    """What `write` wrote to `path`.
+def read(path: pathlib.Path) -> State:
+    """Return the state that `write` wrote to `path`.
 
     Raises:
-        ValueError: if it is damaged.
+        ValueError: if the file is damaged.
     """
     parts = files.unpack(path, (STATE, ARRAYS))
     if len(parts) < 2:
         raise files.damaged(path, "a part of it is missing")
     data, start = parts[ARRAYS], 0
 
-    def with_array(found: dict[str, Any]) -> Any:
+    def decode_array(value: Config) -> Config | HostArray:
         nonlocal start
-        if ARRAY not in found:
-            return found
-        dtype, shape = backend.host.dtype(found[ARRAY][0]), found[ARRAY][1]
+        if ARRAY_KEY not in value:
+            return value
+        dtype, shape = backend.host.dtype(value[ARRAY_KEY][0]), value[ARRAY_KEY][1]
         end = start + math.prod(shape) * dtype.itemsize
         if dtype.kind not in "biuf" or not start <= end <= len(data):
             raise ValueError(f"an array of {dtype}, {naming.short(shape)}, does not fit")
@@ -171,6 +167,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
         return array.copy()
 
     try:
-        return json.loads(parts[STATE], object_hook=with_array)
+        state: State = json.loads(parts[STATE], object_hook=decode_array)
+        return state
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         raise files.damaged(path, error) from error

@@ -1,15 +1,14 @@
-"""The contract of a callback: methods that `fit`, `evaluate` and `predict` call at fixed moments.
+"""The interface of a callback: methods that `fit`, `evaluate` and `predict` call at fixed moments.
 
-A method that nobody overrides costs nothing: in particular, the numbers of a batch are only read
-back where somebody wants to see them.
+A method that no callback overrides costs nothing: in particular, the results of a batch are only
+copied to the host if a callback overrides a batch method.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from tinynet.backend.types import UNSET, Logs, Model, State
 from tinynet.compat import naming
-
-Logs = dict[str, Any]
 
 
 class Callback:
@@ -21,120 +20,149 @@ class Callback:
     Source: https://keras.io/api/callbacks/base_callback/
     """
 
-    # Whether `fit` shall end, and not raise, when the loss becomes NaN or infinite.
+    # Whether `fit` ends instead of raising an error when the loss becomes NaN or infinite.
     accepts_nan = False
 
-    # The names of the attributes that a backup keeps: numbers, words, arrays of numbers, and lists
-    # and dictionaries of them (a tuple comes back as a list). Where a training goes on from a
-    # backup, they are set after `on_train_begin`, and an epoch that was under way goes on without
-    # another `on_epoch_begin`.
+    # The names of the attributes that a backup stores: numbers, strings, arrays of numbers, and
+    # lists and dictionaries of them (a tuple is restored as a list). When training resumes from a
+    # backup, they are set after `on_train_begin`, and an unfinished epoch continues without another
+    # `on_epoch_begin`.
     kept: tuple[str, ...] = ()
 
-    # Whether it is called after all others, and so sees what they have made of an epoch.
+    # Whether it is called after all others, and so sees the changes that they made in an epoch.
     comes_last = False
 
     def __init__(self) -> None:
-        self.model: Any = None
-        self.params: dict[str, Any] = {}
+        self.model: Model = UNSET
+        self.params: State = {}
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: Model) -> None:
+        """Set `self.model`."""
         self.model = model
 
-    def set_params(self, params: dict[str, Any]) -> None:
+    def set_params(self, params: State) -> None:
+        """Set `self.params`: ``verbose``, ``epochs`` and ``steps``."""
         self.params = params
 
-    def set_course(self, course: Any) -> None:
-        """What `fit` gives to keep a training's whole state, and to go back to it: a `Course`.
+    def set_training_state(self, training_state: object) -> None:
+        """Receive the `TrainingState` of `fit`, to save and restore; None when training ended."""
 
-        None, when the training has ended.
-        """
+    set_course = set_training_state  # its name in 0.1.0
 
     def goes_on(self) -> bool:
-        """Whether a training that stops now could go on from what this callback has kept."""
+        """Return whether training that stops now can resume from what this callback has saved."""
         return False
 
-    def get_state(self) -> dict[str, Any]:
-        """What a backup keeps of this callback."""
+    def get_state(self) -> State:
+        """Return the state of this callback for a backup: the attributes named in `kept`."""
         missing = [name for name in self.kept if not hasattr(self, name)]
         if missing:
             raise ValueError(
-                f"Expected {type(self).__name__} to have what it names in `kept`, received none of "
-                f"{', '.join(missing)}. Write: self.{missing[0]} = … in on_train_begin"
+                f"Expected {type(self).__name__} to have the attributes named in `kept`, received "
+                f"no {', '.join(missing)}. Write: self.{missing[0]} = … in on_train_begin"
             )
         return {name: getattr(self, name) for name in self.kept}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` gave."""
+    def set_state(self, state: State) -> None:
+        """Restore a state returned by `get_state`."""
         for name in self.kept:
             setattr(self, name, state[name])
 
-    def on_train_begin(self, logs: Logs | None = None) -> None: ...
-    def on_train_end(self, logs: Logs | None = None) -> None: ...
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None: ...
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None: ...
-    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
-    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Called by `fit` before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Called by `fit` after the last epoch; `logs` are those of its end."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called before epoch number `epoch`, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called after an epoch; `logs` has its loss and metrics, with ``val_…`` ones."""
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Another name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Another name of `on_train_batch_end`."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before step number `batch` of an epoch, counted from 0."""
         self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a step; `logs` has the loss and metrics of the epoch so far."""
         self.on_batch_end(batch, logs)
 
-    def on_test_begin(self, logs: Logs | None = None) -> None: ...
-    def on_test_end(self, logs: Logs | None = None) -> None: ...
-    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
-    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
-    def on_predict_begin(self, logs: Logs | None = None) -> None: ...
-    def on_predict_end(self, logs: Logs | None = None) -> None: ...
-    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
-    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Called before an evaluation, also that of the validation data in `fit`."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Called after an evaluation; `logs` has its loss and metrics."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch of an evaluation."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch of an evaluation; `logs` has the loss and metrics so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Called by `predict` before the first batch."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Called by `predict` after the last batch."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch of `predict`."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch of `predict`; `logs` has its ``"outputs"``."""
 
 
 class LambdaCallback(Callback):
-    """A callback made of plain functions, for what is too small for a class.
+    """A callback made of plain functions, for tasks that are too small for a class.
 
     >>> from tinynet.callbacks import LambdaCallback
     >>> tell = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"]))
 
     Arguments:
-        functions: by the name of the moment, such as ``on_epoch_end=function``.
+        functions: functions by the name of a method, such as ``on_epoch_end=function``.
 
     Raises:
-        ValueError: for a name that no moment has, or what is no function.
+        ValueError: for an unknown name, or a value that is not a function.
 
     Source: https://keras.io/api/callbacks/lambda_callback/
     """
 
-    def __init__(self, **functions: Callable[..., Any] | None) -> None:
+    def __init__(self, **functions: Callable[..., object] | None) -> None:
         super().__init__()
-        moments = [name for name in vars(Callback) if name.startswith("on_")]
+        hooks = [name for name in vars(Callback) if name.startswith("on_")]
         for name, function in functions.items():
-            if name not in moments or not (function is None or callable(function)):
+            if name not in hooks or not (function is None or callable(function)):
                 raise ValueError(
-                    f"Expected functions for some of {', '.join(moments)}, received: {name}="
+                    f"Expected functions for some of {', '.join(hooks)}, received: {name}="
                     f"{function!r}. Write: LambdaCallback(on_epoch_end=lambda epoch, logs: …)"
                 )
             if function is not None:
                 setattr(self, name, function)
 
 
+Callbacks = Callback | Sequence[Callback] | None  # what `fit` takes
+
+
 class CallbackList:
-    """Several callbacks called as one.
+    """Several callbacks, called as one.
 
     Raises:
-        ValueError: for something that is no `Callback`.
+        ValueError: if one of them is not a `Callback`.
     """
 
-    def __init__(
-        self, callbacks: Any, model: Any, params: Mapping[str, Any], *own: Callback
-    ) -> None:
-        if callbacks is None:
-            callbacks = []
+    def __init__(self, callbacks: Callbacks, model: Model, params: State, *own: Callback) -> None:
+        several: Any = () if callbacks is None else callbacks
         try:
-            self.callbacks = [*callbacks, *own]
-        except TypeError:  # a single one
-            self.callbacks = [callbacks, *own]
+            self.callbacks = [*several, *own]
+        except TypeError:  # a single callback
+            self.callbacks = [several, *own]
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise ValueError(
@@ -146,19 +174,19 @@ class CallbackList:
             callback.set_params(dict(params))
         self.callbacks.sort(key=lambda callback: callback.comes_last)
         self.accept_nan = any(callback.accepts_nan for callback in self.callbacks)
-        self.watches_train_batches = self._anyone("train_batch", "batch")
-        self.watches_test_batches = self._anyone("test_batch")
-        self.watches_predict_batches = self._anyone("predict_batch")
+        self.calls_train_batch_hooks = self._overrides("train_batch", "batch")
+        self.calls_test_batch_hooks = self._overrides("test_batch")
+        self.calls_predict_batch_hooks = self._overrides("predict_batch")
 
-    def _anyone(self, *stems: str) -> bool:
-        names = [f"on_{stem}_{moment}" for stem in stems for moment in ("begin", "end")]
+    def _overrides(self, *stems: str) -> bool:
+        names = [f"on_{stem}_{hook}" for stem in stems for hook in ("begin", "end")]
         return any(
             name in vars(callback) or getattr(type(callback), name) is not getattr(Callback, name)
             for callback in self.callbacks
             for name in names
         )
 
-    def call(self, moment: str, *arguments: Any) -> None:
-        """Call the method `moment` of every callback, in order."""
+    def call(self, hook: str, *arguments: object) -> None:
+        """Call the method `hook` of every callback, in order."""
         for callback in self.callbacks:
-            getattr(callback, moment)(*arguments)
+            getattr(callback, hook)(*arguments)

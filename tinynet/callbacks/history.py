@@ -1,25 +1,24 @@
-"""Records of a training: what was reported, and how weights and gradients were spread."""
-
-from typing import Any
+"""Records of training: the reported values, and the distributions of weights and gradients."""
 
 from tinynet import backend
-from tinynet.callbacks.base import Callback, Logs
+from tinynet.backend.types import HostArray, Logs, State
+from tinynet.callbacks.base import Callback
 
 
-class Columns(dict[str, list[float]]):
-    """A dictionary that names what it has when asked for what it has not."""
+class HistoryDict(dict[str, list[float]]):
+    """A dictionary whose KeyError for a missing name lists the names that exist."""
 
     def __missing__(self, name: object) -> list[float]:
-        there = ", ".join(map(repr, self)) or "nothing, no epoch was trained"
-        hint = "compile(metrics=[…]) names a metric, and validation data make it 'val_…' as well"
-        raise KeyError(f"{name!r} was not recorded. There are: {there}; {hint}")
+        there = ", ".join(map(repr, self)) or "nothing, as no epoch was trained"
+        hint = "compile(metrics=[…]) adds a metric, and validation data add 'val_…' of each"
+        raise KeyError(f"{name!r} was not recorded. Available: {there}; {hint}")
 
 
 class History(Callback):
-    """What `fit` returns: ``history.history["loss"][epoch]``, and the same for every metric.
+    """The record that `fit` returns: ``history.history["loss"][epoch]``, likewise for each metric.
 
     Attributes:
-        history: for every name, alphabetically, its values at the end of each epoch.
+        history: the values at the end of each epoch, by name, in alphabetical order.
         epoch: the numbers of those epochs, from 0.
 
     Source: https://keras.io/api/callbacks/history/
@@ -29,12 +28,12 @@ class History(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.history: dict[str, list[float]] = Columns()
+        self.history: dict[str, list[float]] = HistoryDict()
         self.epoch: list[int] = []
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: State) -> None:
         super().set_state(state)
-        self.history = Columns(self.history)
+        self.history = HistoryDict(self.history)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.epoch = []
@@ -46,16 +45,16 @@ class History(Callback):
 
 
 class Distributions(Callback):
-    """How large weights and gradients are, and how spread, layer by layer, after each epoch.
+    """The distributions of weights and gradients, layer by layer, after each epoch.
 
-    `plotting.plot_distributions` draws it. The gradients are those of the epoch's last batch; of
-    them, those that are not 0: a weight on a pixel without ink has no say, and tells nothing.
+    `plotting.plot_distributions` draws them. The gradients are those of the epoch's last batch,
+    without those that are 0, such as those of weights on pixels that are blank in all its samples.
 
     Attributes:
-        shares: which quantiles are kept, from 0 to 1.
+        shares: the quantiles to record, from 0 to 1.
         epochs: the numbers of the epochs, from 1.
-        weights: for each layer's name, the quantiles of its kernel's |W|, a row an epoch.
-        gradients: likewise of |∂L/∂W|, where it is not 0.
+        weights: the quantiles of the kernel's |W|, by the layer's name, one row per epoch.
+        gradients: likewise those of |∂L/∂W|, where it is not 0.
     """
 
     shares = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -73,13 +72,15 @@ class Distributions(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epochs.append(epoch + 1)
         for layer in self.model.layers:
-            if "kernel" in layer.trained_names:
-                kernel, gradient = map(backend.to_numpy, (layer.kernel, layer.kernel_gradient))
+            if "kernel" in layer.trainable_names:
+                names = ("kernel", "kernel_gradient")
+                kernel, gradient = (backend.to_numpy(getattr(layer, name)) for name in names)
                 self.weights.setdefault(layer.name, []).append(self._spread(abs(kernel)))
-                told = abs(gradient[gradient != 0])
-                self.gradients.setdefault(layer.name, []).append(self._spread(told))
+                nonzero = abs(gradient[gradient != 0])
+                self.gradients.setdefault(layer.name, []).append(self._spread(nonzero))
 
-    def _spread(self, values: backend.HostArray) -> list[float]:
+    def _spread(self, values: HostArray) -> list[float]:
         if not values.size:
             return [0.0] * len(self.shares)
-        return backend.host.quantile(values, self.shares).tolist()
+        spread: list[float] = backend.host.quantile(values, self.shares).tolist()
+        return spread

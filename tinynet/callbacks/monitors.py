@@ -1,8 +1,8 @@
-"""Callbacks that watch one number, such as the loss of the validation, from epoch to epoch.
+"""Callbacks that monitor one value, such as the validation loss, from epoch to epoch.
 
-`EarlyStopping` ends a training that no longer gets better, `ModelCheckpoint` saves the model.
-What they have in common, which of two values is the better one, is `Watcher`. `TerminateOnNaN` ends
-a training whose loss is no longer a number.
+`EarlyStopping` ends training that no longer improves, `ModelCheckpoint` saves the model. Their
+common base, `Monitor`, decides which of two values is better. `TerminateOnNaN` ends training when
+the loss becomes NaN or infinite.
 """
 
 import math
@@ -10,20 +10,21 @@ import os
 import pathlib
 import warnings
 
-from tinynet import backend, losses
-from tinynet.callbacks.base import Callback, Logs
-from tinynet.compat import naming, validation
+from tinynet import losses
+from tinynet.backend.types import HostArray, Logs
+from tinynet.callbacks.base import Callback
+from tinynet.compat import checks, naming
 from tinynet.utils import files
 
 
-class Watcher(Callback):
-    """What watches one of the logs' numbers; `better` says which of two is.
+class Monitor(Callback):
+    """The base of callbacks that monitor a value in the logs; `is_improvement` compares two.
 
     Arguments:
-        monitor: its name, such as ``"val_loss"`` or ``"acc"``.
-        mode: ``"min"`` or ``"max"``, whichever is better; ``"auto"`` knows it for losses,
-            accuracies and errors.
-        min_delta: what it has to get better by, to count.
+        monitor: the name of the value, such as ``"val_loss"`` or ``"acc"``.
+        mode: ``"min"`` or ``"max"``, whichever is better; ``"auto"`` infers it from the names of
+            losses, accuracies and errors.
+        min_delta: a change counts as an improvement only if it is larger than this.
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0) -> None:
@@ -34,60 +35,60 @@ class Watcher(Callback):
                 'Write: monitor="val_loss"'
             )
         self.monitor = monitor
-        self.mode = validation.choice(mode, "mode", "auto", "min", "max")
-        self.min_delta = abs(validation.number(min_delta, "min_delta", -math.inf, math.inf, 0.001))
-        self._rises = rises(monitor) if mode == "auto" else mode == "max"
-        if self._rises is None:
+        self.mode = checks.choice(mode, "mode", "auto", "min", "max")
+        self.min_delta = abs(checks.number(min_delta, "min_delta", -math.inf, math.inf, 0.001))
+        self._higher_is_better = higher_is_better(monitor) if mode == "auto" else mode == "max"
+        if self._higher_is_better is None:
             raise ValueError(
-                f"{type(self).__name__} received monitor={monitor!r}, and it does not show by its "
-                "name whether that should rise or fall. Write: mode='max' or mode='min'"
+                f"{type(self).__name__} received monitor={monitor!r}, whose name does not show "
+                "whether it should rise or fall. Write: mode='max' or mode='min'"
             )
 
-    def better(self, value: float, than: float | None) -> bool:
-        """Whether `value` is better `than` another one; None is worse than anything."""
+    def is_improvement(self, value: float, than: float | None) -> bool:
+        """Return whether `value` is better than `than`; None is worse than anything."""
         if than is None:
             return True
-        gain = value - than if self._rises else than - value
+        gain = value - than if self._higher_is_better else than - value
         return gain > self.min_delta
 
-    def current(self, logs: Logs | None, stacklevel: int = 5) -> float | None:
-        """The number that is watched, or None, with a warning, if it is not there."""
+    def monitored_value(self, logs: Logs | None, stacklevel: int = 5) -> float | None:
+        """Return the monitored value, or warn and return None if the logs do not have it."""
         value = (logs or {}).get(self.monitor)
         if value is None:
             there = ", ".join(logs or {})
             hint = "add it to metrics"
             if self.monitor.startswith("val_"):
-                hint = "give fit validation data"
+                hint = "pass validation data to fit"
             warnings.warn(
-                f"{type(self).__name__} watches {self.monitor!r}, which is not available. "
+                f"{type(self).__name__} monitors {self.monitor!r}, which is not available. "
                 f"Available metrics are: {there}. Choose one of them, or {hint}.",
                 stacklevel=stacklevel,
             )
         return value
 
 
-def rises(name: str) -> bool | None:
-    """Whether more is better of what has this name in the logs; None if that is not known."""
+def higher_is_better(name: str) -> bool | None:
+    """Return whether a higher value is better for this name in the logs; None if unknown."""
     name = name.removeprefix("val_")
     if name == "acc" or name.endswith("accuracy"):
         return True
     return False if name in ("loss", "mse", "MSE", "MeanSquaredError", *losses.FUNCTIONS) else None
 
 
-class EarlyStopping(Watcher):
-    """End the training when a number has not got better for some epochs.
+class EarlyStopping(Monitor):
+    """End training when a value has not improved for some epochs.
 
     Arguments:
-        monitor, mode, min_delta: see `Watcher`.
-        patience: after how many epochs without a better value to stop; 0 is like 1.
-        verbose: 1 says when it stops.
-        baseline: a value; a better epoch that does not beat it does not start the patience anew.
-        restore_best_weights: whether to go back to the weights of the best epoch in the end; else
-            those of the last one stay.
-        start_from_epoch: how many epochs to let pass before watching.
+        monitor, mode, min_delta: see `Monitor`.
+        patience: the number of epochs without improvement after which to stop; 0 is like 1.
+        verbose: 1 prints a message when it stops.
+        baseline: a value that an improvement must also beat to reset the patience.
+        restore_best_weights: whether to restore the weights of the best epoch at the end; otherwise
+            those of the last epoch stay.
+        start_from_epoch: the number of epochs to wait before monitoring.
 
     Attributes:
-        best, best_epoch: the best value, and its epoch's number, from 0.
+        best, best_epoch: the best value, and the number of its epoch, from 0.
         stopped_epoch: the number of the epoch after which it stopped, or 0.
 
     Source: Prechelt 1998, "Early stopping, but when?";
@@ -108,29 +109,29 @@ class EarlyStopping(Watcher):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = validation.count(patience, "patience", least=0)
-        self.start_from_epoch = validation.count(start_from_epoch, "start_from_epoch", least=0)
+        self.patience = checks.count(patience, "patience", minimum=0)
+        self.start_from_epoch = checks.count(start_from_epoch, "start_from_epoch", minimum=0)
         self.verbose, self.baseline = verbose, None
         if baseline is not None:
-            self.baseline = validation.number(baseline, "baseline", -math.inf, math.inf, 0.5)
+            self.baseline = checks.number(baseline, "baseline", -math.inf, math.inf, 0.5)
         self.restore_best_weights = restore_best_weights
         self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.best: float | None = None
         self.best_epoch = self.stopped_epoch = self.wait = 0
-        self.best_weights: list[backend.HostArray] | None = None
+        self.best_weights: list[HostArray] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        value = self.current(logs)
+        value = self.monitored_value(logs)
         if value is None or epoch < self.start_from_epoch:
             return
         self.wait += 1
-        if self.better(value, self.best):
+        if self.is_improvement(value, self.best):
             self.best, self.best_epoch = value, epoch
             if self.restore_best_weights:
                 self.best_weights = self.model.get_weights()
-            if self.better(value, self.baseline):
+            if self.is_improvement(value, self.baseline):
                 self.wait = 0
         elif self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
@@ -146,21 +147,21 @@ class EarlyStopping(Watcher):
             self.model.set_weights(self.best_weights)
 
 
-class ModelCheckpoint(Watcher):
-    """Save the model while training: after every epoch, or whenever it is the best so far.
+class ModelCheckpoint(Monitor):
+    """Save the model during training: after every epoch, or whenever it is the best so far.
 
-    ``tinynet.models.load_model(path)`` brings it back, or ``model.load_weights(path)`` its weights.
-    A file is replaced in one step: what is there is whole, even if the program ends meanwhile.
+    ``tinynet.models.load_model(path)`` loads it, or ``model.load_weights(path)`` its weights. A
+    file is replaced in one step: it is complete even if the program is killed in the meantime.
 
     Arguments:
-        filepath: where to; ends in ``.keras``, or ``.weights.h5`` for weights alone, and may hold
-            ``{epoch}`` and names from the logs, as in ``"{epoch:02d}-{val_loss:.2f}.keras"``.
-        monitor, mode: see `Watcher`.
-        verbose: 1 says what is saved.
-        save_best_only: whether to save only what is better than all before.
+        filepath: the file to write; ends in ``.keras``, or ``.weights.h5`` for weights alone; may
+            have ``{epoch}`` and names from the logs, as in ``"{epoch:02d}-{val_loss:.2f}.keras"``.
+        monitor, mode: see `Monitor`.
+        verbose: 1 prints a message for each save.
+        save_best_only: whether to save only when the value is the best so far.
         save_weights_only: whether to save the weights alone.
-        save_freq: ``"epoch"``, or after how many batches.
-        initial_value_threshold: a value that has to be beaten before anything is saved.
+        save_freq: ``"epoch"``, or the number of batches between saves.
+        initial_value_threshold: a value that must be beaten for a save with `save_best_only`.
 
     Source: https://keras.io/api/callbacks/model_checkpoint/
     """
@@ -179,23 +180,18 @@ class ModelCheckpoint(Watcher):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode if save_best_only else "min")
-        self.save_weights_only = validation.flag(save_weights_only, "save_weights_only")
+        self.save_weights_only = checks.flag(save_weights_only, "save_weights_only")
         suffix = ".weights.h5" if self.save_weights_only else ".keras"
         self.filepath = files.check_path(filepath, suffix)
-        every = save_freq if backend.is_integer(save_freq) else 0
-        if save_freq != "epoch" and int(every) < 1:
-            raise ValueError(
-                "Expected save_freq to be 'epoch' or a number of batches, received: "
-                f'{naming.short(save_freq)}. Write: save_freq="epoch"'
-            )
-        self.verbose, self.save_best_only, self.save_freq = verbose, save_best_only, save_freq
+        self.verbose, self.save_best_only = verbose, save_best_only
+        self.save_freq = checks.save_freq(save_freq)
         self.best: float | None = None
         if initial_value_threshold is not None:
-            self.best = validation.number(
+            self.best = checks.number(
                 initial_value_threshold, "initial_value_threshold", -math.inf, math.inf, 0.5
             )
         self._epoch = self._batches = 0
-        if save_freq != "epoch":  # as an attribute: who does not need it shall not pay for it
+        if save_freq != "epoch":  # on the instance: a method in the class would slow every batch
             self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -210,25 +206,27 @@ class ModelCheckpoint(Watcher):
         if self._batches % int(self.save_freq) == 0:
             self._save(logs, batch=batch + 1)
 
-    def _save(self, logs: Logs | None, **names: int) -> None:
+    def _save(self, logs: Logs | None, **names: float) -> None:
         names = {"epoch": self._epoch + 1, **names, **(logs or {})}
         try:
             path = pathlib.Path(str(self.filepath).format(**names))
         except (KeyError, IndexError, ValueError) as error:
             raise KeyError(
-                f"Failed to format this callback filepath: {str(self.filepath)!r}: there is no "
-                f"{error}. There are: {', '.join(names)}"
+                f"Failed to format this callback filepath: {str(self.filepath)!r}. "
+                f"Reason: {error}. Available names: {', '.join(names)}"
             ) from None
-        told = f"Epoch {self._epoch + 1}:"
+        message = f"Epoch {self._epoch + 1}:"
         if self.save_best_only:
-            value = self.current(logs, stacklevel=6)
-            if value is not None and (math.isnan(value) or not self.better(value, self.best)):
-                self._say(f"{told} {self.monitor} did not improve from {_figure(self.best)}")
+            value = self.monitored_value(logs, stacklevel=6)
+            if value is not None and (
+                math.isnan(value) or not self.is_improvement(value, self.best)
+            ):
+                self._say(f"{message} {self.monitor} did not improve from {_figure(self.best)}")
                 return
             if value is not None:
-                told += f" {self.monitor} improved from {_figure(self.best)} to {value:.5f},"
+                message += f" {self.monitor} improved from {_figure(self.best)} to {value:.5f},"
                 self.best = value
-        self._say(f"{told} saving model to {path}")
+        self._say(f"{message} saving model to {path}")
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
 
     def _say(self, text: str) -> None:
@@ -241,13 +239,13 @@ def _figure(value: float | None) -> str:
 
 
 class TerminateOnNaN(Callback):
-    """End the training, instead of raising, when the loss becomes NaN or infinite.
+    """End training, instead of raising an error, when the loss becomes NaN or infinite.
 
-    Without it, `fit` raises then, says in which step that was, and puts the model back to what it
-    was. With it, `fit` returns, and the weights are what they have become.
+    Without this callback, `fit` raises an error that names the step, and restores the model. With
+    it, `fit` returns, and the weights keep the values that they have by then.
 
     Arguments:
-        raise_error: whether to raise after all; then as `fit` does without it.
+        raise_error: whether to raise an error instead, as `fit` does without this callback.
 
     Source: https://keras.io/api/callbacks/terminate_on_nan/
     """

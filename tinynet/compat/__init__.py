@@ -1,6 +1,6 @@
-"""Keras's manners, once for all parts: names, configurations, arguments, errors that teach.
+"""Keras's conventions, implemented once for all classes: names, configurations, arguments, errors.
 
-How one writes ``"adam"`` where an `Adam` is meant, what a configuration holds, which of Keras's
-arguments are not here, and how an error says so: these are the same for layers, losses, metrics and
-optimizers, and stand here, so that the pages can tell the mathematics.
+How ``"adam"`` becomes an `Adam`, what a configuration holds, which of Keras's arguments are not
+supported, and how errors are worded: all this is the same for layers, losses, metrics and
+optimizers. It is implemented here, so that the pages can concentrate on the mathematics.
 """

@@ -1,62 +1,62 @@
-"""Which function is the way back through which activation: tinynet's, and a reader's own."""
+"""The registry of the backward functions of activations, built-in and user-defined."""
 
 from collections.abc import Callable
 from typing import NoReturn
 
-from tinynet.backend import Array
-from tinynet.compat.naming import is_tinynet_s
+from tinynet.backend.types import Array
+from tinynet.compat.naming import is_builtin
 
-Activation = Callable[..., Array]
+ActivationFunction = Callable[..., Array]
 
 
-class Derivatives(dict[Activation, Activation]):
-    """The backward of each activation; a ValueError for one that has none."""
+class BackwardRegistry(dict[ActivationFunction, ActivationFunction]):
+    """The backward function of each activation; a ValueError for one that has none."""
 
-    def __missing__(self, activation: Activation) -> NoReturn:
-        name = name_of(activation) if name_of(activation).isidentifier() else "f"
+    def __missing__(self, activation: ActivationFunction) -> NoReturn:
+        name = activation_name(activation) if activation_name(activation).isidentifier() else "f"
         raise ValueError(
-            f"Expected an activation with a backward, received: {name}. Write:\n"
+            f"Expected an activation with a backward function, received: {name}. Write:\n"
             f"    @tinynet.activations.backward_of({name})\n"
             f"    def {name}_backward(gradient, a): ..."
         )
 
 
-DERIVATIVES = Derivatives()
-FROM_Z: set[Activation] = set()  # those whose backward takes z in place of a
-OWN: list[Activation] = []  # tinynet's, which take `out`
+BACKWARDS = BackwardRegistry()
+FROM_Z: set[ActivationFunction] = set()  # those whose backward function takes z instead of a
+BUILT_IN: list[ActivationFunction] = []  # the built-in ones, which accept `out`
 
 
 def backward_of(
-    activation: Activation, *, from_z: bool = False
-) -> Callable[[Activation], Activation]:
-    """Decorate a function ``(gradient, a)`` as the backward of `activation`, one of your own.
+    activation: ActivationFunction, *, from_z: bool = False
+) -> Callable[[ActivationFunction], ActivationFunction]:
+    """Register the decorated function ``(gradient, a)`` as the backward function of `activation`.
 
     Arguments:
-        from_z: give the function z in place of a, for a derivative that needs more than a.
+        from_z: whether it takes z instead of a, for derivatives that a does not determine.
 
     >>> @backward_of(square := lambda z: z * z, from_z=True)
     ... def square_backward(gradient, z):
     ...     return gradient * 2 * z
     """
 
-    def remember(function: Activation) -> Activation:
-        DERIVATIVES[activation] = function
+    def register(function: ActivationFunction) -> ActivationFunction:
+        BACKWARDS[activation] = function
         (FROM_Z.add if from_z else FROM_Z.discard)(activation)
-        if is_tinynet_s(function):
-            OWN.append(activation)
+        if is_builtin(function):
+            BUILT_IN.append(activation)
         return function
 
-    return remember
+    return register
 
 
-def backward(activation: Activation) -> Activation:
-    """The backward of `activation`: a function ``(gradient, a)`` that gives ∂L/∂z.
+def backward(activation: ActivationFunction) -> ActivationFunction:
+    """Return the backward function of `activation`: ``(gradient, a)`` to ∂L/∂z.
 
     Raises:
         ValueError: if none was registered.
     """
-    return DERIVATIVES[activation]
+    return BACKWARDS[activation]
 
 
-def name_of(activation: Activation) -> str:
+def activation_name(activation: ActivationFunction) -> str:
     return getattr(activation, "__name__", type(activation).__name__)

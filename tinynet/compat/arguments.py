@@ -1,70 +1,73 @@
-"""What constructors accept, declared once for all parts; and what they refuse, in which words.
+"""The arguments that constructors accept or refuse, declared in one place for all classes.
 
-Keras's arguments that tinynet lacks are refused by name, never ignored. The others are checked, or
-turned from a name into what it names, by the function in the table. `constructors` does so.
+Arguments that Keras has and tinynet lacks are refused by name, never ignored. The others are
+checked, or converted from a name to an object, by functions in tables that `constructors` applies.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-from tinynet.compat import checks, naming, validation
-from tinynet.compat.checks import Check
-from tinynet.compat.naming import is_tinynet_s, short
+from tinynet.backend.types import Config
+from tinynet.compat import checks, naming, rules
+from tinynet.compat.naming import is_builtin, short
+from tinynet.compat.rules import Check
 
 
-def part(kind: str) -> Check:
-    """A name, a configuration or an object, made an object (or function) of that kind."""
+def part_check(kind: str) -> Check:
+    """Return a check that converts a name or a configuration to an object of that kind."""
     return lambda value, name: naming.GETTERS[kind](value)
 
 
 def one_of(*words: str | None) -> Check:
-    return lambda value, name: validation.choice(value, name, *words)
+    return lambda value, name: checks.choice(value, name, *words)
 
 
-PARTS = {
-    "activation": part("activation function"),
-    "kernel_initializer": part("initializer"),
-    "bias_initializer": part("initializer"),
-    "kernel_regularizer": part("regularizer"),
+PART_CHECKS = {
+    "activation": part_check("activation function"),
+    "kernel_initializer": part_check("initializer"),
+    "bias_initializer": part_check("initializer"),
+    "kernel_regularizer": part_check("regularizer"),
 }
 
-# How the arguments of a constructor are checked, by the class that has it.
-CHECKED: dict[str, dict[str, Check]] = {
+# The checks of each constructor's arguments, by class name.
+CHECKS: dict[str, dict[str, Check]] = {
     "LayerBase": {
-        "name": checks.optional(naming.check),
-        "trainable": validation.flag,
-        "dtype": checks.float_type,
-        "input_shape": checks.optional(validation.shape),
-        "input_dim": checks.optional(lambda n, _: validation.shape((n,), "input_shape")[0]),
+        "name": rules.optional(naming.check_name),
+        "trainable": checks.flag,
+        "dtype": rules.float_type,
+        "input_shape": rules.optional(checks.shape),
+        "input_dim": rules.optional(lambda n, _: checks.shape((n,), "input_shape")[0]),
     },
     "Flatten": {"data_format": one_of("channels_last", "channels_first", None)},
-    "Dense": {"units": checks.units, "use_bias": validation.flag},
-    "Dropout": {"rate": checks.rate, "seed": checks.seed},
-    "InputLayer": {"batch_shape": checks.batch_shape, "dtype": lambda value, name: value},
+    "Dense": {"units": rules.units, "use_bias": checks.flag},
+    "Dropout": {"rate": rules.rate, "seed": rules.seed},
+    "InputLayer": {"batch_shape": rules.batch_shape, "dtype": lambda value, name: value},
     "VarianceScaling": {
-        "scale": checks.scale,
+        "scale": rules.scale,
         "mode": one_of("fan_avg", "fan_in", "fan_out"),
         "distribution": one_of("uniform", "truncated_normal"),
     },
-    "L2": {"l2": checks.l2},
-    "Loss": {"reduction": checks.reduction},
+    "L2": {"l2": rules.l2},
+    "Loss": {"reduction": rules.reduction},
     "CategoricalCrossentropy": {
-        "from_logits": validation.flag,
-        "label_smoothing": checks.label_smoothing,
+        "from_logits": checks.flag,
+        "label_smoothing": rules.label_smoothing,
     },
-    "Metric": {"dtype": checks.float_type},
-    "OptimizerBase": {"name": checks.optional(naming.check), "weight_decay": checks.weight_decay},
-    "SGD": {"momentum": checks.momentum, "nesterov": validation.flag},
+    "Metric": {"dtype": rules.float_type},
+    "OptimizerBase": {
+        "name": rules.optional(naming.check_name),
+        "weight_decay": rules.weight_decay,
+    },
+    "SGD": {"momentum": rules.momentum, "nesterov": checks.flag},
     "Adam": {
-        "beta_1": checks.beta_1,
-        "beta_2": checks.beta_2,
-        "epsilon": checks.epsilon,
-        "amsgrad": validation.flag,
+        "beta_1": rules.beta_1,
+        "beta_2": rules.beta_2,
+        "epsilon": rules.epsilon,
+        "amsgrad": checks.flag,
     },
 }
 
-# Keras's further arguments, with their defaults, by the class or method that takes them.
-FURTHER: dict[str, dict[str, Any]] = {
+# The arguments that Keras has and tinynet lacks, with their defaults, by class or method name.
+UNSUPPORTED: dict[str, Config] = {
     "LayerBase": {"activity_regularizer": None, "autocast": True},
     "Dense": {
         "bias_regularizer": None,
@@ -102,8 +105,8 @@ FURTHER: dict[str, dict[str, Any]] = {
     "summary": {"positions": None, "layer_range": None, "expand_nested": False},
 }
 
-# What Keras writes into a configuration beside the arguments that tinynet has.
-WRITTEN: dict[str, dict[str, Any]] = {
+# What Keras writes into a configuration in addition to the arguments that tinynet has.
+EXTRA_CONFIG: dict[str, Config] = {
     "Dense": {
         "bias_regularizer": None,
         "kernel_constraint": None,
@@ -116,14 +119,14 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "InputLayer": {"sparse": False, "ragged": False, "optional": False},
     "VarianceScaling": {"input_axes": None, "output_axes": None},
     "Metric": {"dtype": "float32"},
-    "OptimizerBase": FURTHER["OptimizerBase"],
+    "OptimizerBase": UNSUPPORTED["OptimizerBase"],
 }
 
-# The arguments that a reader's own subclass decides: its configuration is without them.
-DECIDED = {"VarianceScaling": ("scale", "mode", "distribution")}
+# The arguments that user-defined subclasses fix: their configurations omit them.
+OMITTED_IN_SUBCLASS = {"VarianceScaling": ("scale", "mode", "distribution")}
 
-# The positional arguments in Keras's order, where it is not that of a constructor here.
-IN_ORDER = {
+# Keras's order of the positional arguments, where the constructor's order here is different.
+POSITIONAL_ORDER = {
     "Dropout": "rate noise_shape seed",
     "CategoricalCrossentropy": "from_logits label_smoothing axis reduction name",
     "SparseCategoricalCrossentropy": "from_logits ignore_class reduction axis name",
@@ -132,64 +135,70 @@ IN_ORDER = {
     "Adam": "learning_rate beta_1 beta_2 epsilon amsgrad weight_decay",
 }
 
-# What Keras says of arguments that it does not know either.
-UNKNOWN_ARE = "Unrecognized keyword arguments passed to {}"
-OTHER_WORDS = {"OptimizerBase": "Argument(s) not recognized"}
+# Keras's messages for arguments that Keras does not have either.
+UNKNOWN_MESSAGE = "Unrecognized keyword arguments passed to {}"
+UNKNOWN_MESSAGE_OF = {"OptimizerBase": "Argument(s) not recognized"}
 
-# What somebody wrote who gets such a class.
-CALLED = {"InputLayer": "Input"}
-
-
-def checks_of(kind: type) -> dict[str, Check]:
-    """How the arguments of a class, and of those it is derived from, are checked."""
-    tables = [CHECKED.get(base.__name__, {}) for base in reversed(kind.__mro__)]
-    # Parts come last: to make one can draw a number, which a refusal must not.
-    return {**{name: check for table in tables for name, check in table.items()}, **PARTS}
+# The public function that creates a class, which is the name to use in error messages.
+PUBLIC_NAMES = {"InputLayer": "Input"}
 
 
-def written(kind: type) -> dict[str, Any]:
-    """What Keras writes into the configuration of a class beside the arguments that it has here."""
-    own = filter(is_tinynet_s, kind.__mro__)
-    return next((WRITTEN[base.__name__] for base in own if base.__name__ in WRITTEN), {})
+def checks_for(kind: type) -> dict[str, Check]:
+    """Return the checks for the arguments of a class and of its base classes."""
+    tables = [CHECKS.get(base.__name__, {}) for base in reversed(kind.__mro__)]
+    # PARTS come last: creating an object can draw a random number; a refusal must not.
+    return {**{name: check for table in tables for name, check in table.items()}, **PART_CHECKS}
 
 
-def refuse_of(kind: type, given: Mapping[str, Any], keras_has: Mapping[str, Any]) -> None:
-    """`refuse` what a constructor of `kind` was given, and does not take."""
-    words = [OTHER_WORDS[base.__name__] for base in kind.__mro__ if base.__name__ in OTHER_WORDS]
-    refuse(CALLED.get(kind.__name__, kind.__name__), given, keras_has, *words)
+def extra_config(kind: type) -> Config:
+    """Return what Keras's configuration of a class holds in addition to its arguments here."""
+    own = filter(is_builtin, kind.__mro__)
+    return next((EXTRA_CONFIG[base.__name__] for base in own if base.__name__ in EXTRA_CONFIG), {})
+
+
+def refuse_for(kind: type, given: Mapping[str, object], unsupported: Mapping[str, object]) -> None:
+    """Call `refuse` for the arguments that a constructor of `kind` received but does not take."""
+    words = [
+        UNKNOWN_MESSAGE_OF[base.__name__]
+        for base in kind.__mro__
+        if base.__name__ in UNKNOWN_MESSAGE_OF
+    ]
+    refuse(PUBLIC_NAMES.get(kind.__name__, kind.__name__), given, unsupported, *words)
 
 
 def refuse(
     where: str,
-    arguments: Mapping[str, Any],
-    keras_has: Mapping[str, Any] | None = None,
-    unknown_are: str = UNKNOWN_ARE,
+    arguments: Mapping[str, object],
+    unsupported: Mapping[str, object] | None = None,
+    unknown_message: str = UNKNOWN_MESSAGE,
 ) -> None:
-    """Raise for each argument that tinynet does not support; Keras's defaults may be spelled out.
+    """Raise a ValueError for arguments that tinynet does not support, unless they are defaults.
 
     Arguments:
-        where: the class or call that was given the arguments.
-        arguments: what came beyond the parameters that tinynet has.
-        keras_has: Keras's further parameters, with their defaults; those of `where` in the table
-            above if not given.
-        unknown_are: what Keras says, there, of arguments that it does not know either.
+        where: the class or method that received the arguments.
+        arguments: the arguments that are not among tinynet's parameters.
+        keras_has: the parameters that only Keras has, with their defaults; those of `where` in
+            `FURTHER` if not given.
+        unknown_are: Keras's message for arguments that Keras does not have either.
     """
-    keras_has = FURTHER[where] if keras_has is None else keras_has
-    unknown = {name: value for name, value in arguments.items() if name not in keras_has}
+    unsupported = UNSUPPORTED[where] if unsupported is None else unsupported
+    unknown = {name: value for name, value in arguments.items() if name not in unsupported}
     if unknown:
-        raise ValueError(f"{unknown_are.format(where)}: {unknown}. Leave {', '.join(unknown)} out.")
+        raise ValueError(
+            f"{unknown_message.format(where)}: {unknown}. Leave {', '.join(unknown)} out."
+        )
     for name, value in arguments.items():
-        default = keras_has[name]
+        default = unsupported[name]
         nothing = (value is None or value is False) and not default
         if not nothing and value is not default and not equal(value, default):
             raise ValueError(
-                f"{where} was given {name}={short(value)}, which Keras has and tinynet has not. "
-                f"Leave {name} out (that is {name}={default!r}), or use Keras for this model."
+                f"{where} was given {name}={short(value)}, which Keras supports, but tinynet does "
+                f"not. Leave {name} out (its default is {default!r}), or use Keras for this model."
             )
 
 
-def equal(one: Any, other: Any) -> bool:
-    """Whether two things are equal; an array is equal to nothing else."""
+def equal(one: object, other: object) -> bool:
+    """Return whether two values are equal; False if the comparison is ambiguous, as for arrays."""
     try:
         return bool(one == other)
     except ValueError:

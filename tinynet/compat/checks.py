@@ -1,256 +1,245 @@
-"""What the constructors of layers, losses, optimizers and their like accept, and why not else.
+"""Errors that teach: what was expected, what was received, and the line to write instead.
 
-Where a value is wrong, a function raises a ValueError with what was expected, what came, and the
-line to write; where Keras has a sentence for it, the text begins with Keras's.
+Everything that the arguments alone reveal is checked here, before training starts. The *contents*
+of arrays are not checked, because that would cost a pass over all data. A NaN shows up in the loss,
+and `engine.finite` then reports where it came from.
 """
 
 import math
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard
 
-from tinynet.backend import Shape, is_integer
-from tinynet.compat import validation
+import numpy as np
+
+from tinynet.backend import is_integer, on_device
+from tinynet.backend.types import HostArray, Shape
 from tinynet.compat.naming import short
 
-Check = Callable[..., Any]  # from a value and its argument's name to what is assigned
 
+def array(value: object, name: str) -> HostArray:
+    """Return `value` if it is an array of numbers that `fit` can take.
 
-def real(words: str, low: float, high: float, absent: Any = ...) -> Check:
-    """A check for a number from `low` to `high`; `absent`, if given, is what None stands for."""
-
-    def check(value: Any, name: str = "") -> Any:
-        if value is None and absent is not ...:
-            return absent
-        if not validation.is_real(value) or not low <= value <= high:
-            raise ValueError(words.format(short(value)))
-        return float(value)
-
-    return check
-
-
-rate = real(
-    "Invalid value received for argument `rate`. Expected a float value between 0 and 1. "
-    "Received: rate={}. Write: Dropout(0.5)", 0, 1
-)  # fmt: skip
-scale = real(
-    "Argument `scale` must be positive. Received: scale={}. Write: scale=1.0", math.ulp(0), math.inf
-)
-l2 = real(
-    "Invalid value for argument l2: expected a non-negative float. Received: l2={}. "
-    "Write: L2(0.01)", 0, sys.float_info.max, absent=0.01
-)  # fmt: skip
-label_smoothing = real(
-    "Expected label_smoothing to be a number from 0 to 1, received: {}. "
-    "Write: label_smoothing=0.1", 0, 1
-)  # fmt: skip
-learning_rate = real(
-    "Argument `learning_rate` should be float, at least 0. Received instead: learning_rate={}. "
-    "Write: learning_rate=0.001", 0, math.nextafter(3.4e38, 0)
-)  # fmt: skip
-weight_decay = real(
-    "Expected weight_decay to be a number of at least 0, or None, received: {}. "
-    "Write: weight_decay=0.004", 0, sys.float_info.max, absent=None
-)  # fmt: skip
-momentum = real(
-    "`momentum` must be a float between [0, 1]. Received: momentum={}. Write: momentum=0.9", 0, 1
-)
-beta_1, beta_2 = (
-    real(
-        f"Expected {name} to be at least 0 and below 1, received: {{}}. Write: {name}={example}",
-        0, math.nextafter(1, 0)
-    ) for name, example in (("beta_1", 0.9), ("beta_2", 0.999))
-)  # fmt: skip
-epsilon = real(
-    "Expected epsilon to be a number of at least 0, received: {}. Write: epsilon=1e-07",
-    0, math.inf
-)  # fmt: skip
-
-validation_split = real(
-    "Expected validation_split to be at least 0 and below 1, received: {}. "
-    "Write: validation_split=0.1", 0, math.nextafter(1, 0)
-)  # fmt: skip
-
-# Layers and activations
-
-
-def float_type(dtype: Any, name: str = "dtype") -> str | None:
-    """The float type in Keras's spellings of it: a name, or a policy's configuration."""
-    if isinstance(dtype, dict):
-        dtype = dtype.get("config", {}).get("name")
-    if dtype not in (None, "float32", "float64"):
+    Raises:
+        ValueError: if it is not an array of real numbers with an axis of samples.
+    """
+    variable = name.split()[-1]
+    if not isinstance(value, np.ndarray):
+        write = f"{variable} = np.asarray({variable})"
+        if on_device(value):
+            write = f"{variable} = {variable}.get()"
+        if callable(value) or hasattr(value, "__next__") or hasattr(value, "as_numpy_iterator"):
+            write = (
+                f"collect the batches into one array first: {variable} = np.concatenate(batches)"
+            )
         raise ValueError(
-            f"Expected dtype to be 'float32' or 'float64', received: {dtype!r}. "
-            "Leave it out to get tinynet.config.floatx()."
+            f"Unrecognized data type: {name}={short(value)} (of type {type(value)}). "
+            f"Expected a NumPy array. Write: {write}"
         )
-    return dtype
-
-
-def optional(check: Check) -> Check:
-    """The same check, of an argument that may be None."""
-    return lambda value, name: None if value is None else check(value, name)
-
-
-def units(value: Any, name: str = "units") -> int:
-    """The number of outputs of a layer."""
-    if not is_integer(value) or value <= 0:
+    if value.dtype.kind not in "biuf":
         raise ValueError(
-            "Received an invalid value for `units`, expected a positive integer. "
-            f"Received: units={value}"
+            f"Expected {name} to hold numbers, received an array of dtype {value.dtype} and "
+            f'shape {value.shape}. Write: {variable} = {variable}.astype("float32")'
         )
-    return int(value)
-
-
-def seed(value: Any, name: str = "seed") -> int | None:
-    """A seed, or None."""
-    if value is not None and not is_integer(value):
+    if value.ndim == 0:
         raise ValueError(
-            f"Expected seed to be a whole number or None, received: {short(value)}. Write: seed=1"
-        )
-    return None if value is None else int(value)
-
-
-def batch_shape(value: Any, name: str = "batch_shape") -> Shape:
-    """The shape of a batch, which `Input` was given."""
-    if value is None:
-        raise ValueError(
-            "You must pass a `shape` argument. Received: none. Write: Input(shape=(28, 28))"
-        )
-    return validation.shape(value, name)
-
-
-def one_shape(
-    shape: Sequence[int | None] | None,
-    batch_size: int | None,
-    batch_shape: Sequence[int | None] | None,
-) -> Sequence[int | None] | None:
-    """The shape of a batch, from whichever of the two `Input` was given."""
-    if shape is not None and batch_shape is not None:
-        raise ValueError(
-            "You cannot pass both `shape` and `batch_shape` at the same time. "
-            f"Received: shape={shape}, batch_shape={batch_shape}. Write: Input(shape=(784,))"
-        )
-    return batch_shape if shape is None else (batch_size, *validation.shape(shape, "shape"))
-
-
-def rows(layer: str, shape: Shape, inputs: int | None = None) -> None:
-    """Raise a ValueError unless inputs of `shape` are rows, of `inputs` numbers if given."""
-    if len(shape) < 2:
-        raise ValueError(
-            f"Input 0 with name 'None' of layer '{layer}' is incompatible with the layer: "
-            f"expected min_ndim=2, found ndim={len(shape)}. Full shape received: {shape}. "
-            "A single sample needs a batch axis. Write: x[None]"
-        )
-    if shape[-1] is None:
-        raise ValueError(
-            f"Layer '{layer}' has to know the length of its input's last axis, "
-            f"received the shape {shape}. Write: Input(shape=(784,))"
-        )
-    if inputs is not None and shape[-1] != inputs:
-        raise ValueError(
-            f"Input 0 with name 'None' of layer '{layer}' is incompatible with the layer: "
-            f"expected axis -1 of input shape to have value {inputs}, "
-            f"but received input with shape {shape}"
-        )
-
-
-# Losses and metrics
-
-MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
-
-
-def reduction(value: Any, name: str = "reduction") -> str | None:
-    """How the losses of a batch's samples become one number."""
-    if not isinstance(value, str | None) or value not in (*MEANS, "sum", "none", None):
-        raise ValueError(
-            "Invalid value for argument `reduction`. Expected one of "
-            f"{[*MEANS, 'sum', 'none', None]}, received: {short(value)}. "
-            'Write: reduction="sum_over_batch_size"'
+            f"Expected {name} to have an axis of samples, received a single number, shape (). "
+            f"Write: {variable} = {variable}.reshape(1, 1)"
         )
     return value
 
 
-def one_hot(loss: Any, y_true: Shape, y_pred: Shape) -> None:
-    """Raise a ValueError unless targets of a shape are one-hot rows for outputs of another."""
-    if y_true == y_pred:
-        return
-    hint = f"This loss wants one row of {y_pred[-1]} probabilities for each sample."
-    if y_true in (y_pred[:-1], (*y_pred[:-1], 1)):
-        hint = (
-            "The targets look like class numbers, and this loss wants one-hot rows. Write: "
-            f"y = tinynet.utils.to_categorical(y, {y_pred[-1]}), "
-            'or loss="sparse_categorical_crossentropy"'
+def as_array(value: object, name: str) -> HostArray:
+    """Return `value`, which may be nested lists, as an array of numbers.
+
+    Raises:
+        ValueError: if it cannot be converted.
+    """
+    try:
+        value = value if on_device(value) else np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"Expected {name} to be an array, received {short(value)}: {error}. "
+            f"Write: {name} = np.array(rows), with rows of equal length"
+        ) from None
+    return array(value, name)
+
+
+def same_length(arrays: Mapping[str, HostArray | None]) -> None:
+    """Raise a ValueError unless all arrays hold the same number of samples, at least one."""
+    present = {name: value for name, value in arrays.items() if value is not None}
+    if len({len(value) for value in present.values()}) > 1:
+        sizes = "".join(f"'{name}' sizes: {len(value)}\n" for name, value in present.items())
+        raise ValueError(
+            "Data cardinality is ambiguous. Make sure all arrays contain the same number of "
+            f"samples.{sizes}"
         )
+    for name, value in present.items():
+        if not value.size:
+            raise ValueError(
+                f"Expected at least one sample, received {name} of shape {value.shape}."
+            )
+
+
+def samples(
+    x: object, y: object, sample_weight: object, prefix: str = ""
+) -> tuple[HostArray, HostArray | None, HostArray | None]:
+    """Return samples, targets (or None) and weights (or None), checked alone and together."""
+    x = array(x, f"{prefix}x")
+    y = None if y is None else array(y, f"{prefix}y")
+    if sample_weight is not None:
+        sample_weight = array(sample_weight, f"{prefix}sample_weight")
+        if sample_weight.size != len(sample_weight):
+            raise ValueError(
+                "Expected sample_weight to hold one number for each sample, shape (n,), "
+                f"received shape {sample_weight.shape}."
+            )
+    same_length({f"{prefix}x": x, f"{prefix}y": y, f"{prefix}sample_weight": sample_weight})
+    return x, y, sample_weight
+
+
+def validation_data(data: object) -> tuple[HostArray, HostArray | None, HostArray | None]:
+    """Return the parts of `fit`'s `validation_data`, (x, y) or (x, y, sample_weight), checked."""
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        what = f"a {type(data).__name__}"
+        if isinstance(data, tuple | list):
+            what += f" of {len(data)}"
+        raise ValueError(
+            "Expected validation_data to be a tuple (x, y) or (x, y, sample_weight), "
+            f"received {what}. Write: validation_data=(x_test, y_test)"
+        )
+    x, y, *weight = data
+    return samples(x, y, weight[0] if weight else None, prefix="validation ")
+
+
+def match_input_shape(x: HostArray, expected: Shape, model: str) -> HostArray:
+    """Return samples in the shape a model expects; a last axis of length 1 is added or removed.
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    shape = x.shape
+    if _fits(shape, expected):
+        return x
+    if expected[-1:] == (1,) and _fits((*shape, 1), expected):
+        return x[..., None]
+    if shape[-1:] == (1,) and _fits(shape[:-1], expected):
+        return x[..., 0]
+    wanted = ", ".join("n" if size is None else str(size) for size in expected)
+    hint = f"Write: Input(shape={shape[1:]}) in a new model, or pass other samples"
+    if math.prod(shape[1:]) == math.prod(size or 0 for size in expected[1:]):
+        hint = f"Write: x = x.reshape(-1{''.join(f', {size}' for size in expected[1:])})"
+    if is_one_sample(shape, expected):
+        hint = "A single sample needs a batch axis. Write: x[None]"
     raise ValueError(
-        "Arguments `target` and `output` must have the same shape. "
-        f"Received: target.shape={y_true}, output.shape={y_pred}. {hint}"
+        f"Model '{model}' expects input of shape ({wanted}), "
+        f"received input of shape {shape}. {hint}"
     )
 
 
-def class_numbers(loss: Any, y_true: Shape, y_pred: Shape) -> None:
-    """Raise a ValueError unless targets of a shape are class numbers for outputs of another."""
-    if y_true in (y_pred[:-1], (*y_pred[:-1], 1)):
-        return
-    hint = "This loss wants one class number for each sample."
-    if y_true == y_pred:
-        hint = (
-            "The targets look one-hot, and this loss wants class numbers. Write: "
-            'loss="categorical_crossentropy", or y = y.argmax(axis=-1)'
-        )
-    raise ValueError(
-        "Arguments `target` and `output` must have the same shape up until the last "
-        f"dimension: target.shape={y_true}, output.shape={y_pred}. {hint}"
+def is_one_sample(shape: Sequence[int], expected: Shape | None) -> bool:
+    """Return whether `shape` is that of a single sample, without a batch axis."""
+    return expected is not None and _fits((None, *shape), expected)
+
+
+def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(
+        want is None or have is None or have == want
+        for have, want in zip(shape[1:], expected[1:], strict=True)
     )
 
 
-def same_numbers(loss: Any, y_true: Shape, y_pred: Shape) -> None:
-    """Raise a ValueError unless targets of a shape are one number for each output."""
-    if y_true not in (y_pred, (*y_pred, 1)) and (*y_true, 1) != y_pred:
+def count(value: object, name: str, default: int | None = None, minimum: int = 1) -> int:
+    """Return `value` if it is a whole number of at least `minimum`, or `default` if it is None.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if value is None and default is not None:
+        return default
+    if not is_integer(value) or value < minimum:
         raise ValueError(
-            "Arguments `target` and `output` must have the same shape. "
-            f"Received: target.shape={y_true}, output.shape={y_pred}. "
-            f"This loss wants one number for each output. Write: y = y.reshape(-1, {y_pred[-1]})"
+            f"Expected {name} to be a whole number of at least {minimum}, received: "
+            f"{short(value)}. Write: {name}={max(default or 1, minimum)}"
         )
+    return int(value)
 
 
-def one_hot_labels(metric: str, y_true: Shape, y_pred: Shape) -> None:
-    """Raise a ValueError unless a metric's targets are one-hot rows."""
-    if y_true != y_pred:
+def flag(value: object, name: str) -> bool:
+    """Return `value` as a bool if it is True or False, or 1 or 0."""
+    if not isinstance(value, bool | np.bool_ | int) or value not in (0, 1):
         raise ValueError(
-            f"{metric} expects one-hot targets in the shape of the outputs {y_pred}, "
-            f"received shape {y_true}. Write: metrics=['acc'], which takes either kind"
+            f"Expected {name} to be True or False, received: {short(value)}. Write: {name}=True"
         )
+    return bool(value)
 
 
-def class_labels(metric: str, y_true: Shape, best: Shape) -> None:
-    """Raise a ValueError unless a metric's targets are class numbers."""
-    if y_true not in (best, (*best, 1)):
+def choice(value: object, name: str, *options: str | None) -> Any:
+    """Return `value` if it is one of `options`."""
+    if not isinstance(value, str | None) or value not in options:
+        words = ", ".join(map(repr, options))
         raise ValueError(
-            f"{metric} expects class numbers of shape {best}, received shape "
-            f"{y_true}. Write: metrics=['acc'], which takes either kind"
+            f"Expected {name} to be one of {words}, received: {short(value)}. "
+            f"Write: {name}={options[0]!r}"
         )
+    return value
 
 
-# Models
+def number(value: object, name: str, low: float, high: float, example: float) -> float:
+    """Return `value` as a float if it is a number from `low` to `high`."""
+    if not is_real(value) or not low <= value <= high:
+        within = f"from {low:g} to {high:g}" if high < np.inf else f"of at least {low:g}"
+        within = "that is finite" if low == -np.inf else within
+        raise ValueError(
+            f"Expected {name} to be a number {within}, received: {short(value)}. "
+            f"Write: {name}={example}"
+        )
+    return float(value)
 
 
-def other_weights(model: str) -> ValueError:
-    return ValueError(
-        f"The optimizer of model '{model}' has begun with other weights: layers were added, "
-        "removed, frozen or unfrozen since, or it belongs to another model. "
-        "Call model.compile(…) again, with a new optimizer."
-    )
+def shape(value: Any, name: str) -> Shape:
+    """Return `value` as a tuple if it is a shape: lengths, or None for those not yet known."""
+    try:
+        sizes = None if isinstance(value, str | bytes) else tuple(value)
+    except TypeError:
+        sizes = None
+    if sizes is None or not all(size is None or (is_integer(size) and size >= 0) for size in sizes):
+        raise ValueError(
+            f"Expected a shape, a tuple of lengths, received: {short(value)}. Write: {name}=(784,)"
+        )
+    return tuple(None if size is None else int(size) for size in sizes)
 
 
-def no_loss() -> ValueError:
-    return ValueError(
-        "Expected a loss, received none. Write: "
-        "model.compile(optimizer='adam', loss='categorical_crossentropy')"
-    )
+def validation_schedule(frequency: object) -> Callable[[int], bool]:
+    """Return a function that says, for an epoch counted from 1, if `frequency` includes it."""
+    if isinstance(frequency, Sequence | set) and not isinstance(frequency, str):
+        chosen = {count(epoch, "validation_freq") for epoch in frequency}
+        return chosen.__contains__
+    every = count(frequency, "validation_freq")
+    return lambda epoch: epoch % every == 0
 
 
-def no_optimizer() -> ValueError:
-    return ValueError(
-        "Expected an optimizer, received none (Keras's default, 'rmsprop', is not part of "
-        "tinynet). Write: model.compile(optimizer='adam', loss=…)"
-    )
+def save_freq(value: Any) -> Any:
+    """`value` if it says how often a callback saves: ``"epoch"``, or a number of batches."""
+    if value != "epoch" and not (is_integer(value) and value > 0):
+        raise ValueError(
+            "Expected save_freq to be 'epoch' or a number of batches, received: "
+            f'{short(value)}. Write: save_freq="epoch"'
+        )
+    return value
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Return whether `value` is a Python or NumPy number; booleans and times are not numbers."""
+    return is_integer(value) or isinstance(value, float | np.floating)
+
+
+def class_weight(weights: object) -> Mapping[int, float]:
+    """Return `weights` if it is a dictionary from class numbers to finite numbers."""
+    if not isinstance(weights, Mapping) or not all(
+        is_integer(k) and is_real(v) and math.isfinite(v) for k, v in weights.items()
+    ):
+        raise ValueError(
+            "Expected class_weight to be a dictionary from class numbers to weights, received: "
+            f"{short(weights)}. Write: class_weight={{0: 1.0, 1: 2.0}}"
+        )
+    return weights

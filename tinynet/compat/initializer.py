@@ -1,39 +1,40 @@
-"""What every initializer can do besides drawing: be called, and keep to its seed.
+"""The base of initializers: everything besides the distribution, such as calls and seeds.
 
-`initializers.Initializer` derives from this; what is drawn is there.
+`initializers.Initializer` derives from this, and its subclasses define the distributions.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 from tinynet import backend, config
+from tinynet.backend.types import Array, HostArray
 from tinynet.compat.configuration import Configurable
 
 
 class InitializerBase(Configurable):
-    """An initializer without the mathematics: the array that it gives."""
+    """An initializer without the mathematics: calling it returns an array on the device."""
 
-    draw: Any  # the contract, see `initializers.Initializer`
+    draw: Callable[[tuple[int, ...]], HostArray]  # see `initializers.Initializer`
 
-    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> backend.Array:
-        """The initial weights, an array of `shape` in `dtype` (`floatx` unless given)."""
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Array:
+        """Return the initial weights, an array of `shape` and `dtype` (`floatx` if not given)."""
         return backend.xp.asarray(self.draw(tuple(shape)).astype(dtype or config.floatx()))
 
 
 class Seeded:
-    """What makes an initializer random: a seed that, as in Keras, is drawn where none is given."""
+    """A mixin for random initializers: a seed, which is drawn if none is given, as in Keras."""
 
     def __init__(self, seed: int | None) -> None:
         self.seed = seed
         self._drawn = int(backend.generator().integers(2**31)) if seed is None else seed
 
-    def generator(self) -> Any:
-        """A generator that begins at the seed: called twice, `draw` gives the same values twice."""
+    def generator(self) -> backend.host.random.Generator:
+        """Return a new generator from the seed, so that every `draw` returns the same values."""
         return backend.host.random.default_rng(self._drawn)
 
-    def truncated_normal(self, shape: tuple[int, ...]) -> Any:
-        """Standard normal values, those beyond ±2 drawn again until none is left."""
+    def truncated_normal(self, shape: tuple[int, ...]) -> HostArray:
+        """Return standard normal values; those beyond ±2 are drawn again until none is left."""
         generator = self.generator()
-        values = generator.standard_normal(shape)
+        values: HostArray = generator.standard_normal(shape)
         while (beyond := abs(values) > 2).any():
             values[beyond] = generator.standard_normal(backend.host.count_nonzero(beyond))
         return values

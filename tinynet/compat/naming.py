@@ -1,7 +1,7 @@
-"""Names: ``dense``, ``dense_1`` … for objects, and the way from a name back to an object.
+"""Names: automatic names such as ``dense`` and ``dense_1``, and the lookup of objects by name.
 
-Keras lets one write ``"adam"``, ``"Adam"``, ``Adam``, ``Adam()`` or a configuration, wherever
-an optimizer is wanted, and the same for losses, metrics, activations and initializers.
+Keras accepts ``"adam"``, ``"Adam"``, ``Adam``, ``Adam()`` or a configuration wherever an
+optimizer is expected, and the same for losses, metrics, activations and initializers.
 """
 
 import re
@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tinynet.backend.types import Identifier
+
 _counts: Counter[str] = Counter()
-_readers_own: dict[str, Any] = {}  # see `custom_objects`
-GETTERS: dict[str, Callable[[Any], Any]] = {}  # by kind of part, as the pages declare them
+_custom_objects: dict[str, Any] = {}  # see `custom_objects`
+GETTERS: dict[str, Callable[[Identifier], Any]] = {}  # by kind of object, as the pages declare them
 
 
 def snake_case(class_name: str) -> str:
-    """``BatchNorm2D`` → ``batch_norm2d``, as Keras spells it.
+    """Return a class name in Keras's snake case: ``BatchNorm2D`` → ``batch_norm2d``.
 
     >>> snake_case("GlorotUniform")
     'glorot_uniform'
@@ -27,21 +29,21 @@ def snake_case(class_name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def unique(instance: object) -> str:
-    """The automatic name of `instance`: its class, numbered from the second one on."""
+def unique_name(instance: object) -> str:
+    """Return a name for `instance`: that of its class, numbered from the second instance on."""
     stem = snake_case(type(instance).__name__)
     number = _counts[stem]
     _counts[stem] += 1
     return f"{stem}_{number}" if number else stem
 
 
-def clear() -> None:
-    """Forget which names were given."""
+def reset_names() -> None:
+    """Restart the numbering of automatic names."""
     _counts.clear()
 
 
-def check(name: Any, argument: str = "name") -> str:
-    """`name` if it can be one; Keras's files use ``/`` to separate names."""
+def check_name(name: object, argument: str = "name") -> str:
+    """Return `name` if it is valid, without ``/``, which separates names in Keras's files."""
     if not isinstance(name, str) or "/" in name:
         write = name.replace("/", "_") if isinstance(name, str) else "my_layer"
         raise ValueError(
@@ -51,52 +53,52 @@ def check(name: Any, argument: str = "name") -> str:
     return name
 
 
-def short(value: Any) -> str:
-    """`value` as Python writes it, on one line, and not all of it if that is long."""
-    # Of a list of a million lists, only the first few are looked at.
+def short(value: object) -> str:
+    """Return the `repr` of `value` on one line, shortened if it is long."""
+    # `reprlib` looks at only the first few elements, even of a list of a million lists.
     text = " ".join(reprlib.repr(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 @contextmanager
 def custom_objects(objects: Mapping[str, Any] | None) -> Iterator[None]:
-    """A ``with`` block in which configurations may name these classes and functions, too."""
-    global _readers_own
+    """Allow configurations to name these classes and functions, too, inside a ``with`` block."""
+    global _custom_objects
     if not isinstance(objects, Mapping | None):
         raise ValueError(
             f"Expected custom_objects to be a dictionary, received: {short(objects)}. "
             "Write: custom_objects={'Name': Class}"
         )
-    before, _readers_own = _readers_own, {**_readers_own, **(objects or {})}
+    before, _custom_objects = _custom_objects, {**_custom_objects, **(objects or {})}
     try:
         yield
     finally:
-        _readers_own = before
+        _custom_objects = before
 
 
-def is_known(name: Any, known: Mapping[str, Any]) -> bool:
-    """Whether `lookup` would find `name`."""
-    return isinstance(name, str) and (name in known or name in _readers_own)
+def is_known(name: object, known: Mapping[str, object]) -> bool:
+    """Return whether `lookup` would find `name`."""
+    return isinstance(name, str) and (name in known or name in _custom_objects)
 
 
-def function_name(identifier: Any) -> Any:
-    """The name in the configuration that Keras writes for a function; else `identifier`."""
+def function_name(identifier: Identifier) -> Identifier:
+    """Return the name in Keras's configuration of a function, or `identifier` if it is not one."""
     if isinstance(identifier, Mapping) and identifier.get("class_name") == "function":
         return identifier.get("config")
     return identifier
 
 
-def lookup(kind: str, identifier: Any, known: Mapping[str, Any]) -> Any:
-    """What `identifier` names among `known`, or a ValueError with the near names."""
+def lookup(kind: str, identifier: Identifier, known: Mapping[str, Any]) -> Any:
+    """Return the object named `identifier` in `known`, or raise a ValueError with similar names."""
     if isinstance(identifier, str):
-        if identifier in _readers_own:
-            return _readers_own[identifier]
+        if identifier in _custom_objects:
+            return _custom_objects[identifier]
         if identifier in known:
             return known[identifier]
-        import difflib  # for this sentence alone
+        import difflib  # needed only for this message
 
-        near = difflib.get_close_matches(identifier.lower(), known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        close_matches = difflib.get_close_matches(identifier.lower(), known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, close_matches))}? " if close_matches else ""
         names = ", ".join(sorted(name for name in known if name.islower()) or sorted(known))
         raise ValueError(
             f"Could not interpret {kind} identifier: {identifier}. {hint}Known names: {names}."
@@ -111,25 +113,25 @@ def getter(
     kind: str,
     known: Mapping[str, Any],
     base: Any = (),
-    none: Any = ...,
+    none: object = ...,
     functions: bool = False,
-) -> Callable[[Any], Any]:
-    """`get` for one kind of part: what a name, class, configuration or instance stands for.
+) -> Callable[[Identifier], Any]:
+    """Return `get` for one kind of object, by name, class, configuration or instance.
 
     >>> import tinynet
     >>> tinynet.optimizers.get("adam").learning_rate
     0.0010000000474974513
 
     Arguments:
-        kind: the word for it in errors.
-        known: tinynet's, by name.
-        base: the class that they are derived from; nothing if they are functions.
-        none: what None stands for; not given, it stands for nothing.
-        functions: whether a function will do, which then stands for itself.
+        kind: the name of the kind in error messages.
+        known: tinynet's objects of that kind, by name.
+        base: the class that they are derived from; omitted if they are functions.
+        none: what `get` returns for None; if omitted, None is an error.
+        functions: whether functions are accepted, too, and returned as they are.
     """
 
-    def get(identifier: Any) -> Any:
-        """What a name, a configuration, or a class or function stands for; a part is itself."""
+    def get(identifier: Identifier) -> Any:
+        """Return the object that a name, configuration, class, function or object stands for."""
         if functions:
             identifier = function_name(identifier)
             if callable(identifier) and not (base and isinstance(identifier, type)):
@@ -137,41 +139,45 @@ def getter(
         if identifier is None and none is not ...:
             return none
         if isinstance(identifier, str):
-            found: Any = lookup(kind, identifier, known)
-            return found() if not functions or (base and isinstance(found, type)) else found
+            target = lookup(kind, identifier, known)
+            return target() if not functions or (base and isinstance(target, type)) else target
         if isinstance(identifier, base):
             return identifier
         if isinstance(identifier, type) and issubclass(identifier, base):
             return identifier()
         if not (base and isinstance(identifier, Mapping) and "class_name" in identifier):
             return lookup(kind, identifier, known)
-        found = lookup(kind, identifier["class_name"], known)
-        fits = isinstance(found, type) and issubclass(found, base)
+        target = lookup(kind, identifier["class_name"], known)
+        fits = isinstance(target, type) and issubclass(target, base)
         if not fits:
             raise ValueError(
                 f"Expected {identifier['class_name']!r} to be a {kind}, a class derived from "
-                f"{base.__name__}, received: {getattr(found, '__name__', short(found))}"
+                f"{base.__name__}, received: {getattr(target, '__name__', short(target))}"
             )
         try:
-            return found.from_config(dict(identifier.get("config") or {}))
+            return target.from_config(dict(identifier.get("config") or {}))
         except TypeError as error:
             raise ValueError(
-                f"Could not make a {kind} of the configuration received, {short(identifier)}: "
-                f"{error}. Write: {found.__name__}(…).get_config() shows what it needs"
+                f"Could not create a {kind} from the configuration received, {short(identifier)}: "
+                f"{error}. Write: {target.__name__}(…).get_config() to see what is needed"
             ) from None
 
     GETTERS[kind] = get
     return get
 
 
-def is_tinynet_s(thing: Any) -> bool:
-    """Whether a class or function is tinynet's, and not the reader's own."""
+def is_builtin(thing: object) -> bool:
+    """Return whether a class or function is part of tinynet, and not user-defined."""
     return (getattr(thing, "__module__", None) or "").partition(".")[0] == "tinynet"
 
 
-def derived(base: Any) -> dict[str, Any]:
-    """The classes derived from `base`, by Keras's two spellings, ``HeNormal`` and ``he_normal``."""
-    found: dict[str, Any] = {}
+def subclasses_by_name(base: type[Any]) -> dict[str, type[Any]]:
+    """Return the classes derived from `base`, by both names: ``HeNormal`` and ``he_normal``."""
+    classes: dict[str, type[Any]] = {}
     for kind in base.__subclasses__():
-        found |= {kind.__name__: kind, snake_case(kind.__name__): kind, **derived(kind)}
-    return found
+        classes |= {
+            kind.__name__: kind,
+            snake_case(kind.__name__): kind,
+            **subclasses_by_name(kind),
+        }
+    return classes

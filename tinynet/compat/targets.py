@@ -1,18 +1,18 @@
-"""What losses and metrics share: targets and weights in one shape, and functions of classes."""
+"""Helpers of losses and metrics: shapes of targets and weights, and functions from classes."""
 
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 from tinynet import backend
-from tinynet.backend import Array
+from tinynet.backend.types import Array, ArrayLike, Identifier
 from tinynet.compat import naming
 
 
 def match_rank(y_true: Array, y_pred: Array) -> Array:
-    """Targets (n,) for outputs (n, 1), or the reverse, in the outputs' shape.
+    """Return targets (n,) for outputs (n, 1), or the reverse, in the outputs' shape.
 
-    Left alone, NumPy would compare each of n with each of n.
+    Otherwise, NumPy would broadcast the two to (n, n).
     """
     if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
         return y_true.reshape(*y_true.shape, 1)
@@ -21,8 +21,8 @@ def match_rank(y_true: Array, y_pred: Array) -> Array:
     return y_true
 
 
-def as_weights(sample_weight: Any, values: Array) -> Array:
-    """Weights (n,), (n, 1) or a single number, as floats that multiply `values`, (n, …)."""
+def as_weights(sample_weight: ArrayLike, values: Array) -> Array:
+    """Return weights (n,), (n, 1) or () as floats that can be multiplied by `values`, (n, …)."""
     weights = backend.of(values).asarray(sample_weight).astype(values.dtype, copy=False)
     if weights.ndim and weights.size == len(weights):
         weights = weights.reshape(-1, *(1,) * (values.ndim - 1))
@@ -31,46 +31,47 @@ def as_weights(sample_weight: Any, values: Array) -> Array:
 
 
 def as_function(kind: Any) -> Callable[..., Array]:
-    """A function of targets, outputs and settings that gives the value of each sample, (batch,).
+    """Return a function of targets, outputs and settings for the value of each sample, (batch,).
 
-    It has the name that Keras gives it: that of the class, in lower case.
+    Its name is that of the class in snake case, as in Keras.
     """
-    given = inspect.signature(kind).parameters
-    is_loss = "reduction" in given
-    settings = [p for name, p in given.items() if name not in ("name", "dtype", "reduction")]
+    parameters = inspect.signature(kind).parameters
+    is_loss = "reduction" in parameters
+    settings = [p for name, p in parameters.items() if name not in ("name", "dtype", "reduction")]
     either = inspect.Parameter.POSITIONAL_OR_KEYWORD
     arrays = [inspect.Parameter(name, either) for name in ("y_true", "y_pred")]
     signature = inspect.Signature([*arrays, *settings])
 
-    def function(*values: Any, **named: Any) -> Array:
-        bound = signature.bind(*values, **named).arguments
+    def function(*given: object, **named: object) -> Array:
+        bound = signature.bind(*given, **named).arguments
         y_true, y_pred = bound.pop("y_true"), backend.as_float(bound.pop("y_pred"))
         if is_loss:
-            return kind(**bound, reduction=None)(y_true, y_pred)
-        each = kind(**bound).call(backend.of(y_pred).asarray(y_true), y_pred)
-        return each.astype(y_pred.dtype)
+            values: Array = kind(**bound, reduction=None)(y_true, y_pred)
+        else:
+            values = kind(**bound).call(backend.of(y_pred).asarray(y_true), y_pred)
+        return values.astype(y_pred.dtype, copy=False)
 
     function.__name__ = function.__qualname__ = naming.snake_case(kind.__name__)
-    function.__module__, function.__doc__ = kind.__module__, f"`{kind.__name__}` of each sample."
+    function.__module__, function.__doc__ = kind.__module__, f"Return `{kind.__name__}` per sample."
     vars(function).update(__signature__=signature, part=kind)
     return function
 
 
-def with_classes(*functions: Callable[..., Array]) -> dict[str, Any]:
-    """Functions, and the classes that they are made of, by name."""
+def with_classes(*functions: Callable[..., Array]) -> dict[str, object]:
+    """Return functions, and the classes that they are made from, by name."""
     both = (*functions, *(function.part for function in functions))  # type: ignore[attr-defined]
     return {part.__name__: part for part in both}
 
 
-def as_loss(identifier: Any) -> Any:
-    """The `Loss`, with its gradient, that `compile` was given by name, function or object."""
-    found = naming.GETTERS["loss"](identifier)
-    if hasattr(found, "check_shapes"):
-        return found
-    if not hasattr(found, "part"):
-        name = getattr(found, "__name__", repr(found))
+def as_loss(identifier: Identifier) -> Any:
+    """Return the `Loss` object for the name, function or object that `compile` received."""
+    loss = naming.GETTERS["loss"](identifier)
+    if hasattr(loss, "check_shapes"):
+        return loss
+    if not hasattr(loss, "part"):
+        name = getattr(loss, "__name__", repr(loss))
         raise ValueError(
             f"Expected a loss with a gradient, received the function {name}. Write a subclass of "
             "tinynet.losses.Loss with call(y_true, y_pred) and backward(y_true, y_pred)."
         )
-    return found.part()
+    return loss.part()

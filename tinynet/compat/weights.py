@@ -1,15 +1,14 @@
-"""Weights to read, set and count, in Keras's words: what a layer and a model have in common."""
+"""The common base of layers and models: reading, setting and counting weights, as in Keras."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from tinynet import backend
-from tinynet.backend import Array, HostArray
+from tinynet.backend.types import Array, ArrayLike, HostArray
 from tinynet.compat import naming
 
 
 class HasWeights:
-    """What a layer and a model have in common: a name, and weights to read, set and count."""
+    """The common base of layers and models: a name, and weights to read, set and count."""
 
     name: str
     built: bool
@@ -20,11 +19,11 @@ class HasWeights:
         raise NotImplementedError
 
     def get_weights(self) -> list[HostArray]:
-        """Copies of the weights, as NumPy arrays."""
+        """Return copies of the weights as NumPy arrays."""
         return [backend.to_numpy(weight) for weight in self.weights]
 
-    def set_weights(self, weights: Iterable[Any]) -> None:
-        """Take the values of `weights`, a list such as `get_weights` returns.
+    def set_weights(self, weights: Iterable[ArrayLike]) -> None:
+        """Set the weights to the values in `weights`, a list such as `get_weights` returns.
 
         Raises:
             ValueError: if their number or a shape differs; then nothing is changed.
@@ -32,7 +31,7 @@ class HasWeights:
         assign(self.name, self.weights, weights)
 
     def count_params(self) -> int:
-        """How many numbers the weights hold.
+        """Return the total number of values in the weights.
 
         Raises:
             ValueError: if the layer is not built.
@@ -49,13 +48,13 @@ class HasWeights:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
 
-def assign(name: str, current: Sequence[Array], new: Iterable[Any]) -> None:
-    """Copy `new` into the arrays `current`, all of them or, where one does not fit, none."""
+def assign(name: str, current: Sequence[Array], new: Iterable[ArrayLike]) -> None:
+    """Copy the arrays `new` into `current`; if one does not fit, raise and copy none of them."""
     try:
         arrays = [a if backend.on_device(a) else backend.host.asarray(a) for a in new]
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected a list of arrays, as get_weights returns it, received {naming.short(new)}: "
+            f"Expected a list of arrays, as from get_weights, received {naming.short(new)}: "
             f"{error}. Write: set_weights(other.get_weights())"
         ) from None
     if len(arrays) != len(current):
@@ -76,7 +75,7 @@ def assign(name: str, current: Sequence[Array], new: Iterable[Any]) -> None:
             )
     ready = []
     for old, array in zip(current, arrays, strict=True):
-        with backend.at(old):  # all are made before the first is written
+        with backend.use_device(backend.device_of(old)):  # convert all before writing the first
             ready.append(backend.to_active(array.astype(old.dtype, copy=False)))
     for old, array in zip(current, ready, strict=True):
         backend.fill(old, array)

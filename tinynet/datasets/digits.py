@@ -1,10 +1,10 @@
-"""The small handwritten digits, which tinynet carries with it.
+"""The small dataset of handwritten digits that is included in tinynet.
 
 1,797 images of 8 × 8 pixels, written by 13 people: part of the "Optical Recognition of
 Handwritten Digits" that E. Alpaydin and C. Kaynak gave to the UCI Machine Learning Repository.
-They stand in for MNIST where nothing can be downloaded, and in the tests, and train in a second.
-The file is a compressed table, one image a row; `DIGITS_LICENSE.md` beside it says where it
-comes from and on which terms (CC BY 4.0).
+They replace MNIST where nothing can be downloaded, and in the tests; a model trains in a second.
+The file is a compressed table with one image per row; `DIGITS_LICENSE.md` beside it states its
+source and its licence (CC BY 4.0).
 """
 
 import gzip
@@ -15,13 +15,13 @@ TRAINING_IMAGES = 1500
 
 
 def load_data() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The 8 × 8 digits, in the arrangement of Keras's datasets.
+    """Return the 8 × 8 digits, in the format of Keras's datasets.
 
     The first 1,500 rows of the file are for training, the last 297 for testing, unshuffled.
-    Rows that stand together tend to come from one writer (the file does not say which), so the
-    test asks mostly about hands that the model has not met. Shuffled before the split, the same
-    data give a better score for an easier question: the vote of the three nearest training
-    images is then right in 99 % of the cases instead of 96 %.
+    Neighbouring rows tend to come from the same writer (the file does not name the writers), so
+    most test digits are likely by writers that are not in the training data. Shuffling before the
+    split would make the test easier: a vote of the three nearest training images would then be
+    right in 99 % of the cases instead of 96 %.
 
     >>> (x_train, y_train), (x_test, y_test) = load_data()
     >>> x_train.shape, y_train.shape, x_test.shape, y_test.shape
@@ -38,8 +38,8 @@ def load_data() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.nda
      [ 0  2 14  5 10 12  0  0]
      [ 0  0  6 13 10  0  0  0]]
 
-    A pixel counts the dark ones of 4 × 4 in the scan, so it is 0 … 16, not 0 … 255:
-    divide by 16 to have 0 … 1.
+    A pixel counts the dark pixels of a 4 × 4 block of the scan, so its values are 0 … 16, not
+    0 … 255: divide by 16 to scale them to 0 … 1.
 
     >>> scaled = x_train.astype("float32") / 16
     >>> print(scaled.min(), scaled.max())
@@ -51,9 +51,9 @@ def load_data() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.nda
 
     Source: https://archive.ics.uci.edu/dataset/80
     """
-    import importlib.resources  # not at the top: it would double the time that this import takes
+    import importlib.resources  # not at the top: it would double the import time of this module
 
-    # Asked for as a resource, the file is found in an installed package and in a zipped one.
+    # As a resource, the file is found in an installed package and in a zipped one.
     resource = importlib.resources.files("tinynet.datasets") / "digits.csv.gz"
     with resource.open("rb") as packed, gzip.open(packed) as table:
         rows = np.loadtxt(table, dtype=np.uint8, delimiter=",")  # (1797, 64 pixels + 1 label)

@@ -1,9 +1,9 @@
 """MNIST: 70,000 handwritten digits of 28 × 28 pixels, as Keras's `load_data()` returns them.
 
-The data come through tensorflow-datasets (TFDS). Its catalogue knows the addresses and the
-checksums, its download manager fetches, checks and keeps the four files. To unpack them TFDS
-would need TensorFlow; the format takes a dozen lines of NumPy, so tinynet unpacks them itself.
-Files that are on the disk already, brought by hand, by TFDS or by Keras, are read as they lie.
+The data come from tensorflow-datasets (TFDS). Its catalogue has the addresses and checksums of the
+four files, and its download manager fetches, checks and stores them. TFDS would need TensorFlow to
+unpack them; tinynet reads the format itself, in a dozen lines of NumPy. Files that are already on
+the disk, put there by the user, by TFDS or by Keras, are used without a download.
 """
 
 import base64
@@ -24,8 +24,8 @@ from tinynet.datasets.prepare import Prepared as Prepared, prepare_digit as prep
 
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
 
-# Size in bytes and SHA-256 of each file, as TFDS's catalogue has them (a test compares). They are
-# repeated here so that files on the disk can be checked and read without importing TFDS: that
+# Size in bytes and SHA-256 of each file, as in TFDS's catalogue (a test compares them). They are
+# repeated here so that files on the disk can be checked and read without importing TFDS: the
 # import takes 0.8 s, reading takes 0.25 s, and every run but the first only reads.
 FILES = {
     "train-images-idx3-ubyte.gz": (
@@ -51,24 +51,24 @@ SHAPES = {
     "x_test": (10000, 28, 28),
     "y_test": (10000,),
 }
-PATIENCE = 3.0  # seconds that the host has to answer
+PATIENCE = 3.0  # seconds to wait for the host to answer
 
 
 def load_data(path: str | os.PathLike[str] = "mnist.npz") -> tuple[Split, Split]:
-    """MNIST, read from this machine, or downloaded the first time.
+    """Return MNIST, read from this machine, or downloaded the first time.
 
-    The first of these that there is:
+    The first of these sources that exists is used:
 
-    1. the four files that TFDS uses, brought by hand: `<data dir>/downloads/manual/`, where the
-       data dir is the environment variable `TFDS_DATA_DIR`, else `~/tensorflow_datasets`;
+    1. the four files that TFDS uses, if you put them into `<data dir>/downloads/manual/`; the data
+       dir is the environment variable `TFDS_DATA_DIR`, or `~/tensorflow_datasets`;
     2. the same files in TFDS's own store, `<data dir>/downloads/`;
     3. Keras's copy, `~/.keras/datasets/mnist.npz` (`KERAS_HOME` replaces `~/.keras`);
     4. a download of 11 MB into TFDS's store, by TFDS.
 
     Arguments:
-        path: the name of Keras's copy in `~/.keras/datasets`, or a whole path to one. If it is
-            not the default and the file exists, that file comes before all others. Nothing is
-            ever written to it.
+        path: the name of Keras's copy in `~/.keras/datasets`, or an absolute path to one. If it is
+            not the default and the file exists, that file takes precedence over all others. It is
+            never written to.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: images of shape (60000, 28, 28) and (10000, 28, 28)
@@ -78,7 +78,7 @@ def load_data(path: str | os.PathLike[str] = "mnist.npz") -> tuple[Split, Split]
     Raises:
         ValueError: if a file is broken, or is not the one that the catalogue describes.
         ImportError: if MNIST must be downloaded and tensorflow-datasets is not installed.
-        ConnectionError: if it cannot be downloaded; known after at most 3 s where nobody answers.
+        ConnectionError: if it cannot be downloaded; raised within 3 s if the host does not answer.
         OSError: if it cannot be stored.
 
     Source: https://keras.io/api/datasets/mnist and https://www.tensorflow.org/datasets/catalog/mnist
@@ -98,7 +98,7 @@ def load_data(path: str | os.PathLike[str] = "mnist.npz") -> tuple[Split, Split]
 
     from concurrent.futures import ThreadPoolExecutor  # not at the top: 10 ms, needed only here
 
-    # Unpacking and hashing let other threads run: four at once save a tenth of the time.
+    # Unpacking and hashing release the GIL: four threads save a tenth of the time.
     with ThreadPoolExecutor(len(FILES)) as pool:
         arrays = pool.map(_read_gz, FILES, (files[name] for name in FILES))
         x_train, y_train, x_test, y_test = arrays
@@ -106,18 +106,18 @@ def load_data(path: str | os.PathLike[str] = "mnist.npz") -> tuple[Split, Split]
 
 
 def parse_idx(data: bytes, name: str = "data") -> np.ndarray:
-    """Read the format of the MNIST files, IDX: a header that tells the shape, then the values.
+    """Read IDX, the format of the MNIST files: a header with the shape, then the values.
 
-    The header is 0, 0, a code for the type of the values, the number of dimensions (a byte each),
-    then the length of each dimension (four bytes, the highest first).
+    The header is 0, 0, a code for the type of the values and the number of dimensions (one byte
+    each), then the length of each dimension (four bytes, big-endian).
 
     >>> print(parse_idx(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3]) + bytes([1, 2, 3, 4, 5, 6])))
     [[1 2 3]
      [4 5 6]]
 
     Arguments:
-        data: a whole IDX file, unpacked.
-        name: what an error calls it.
+        data: the content of a whole IDX file, unpacked.
+        name: the name of the file in error messages.
 
     Returns:
         A uint8 array that owns its memory and can be written to.
@@ -146,38 +146,38 @@ def parse_idx(data: bytes, name: str = "data") -> np.ndarray:
 
 
 def _find(name: str, store: Path) -> Path | None:
-    """The file called `name` in TFDS's store, or None."""
+    """Return the file `name` in TFDS's store, or None."""
     brought = store / "manual" / name
     if brought.is_file():
         return brought
-    # What TFDS has downloaded is called <address><SHA-256 in base64>.gz, and lies in a folder for
-    # the dataset, or in older versions beside the others. A half download has another name.
+    # TFDS names a download <address><SHA-256 in base64>.gz, in a folder for the dataset or, in
+    # older versions, in the store itself. An incomplete download has another name.
     digest = base64.urlsafe_b64encode(bytes.fromhex(FILES[name][1])).decode().rstrip("=")
     kept = [*store.glob(f"mnist/*{digest}.gz"), *store.glob(f"*{digest}.gz")]
     return kept[0] if kept else None
 
 
 def _read_gz(name: str, file: Path) -> np.ndarray:
-    """The array in one of the four files, once it is certain to be the right file."""
+    """Return the array in one of the four files, after checking that it is the right file."""
     packed = file.read_bytes()
     size, expected = FILES[name]
     received = hashlib.sha256(packed).hexdigest()
     if received != expected:
         raise ValueError(
-            f"{file} is broken, or another file: expected {size:,} bytes with the SHA-256 "
+            f"{file} is broken or is another file: expected {size:,} bytes with the SHA-256 "
             f"{expected}, received {len(packed):,} bytes with {received}. "
-            "Delete it and call load_data() again, or put the right one in its place."
+            "Delete it and call load_data() again, or replace it with the right one."
         )
-    # A gzip file ends with the length of its content: known, the result is allocated once.
+    # A gzip file ends with the length of its content, so the result can be allocated at once.
     return parse_idx(zlib.decompress(packed, 31, int.from_bytes(packed[-4:], "little")), str(file))
 
 
 def _read_npz(file: Path) -> tuple[Split, Split]:
-    """The arrays in Keras's copy of MNIST."""
+    """Return the arrays in Keras's copy of MNIST."""
     from zipfile import BadZipFile
 
     try:
-        # Opened here, because NumPy leaves a file open that turns out to be no archive.
+        # Opened here, because NumPy does not close a file that turns out not to be an archive.
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as npz:
             arrays = {name: npz[name] for name in SHAPES}
     except (BadZipFile, EOFError, KeyError, TypeError, ValueError, zlib.error) as error:
@@ -197,14 +197,14 @@ def _read_npz(file: Path) -> tuple[Split, Split]:
 
 
 def _download(store: Path, copy: Path) -> dict[str, Path]:
-    """Let TFDS fetch into `store` what is missing there, and say where the four files are."""
+    """Let TFDS download the missing files into `store`, and return the paths of all four."""
     ways_out = (
         f"Looked for {copy} and, in {store / 'manual'} and its parent, for\n  "
         + "\n  ".join(FILES)
         + f"\nPut these four into {store / 'manual'} (TFDS_DATA_DIR moves that folder), or use "
         "tinynet.datasets.digits, which needs no download."
     )
-    # TFDS and what it imports warn about each other's deprecations: nothing a user can act upon.
+    # TFDS and its imports warn about each other's deprecations, on which users cannot act.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -222,9 +222,9 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
 
         urls = {url.rpartition("/")[2]: url for url in catalogue}
         smallest = urls[min(FILES, key=lambda name: FILES[name][0])]
-        if refusal := _knock(smallest, requests.get):
+        if refusal := _probe(smallest, requests.get):
             raise ConnectionError(
-                f"MNIST is not on this machine, and {smallest} cannot be had: {refusal}.\n"
+                f"MNIST is not on this machine, and {smallest} is not available: {refusal}.\n"
                 + ways_out
             )
         print(f"Downloading MNIST (11 MB) to {store} …", file=sys.stderr)
@@ -237,11 +237,11 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
                 dataset_name="mnist",
                 force_checksums_validation=True,
             )
-            # One after the other, so that nothing is still running when one of them fails.
+            # One after the other, so that no download is still running when one of them fails.
             return {name: Path(manager.download(urls[name])) for name in FILES}
         except wrong_checksum as error:
             raise ValueError(
-                f"{error}\nIf you brought that file, replace it. If it was downloaded, something "
+                f"{error}\nIf you put that file there, replace it. If it was downloaded, something "
                 f"on the way changed it, such as a proxy or a sign-in page.\n{ways_out}"
             ) from None
         except (requests.RequestException, tfds.download.DownloadError) as error:
@@ -254,13 +254,13 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
             tfds.enable_progress_bar()
 
 
-def _knock(url: str, get: Callable[..., Any]) -> str:
-    """Ask once whether `url` can be had; what stands in the way, or an empty text.
+def _probe(url: str, get: Callable[..., Any]) -> str:
+    """Request `url` once; return why it is not available, or an empty string if it is.
 
-    TFDS would ask eleven times and take 200 s where there is no network. The question is put with
-    the library that TFDS uses, `requests.get`, so that proxies and certificates count for both
-    alike; and in a thread that is left behind when the time is over, because no time limit of
-    its own covers the search for a host's address.
+    Without a network, TFDS would retry eleven times and take 200 s. The request is made with the
+    library that TFDS uses, `requests.get`, so that the same proxies and certificates apply; and
+    in a thread that is abandoned when the time is over, because the timeout of `requests` does
+    not cover the DNS lookup.
     """
     answers: list[str] = []
 
@@ -269,7 +269,7 @@ def _knock(url: str, get: Callable[..., Any]) -> str:
             with get(url, stream=True, timeout=PATIENCE) as response:
                 response.raise_for_status()
             answers.append("")
-        except Exception as error:  # whatever it is, it is the answer
+        except Exception as error:  # any error is a reason
             answers.append(_reason(error))
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -279,7 +279,7 @@ def _knock(url: str, get: Callable[..., Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What happened, in the words of the innermost of the errors that `requests` wraps."""
+    """Return the message of the innermost of the errors that `requests` wraps."""
     for inner in (getattr(error, "reason", None), *error.args[:1]):
         if isinstance(inner, Exception):
             return _reason(inner)

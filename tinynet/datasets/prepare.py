@@ -1,22 +1,23 @@
-"""From a drawing or a photograph to what MNIST's images are: its own preprocessing, stage by stage.
+"""Turn a drawing or a photograph into an image like MNIST's, by MNIST's own preprocessing.
 
-MNIST's digits were cut out, scaled so that the longer side has 20 pixels, and put into 28 × 28 with
-their centre of mass in the middle. A network that has seen nothing else wants a digit of one's own
-to come the same way.
+MNIST's digits were cropped, scaled so that the longer side has 20 pixels, and put into 28 × 28 with
+their centre of mass in the middle. A network trained on them needs other digits to be prepared in
+the same way.
 
 Source: http://yann.lecun.com/exdb/mnist/
 """
 
 import math
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from tinynet.compat import validation
+from tinynet.backend.types import HostArray
+from tinynet.compat import checks
 
 LUMINANCE = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
-MOST_PIXELS = 250_000  # of a picture that is worked on
+MOST_PIXELS = 250_000  # larger pictures are made smaller first
 
 
 class Prepared(NamedTuple):
@@ -25,68 +26,69 @@ class Prepared(NamedTuple):
     Attributes:
         ink: the whole picture, (height, width), float32.
         cropped: the rectangle that holds the digit.
-        scaled: the same, its longer side as long as the box.
-        centred: what a network gets, (size, size), the centre of mass in the middle.
+        scaled: the same rectangle, its longer side as long as the box.
+        centred: the network's input, (size, size), with the centre of mass in the middle.
     """
 
-    ink: np.ndarray
-    cropped: np.ndarray
-    scaled: np.ndarray
-    centred: np.ndarray
+    ink: HostArray
+    cropped: HostArray
+    scaled: HostArray
+    centred: HostArray
 
     @property
-    def image(self) -> np.ndarray:
-        """`centred` as bytes from 0 to 255, as `load_data` gives images."""
-        return np.rint(self.centred * 255).astype("uint8")
+    def image(self) -> HostArray:
+        """`centred` as bytes from 0 to 255, like the images of `load_data`."""
+        pixels: HostArray = np.rint(self.centred * 255).astype("uint8")
+        return pixels
 
 
-def prepare_digit(image: Any, size: int = 28, box: int | None = None) -> Prepared:
-    """A digit of your own as MNIST would have it: ``prepare_digit("seven.jpg").centred``.
+def prepare_digit(image: object, size: int = 28, box: int | None = None) -> Prepared:
+    """Prepare your own digit as MNIST's were: ``prepare_digit("seven.jpg").centred``.
 
     Arguments:
-        image: (height, width), or with 2, 3 or 4 channels, bytes or floats from 0 to 1, dark on
-            bright or bright on dark; or a picture's file (which needs Pillow). Of a photograph,
-            uneven light, noise and specks are taken away; lines on the paper and the edges of hard
-            shadows are not. One with more than some 250,000 pixels is made smaller first.
-        size: pixels of a side in the end.
-        box: pixels of the digit's longer side; if None, of 28 pixels 20, as in MNIST, and of fewer
-            than 20 all, as in `tinynet.datasets.digits`.
+        image: an array (height, width), or with 1 to 4 channels, bytes or floats from 0 to 1, dark
+            on bright or bright on dark; or the name of a picture file (which needs Pillow). From a
+            photograph, uneven light, noise and specks are removed, but not lines on the paper or
+            the edges of hard shadows. Pictures of over 250,000 pixels are made smaller first.
+        size: pixels of each side of the result.
+        box: pixels of the digit's longer side; by default 20 of 28, as in MNIST, and the whole side
+            if `size` is below 20, as in `tinynet.datasets.digits`.
 
     Returns:
-        A `Prepared`: every stage.
+        A `Prepared` with every stage.
 
     Raises:
-        ValueError: if it is no picture, or there is no ink in it.
+        ValueError: if `image` is not a picture, or there is no ink in it.
 
     >>> prepare_digit(np.eye(100)).centred.shape
     (28, 28)
     """
-    size = validation.count(size, "size", least=1)
-    box = box_of(size) if box is None else validation.count(box, "box", least=1)
+    size = checks.count(size, "size", minimum=1)
+    box = box_of(size) if box is None else checks.count(box, "box", minimum=1)
     if box > size:
         raise ValueError(
             f"Expected a box of 1 to {size} pixels, received: {box}. Write: size=28, box=20"
         )
     ink = ink_of(grey_of(image))
-    cropped = cut_out(ink)
+    cropped = crop(ink)
     height, width = cropped.shape
     new = [max(1, int(np.floor(n * box / max(height, width) + 0.5))) for n in (height, width)]
-    scaled = shares(height, new[0]) @ cropped @ shares(width, new[1]).T
+    scaled = area_weights(height, new[0]) @ cropped @ area_weights(width, new[1]).T
     centred = np.zeros((size, size), "float32")
-    # In MNIST, the centre of mass is at 14.0 of 0 … 27, to within half a pixel.
-    top = place(centre_of_mass(scaled.sum(axis=1)), new[0], size)
-    left = place(centre_of_mass(scaled.sum(axis=0)), new[1], size)
+    # In MNIST, the centre of mass is at pixel 14.0 of 0 … 27, to within half a pixel.
+    top = centring_offset(centre_of_mass(scaled.sum(axis=1)), new[0], size)
+    left = centring_offset(centre_of_mass(scaled.sum(axis=0)), new[1], size)
     centred[top : top + new[0], left : left + new[1]] = scaled
     return Prepared(ink, cropped, scaled.astype("float32"), centred)
 
 
 def box_of(size: int) -> int:
-    """How many pixels the longer side of a digit has in an image of `size`."""
+    """Return the pixels of a digit's longer side in an image of `size`."""
     return round(size * 20 / 28) if size >= 20 else size
 
 
-def grey_of(image: Any) -> np.ndarray:
-    """`image` as brightness from 0 to 1, (height, width), of a size that is quickly worked on."""
+def grey_of(image: object) -> HostArray:
+    """Return the brightness of `image` from 0 to 1, (height, width), made smaller if large."""
     if isinstance(image, str | os.PathLike):
         image = open_picture(image)
     pixels = np.asarray(image)
@@ -105,7 +107,7 @@ def grey_of(image: Any) -> np.ndarray:
             'Write: image / 255, or image.astype("uint8")'
         )
     step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / MOST_PIXELS))
-    if step > 1:  # each pixel the mean of a square; what remains at two edges is left out
+    if step > 1:  # each pixel the mean of a square; the remainder is dropped
         height, width = (n // step for n in pixels.shape[:2])
         pixels = pixels[: height * step, : width * step].reshape(height, step, width, step, -1)
         pixels = pixels.mean(axis=(1, 3))
@@ -114,17 +116,17 @@ def grey_of(image: Any) -> np.ndarray:
     if grey.shape[2] in (2, 4):
         grey, alpha = grey[..., :-1], grey[..., -1]
     grey = grey @ LUMINANCE if grey.shape[2] == 3 else grey[..., 0]
-    # What is transparent is white; or, behind ink that is white itself, black.
+    # Transparent pixels are white, or black if the ink itself is white.
     return grey * alpha + (1 - alpha) * float((grey * alpha).sum() < 0.5 * alpha.sum())
 
 
-def open_picture(path: str | os.PathLike[str]) -> np.ndarray:
-    """The picture in a file, upright."""
+def open_picture(path: str | os.PathLike[str]) -> HostArray:
+    """Return the picture in a file, upright."""
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError(
-            "Pictures in files are read by Pillow, which is not installed. "
+            "Reading a picture file needs Pillow, which is not installed. "
             "Write: python -m pip install pillow"
         ) from error
     with Image.open(path) as picture:
@@ -134,19 +136,19 @@ def open_picture(path: str | os.PathLike[str]) -> np.ndarray:
         return np.asarray(upright.convert("RGBA"))
 
 
-def ink_of(grey: np.ndarray) -> np.ndarray:
-    """How much ink each pixel has, from 0 to 1, whatever the paper and its light.
+def ink_of(grey: HostArray) -> HostArray:
+    """Return the ink of each pixel from 0 to 1, independent of the paper and its light.
 
-    Of a drawing, paper is of exactly one colour, and everything else is ink. A photograph has
-    noise: it is made a little less sharp, what is no more than noise is paper, and so are specks.
+    In a drawing, the paper has exactly one colour, and everything else is ink. A photograph has
+    noise: it is blurred slightly, and differences within the noise count as paper, as do specks.
     """
-    difference = grey - light_of_paper(grey)
+    difference = grey - estimate_background(grey)
     drawn = np.median(abs(difference)) < 1e-6
     if not drawn:
         difference = blurred(difference)
         difference -= np.median(difference)
-    noise = 1.4826 * np.median(abs(difference))  # the standard deviation, if most of it is paper
-    # Ink is what lies on one side of the paper. A bright spot or two on dark ink's paper is less.
+    noise = 1.4826 * np.median(abs(difference))  # its standard deviation, if most pixels are paper
+    # Ink is the side, darker or brighter than the paper, with more in total; the other is glare.
     beyond = (abs(difference) - 4 * noise).clip(0) * np.sign(difference)
     ink = (difference if beyond.sum() > 0 else -difference).clip(0)
     threshold = otsu(ink)
@@ -164,17 +166,17 @@ def ink_of(grey: np.ndarray) -> np.ndarray:
     return without_specks(ink, 0.001 if drawn else 0.05).astype("float32")
 
 
-def light_of_paper(grey: np.ndarray) -> np.ndarray:
-    """The brightness that each pixel would have without ink: a smooth surface through the paper.
+def estimate_background(grey: HostArray) -> HostArray:
+    """Return the brightness that each pixel would have without ink, as a smooth surface.
 
-    A polynomial of the second degree, fitted to what is like the border, then to what is near it.
+    It is a quadratic polynomial that starts at the border's level and is refitted to nearby values.
     """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     level = np.median(border)
-    if np.median(abs(grey - level)) < 1e-6:  # drawn, on paper of one colour
+    if np.median(abs(grey - level)) < 1e-6:  # a drawing on paper of one colour
         return np.full_like(grey, level)
 
-    def terms(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def terms(rows: HostArray, columns: HostArray) -> HostArray:
         y, x = rows[:, None], columns[None, :]
         one = np.ones((len(rows), len(columns)))
         return np.stack([one, x * one, y * one, x * y, x * x * one, y * y * one], axis=-1)
@@ -189,37 +191,38 @@ def light_of_paper(grey: np.ndarray) -> np.ndarray:
         if near.sum() < 20:
             break
         weights = np.linalg.lstsq(points[near], values[near], rcond=None)[0]
-    return terms(y, x) @ weights
+    surface: HostArray = terms(y, x) @ weights
+    return surface
 
 
-def blurred(values: np.ndarray) -> np.ndarray:
-    """The mean of each pixel and its eight neighbours."""
+def blurred(values: HostArray) -> HostArray:
+    """Return the mean of each pixel and its eight neighbours."""
     for axis in (0, 1):
         before, after = np.roll(values, 1, axis), np.roll(values, -1, axis)
         edge = [slice(None), slice(None)]
-        for last, array in ((0, before), (-1, after)):  # beyond the edge, it goes on as it is there
+        for last, array in ((0, before), (-1, after)):  # the edge value continues beyond it
             edge[axis] = slice(last, None if last else 1)
             array[tuple(edge)] = values[tuple(edge)]
         values = (before + values + after) / 3
     return values
 
 
-def without_specks(ink: np.ndarray, share: float) -> np.ndarray:
-    """`ink`, without connected parts that have less than this share of the largest part's ink."""
-    parts = connected(ink > 0)
+def without_specks(ink: HostArray, share: float) -> HostArray:
+    """Return `ink` without connected parts that have less than `share` of the largest one's ink."""
+    parts = connected_components(ink > 0)
     mass = np.bincount(parts.ravel(), ink.ravel())
     mass[0] = 0  # the paper
     return np.where((mass >= share * mass.max())[parts], ink, 0)
 
 
-def connected(mask: np.ndarray) -> np.ndarray:
-    """A number from 1 for each connected part of `mask` (neighbours also at corners), 0 elsewhere.
+def connected_components(mask: HostArray) -> HostArray:
+    """Label the connected parts of `mask` from 1 (corners connect, too), with 0 elsewhere.
 
-    Row by row: a run of True takes the number of a run above that it touches; where it touches
-    several, they are found to be one part.
+    Row by row, a run of True takes the number of a run above that it touches; if it touches
+    several, their numbers are merged.
     """
     numbers = np.zeros(mask.shape, int)
-    same = [0]  # for each number, a lower one of the same part, or itself
+    same = [0]  # for each number, itself or a lower one of the same part
 
     def lowest(number: int) -> int:
         while same[number] != number:
@@ -240,8 +243,8 @@ def connected(mask: np.ndarray) -> np.ndarray:
     return np.array([lowest(number) for number in range(len(same))])[numbers]
 
 
-def otsu(values: np.ndarray) -> float:
-    """The threshold that best parts the values in two: the variance between the parts is largest.
+def otsu(values: HostArray) -> float:
+    """Return the threshold that splits the values with the largest variance between both parts.
 
     Source: Otsu 1979, "A threshold selection method from gray-level histograms"
     """
@@ -256,16 +259,16 @@ def otsu(values: np.ndarray) -> float:
     return float(edges[between.argmax() + 1])
 
 
-def cut_out(ink: np.ndarray) -> np.ndarray:
-    """The rows and columns from the first that has ink to the last."""
+def crop(ink: HostArray) -> HostArray:
+    """Return the rows and the columns from the first with ink to the last."""
     rows, columns = (np.flatnonzero((ink > 0).any(axis=axis)) for axis in (1, 0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def shares(old: int, new: int) -> np.ndarray:
-    """Which share of each of `new` pixels each of `old` ones is: a matrix (new, old).
+def area_weights(old: int, new: int) -> HostArray:
+    """Return the matrix (new, old) of weights that resizes `old` pixels to `new` ones.
 
-    A new pixel is the mean of what it covers, old ones that it covers in part counted in part.
+    A new pixel is the mean of the old ones that it covers, weighted by the covered part.
     """
     edges = np.linspace(0, old, new + 1)
     start, end = edges[:-1, None], edges[1:, None]
@@ -274,10 +277,10 @@ def shares(old: int, new: int) -> np.ndarray:
     return overlap.clip(0) * new / old
 
 
-def centre_of_mass(mass: np.ndarray) -> float:
+def centre_of_mass(mass: HostArray) -> float:
     return float((mass * np.arange(len(mass))).sum() / mass.sum())
 
 
-def place(centre: float, length: int, size: int) -> int:
-    """Where `length` pixels begin so that `centre` comes to lie in the middle of `size`."""
+def centring_offset(centre: float, length: int, size: int) -> int:
+    """Return where `length` pixels must start to have `centre` in the middle of `size` pixels."""
     return min(max(int(np.floor(size / 2 - centre + 0.5)), 0), size - length)

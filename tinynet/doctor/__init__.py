@@ -1,6 +1,6 @@
-"""``python -m tinynet.doctor``: which backend would compute here, why, and what a GPU still lacks.
+"""``python -m tinynet.doctor``: report the backend in use here, and what a GPU still needs.
 
-Its exit code is 0 if the backend that is asked for works, else 1.
+The exit code is 0 if the requested backend works, and 1 otherwise.
 """
 
 import argparse
@@ -13,15 +13,15 @@ def main(arguments: Sequence[str] = ()) -> int:
     """Print the findings, and return the exit code."""
     argparse.ArgumentParser(
         prog="python -m tinynet.doctor",
-        description="Say which backend tinynet would compute with here, and why; whether there is "
-        "a GPU that works; and if not, what is missing and how to fix it. The exit code is 0 if "
-        "the backend that is asked for works, else 1.",
-        epilog="The environment variable TINYNET_BACKEND asks for numpy (the default), cupy, or "
+        description="Report which backend tinynet uses here, and why; whether there is a working "
+        "GPU; and if not, what is missing and how to fix it. The exit code is 0 if the requested "
+        "backend works, and 1 otherwise.",
+        epilog="The environment variable TINYNET_BACKEND selects numpy (the default), cupy, or "
         "auto.",
     ).parse_args(arguments)
     try:
         code, findings = examine()
-    except Exception as error:  # a fault of its own must not hide that of the machine
+    except Exception as error:  # an error in the doctor itself must not end in a traceback
         code, findings = (
             1,
             f"Backend: none. Looking for one failed: {error!a}\nFix: please report it",
@@ -29,13 +29,13 @@ def main(arguments: Sequence[str] = ()) -> int:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(findings.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except OSError:  # a full disk, a pipe that is closed
+    except OSError:  # a full disk or a closed pipe
         return 1
     return code
 
 
 def examine() -> tuple[int, str]:
-    """The exit code and the findings, whatever is wrong here."""
+    """Return the exit code and the findings, whatever is wrong on this machine."""
     try:
         from tinynet import backend
     except Exception as error:
@@ -44,14 +44,14 @@ def examine() -> tuple[int, str]:
             f"tinynet does not start ({type(error).__name__}: {str(error)!a}).\n"
             "Fix: python -m pip install --force-reinstall numpy"
         )
-    wish = backend.wished()
+    wish = backend.default_backend()
     asked = (
         f"TINYNET_BACKEND is {wish!a}" if "TINYNET_BACKEND" in os.environ else "It is the default"
     )
     try:
-        chosen, why = backend.choose(wish)
+        chosen, why = backend.gpu.resolve_backend(wish)
     except ValueError:
-        names = ", ".join([*backend.NAMES, "auto"])
+        names = ", ".join(backend.gpu.BACKENDS)
         return 1, (
             f"Backend: none. {asked}, which is not a backend.\n"
             f"Fix: set TINYNET_BACKEND to one of {names}, or unset it"
@@ -67,17 +67,17 @@ def examine() -> tuple[int, str]:
 
 
 def about_gpu() -> str:
-    """What there is to say about the GPU, in lines."""
+    """Return the report on the GPU, several lines in one string."""
     from tinynet.backend import gpu
 
     try:
-        cupy = gpu.library(0)
-        runtime = gpu.dotted(cupy.cuda.runtime.runtimeGetVersion())
+        cupy = gpu.load_cupy(0)
+        runtime = gpu.format_version(cupy.cuda.runtime.runtimeGetVersion())
         driver = gpu.driver_version(cupy)
     except gpu.UnavailableError as missing:
-        return f"GPU: none that works: {missing.reason}.\nFix: {missing.fix}"
+        return f"GPU: not usable: {missing.reason}.\nFix: {missing.fix}"
     except Exception as error:
-        return f"GPU: none that works: {str(error)!a}.\nFix: Ask the driver, with: nvidia-smi"
+        return f"GPU: not usable: {str(error)!a}.\nFix: Check the driver with: nvidia-smi"
     lines = [
         f"GPU {device.index}: {device.name}, {device.memory / 2**30:.0f} GiB, "
         f"compute capability {device.compute_capability}"
@@ -89,5 +89,5 @@ def about_gpu() -> str:
             "CUPY_TF32 is set: matrix products are accurate to three digits instead of seven. "
             "Unset it to get Keras's numbers."
         )
-    lines.append("All well: a small kernel, a small product and a small sum came out right.")
+    lines.append("GPU test passed: a small kernel, a matrix product and a sum are correct.")
     return "\n".join(lines)

@@ -1,3 +1,3 @@
-"""What turns the pages into a training: the stack and its one vector of weights, batches, sums, the
-state of a training, rollback, advice.
+"""The training engine: the stack of layers and its vector of weights, batches, running sums,
+evaluation, the state of a training, rollback, and advice.
 """

@@ -1,58 +1,55 @@
-"""The caller's arrays, cut into batches: in order or shuffled, converted as they are handed out.
+"""The caller's arrays, cut into batches: in order or shuffled, converted batch by batch.
 
-On the host nothing is converted, copied or looked through as a whole. Images stay the bytes they
-are, a file mapped into memory stays on disk, and only the batch at hand becomes float32, in the
-same buffers at every step.
+On the host, the data are never converted, copied or scanned as a whole. Images stay bytes, a
+memory-mapped file stays on disk, and only the current batch is converted to float32, in buffers
+that every step reuses.
 
-To a GPU the way is long and every operation, however small, costs the host some microseconds. So
-the data go there once if they fit, again as the bytes they are; their order follows, once an epoch;
-and rows are gathered and converted for many batches at a time, of which each batch is then a view.
+Transfers to a GPU are slow, and every operation there, however small, costs the host some
+microseconds. So the data are sent once if they fit, images still as bytes; their order follows once
+per epoch; rows are gathered and converted for many batches at a time, and each batch is a view.
 """
 
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tinynet import backend, config
-from tinynet.backend import Array
-from tinynet.compat import validation
+from tinynet.backend.types import UNSET, Array, DTypeLike, HostArray, Model, Samples, State
+from tinynet.compat import checks
 
-# What is gathered on a GPU at a time. For MNIST that is some 160 batches of 32.
+# The number of bytes gathered on a GPU at a time: for MNIST, about 160 batches of 32.
 BLOCK_BYTES = 16_000_000
 
 
 class Batch(NamedTuple):
-    """What a step sees; `classes` are the class numbers of one-hot targets, where known."""
+    """The arrays of one step; `classes` has the class numbers of one-hot targets, where known."""
 
     x: Array
-    y: Array = None
-    sample_weight: Array = None
-    classes: Array = None
+    y: Array = UNSET
+    sample_weight: Array | None = None
+    classes: Array | None = None
 
 
-Samples = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # x, y, sample_weight
+class ArrayReader:
+    """One array, read some rows at a time and converted to the type that a model computes in."""
 
-
-class Rows:
-    """One array, handed out some rows at a time, in the type that a model computes in."""
-
-    def __init__(self, source: np.ndarray, dtype: Any) -> None:
-        self.source = np.asarray(source)  # of a memmap, a plain view
+    def __init__(self, source: HostArray, dtype: DTypeLike) -> None:
+        self.source = np.asarray(source)  # makes a plain view of a memmap
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self._converts = self.source.dtype != self.dtype
-        # Bytes go to a GPU as bytes; floats in the type they will have there.
+        # Integers are sent to a GPU in their own type, floats in the type used there.
         floats = self.source.dtype.kind == "f"
         self._sent_as = self.dtype if floats else self.source.dtype.newbyteorder("=")
-        self._loaded: Array = None  # all rows on the GPU
+        self._loaded: Array = UNSET  # all rows on the GPU
         self._gathered = np.empty((0, *self.source.shape[1:]), self.source.dtype)
         self._converted = np.empty((0, *self.source.shape[1:]), self.dtype)
 
-    def take(self, rows: slice | np.ndarray) -> Array:
-        """The rows in a range, or at given places in the given order, on the host."""
-        part = self._rows(rows)
+    def take(self, rows: slice | HostArray) -> Array:
+        """Return the rows in a slice, or at the given indices in that order, on the host."""
+        part = self._gather(rows)
         if not self._converts and part.flags.c_contiguous:
             return part
         if len(self._converted) < len(part):
@@ -61,7 +58,7 @@ class Rows:
         converted[...] = part
         return converted
 
-    def _rows(self, rows: slice | np.ndarray) -> np.ndarray:
+    def _gather(self, rows: slice | HostArray) -> HostArray:
         if isinstance(rows, slice):
             return self.source[rows]
         if len(self._gathered) < len(rows):
@@ -69,78 +66,78 @@ class Rows:
         return backend.take_rows(self.source, rows, out=self._gathered[: len(rows)])
 
     @property
-    def bytes_on_device(self) -> int:
-        """What all rows would take on a GPU."""
+    def gpu_bytes(self) -> int:
+        """The memory that all rows take on a GPU, in bytes."""
         return self.source.size * self._sent_as.itemsize
 
-    def load(self) -> None:
-        """Send all rows to the GPU in use, some at a time: the host need not hold them twice."""
+    def copy_to_gpu(self) -> None:
+        """Send all rows to the GPU in use, in blocks, so that the host never holds them twice."""
         loaded = backend.xp.empty(self.source.shape, self._sent_as)
-        size = max(1, BLOCK_BYTES * len(self.source) // max(1, self.bytes_on_device))
+        size = max(1, BLOCK_BYTES * len(self.source) // max(1, self.gpu_bytes))
         for start in range(0, len(self.source), size):
             loaded[start : start + size] = self._send(self.source[start : start + size])
         self._loaded = loaded
 
-    def take_on_device(self, rows: slice | Array) -> Array:
-        """The same as `take` on the GPU in use: from there where they are loaded, else sent now."""
+    def take_on_gpu(self, rows: slice | Array) -> Array:
+        """Return the same rows as `take`, on the GPU in use; send them now unless `load` did."""
         if self._loaded is None:
-            part = self._send(self._rows(rows))
+            part = self._send(self._gather(rows))
         elif isinstance(rows, slice):
             part = self._loaded[rows]
         else:
             part = backend.take_rows(self._loaded, rows)
         return part.astype(self.dtype, copy=False)
 
-    def classes(self) -> "Rows":
-        """The place of each row's largest number; of loaded rows, and loaded as well."""
-        found = Rows(self.source[..., 0], "int64")
-        found._loaded = self._loaded.argmax(axis=-1)
-        return found
+    def classes(self) -> "ArrayReader":
+        """Return the index of each row's maximum, as loaded rows; call `load` first."""
+        classes = ArrayReader(self.source[..., 0], "int64")
+        classes._loaded = self._loaded.argmax(axis=-1)
+        return classes
 
-    def _send(self, rows: np.ndarray) -> Array:
+    def _send(self, rows: HostArray) -> Array:
         return backend.xp.asarray(np.asarray(rows, self._sent_as))
 
 
 class Batches:
-    """Samples, targets and weights that belong together, in batches.
+    """Samples with their targets and weights, in batches.
 
     Arguments:
         x: samples, (n, …).
         y: targets, (n, …), or None.
         sample_weight: (n,) or (n, 1), or None.
-        batch_size: samples in a batch; the last batch is whatever remains.
-        dtype: the float type that floats (and all of x) are converted to.
+        batch_size: samples per batch; the last batch may be smaller.
+        dtype: the float type to which x, the weights and float targets are converted.
     """
 
     def __init__(
         self,
-        x: np.ndarray,
-        y: np.ndarray | None = None,
-        sample_weight: np.ndarray | None = None,
+        x: HostArray,
+        y: HostArray | None = None,
+        sample_weight: HostArray | None = None,
         batch_size: int = 32,
         dtype: str | None = None,
     ) -> None:
         dtype = dtype or config.floatx()
         self.samples = len(x)
         self.batch_size = batch_size
-        self.x = Rows(x, dtype)
-        # Class numbers stay the integers they are.
-        self.y = None if y is None else Rows(y, dtype if y.dtype.kind == "f" else y.dtype)
-        self.weights = None if sample_weight is None else Rows(sample_weight, dtype)
-        self.classes: Rows | None = None  # of one-hot targets, once they are on a GPU
+        self.x = ArrayReader(x, dtype)
+        # Class numbers stay integers.
+        self.y = None if y is None else ArrayReader(y, dtype if y.dtype.kind == "f" else y.dtype)
+        self.weights = None if sample_weight is None else ArrayReader(sample_weight, dtype)
+        self.classes: ArrayReader | None = None  # of one-hot targets, once they are on a GPU
         self._loaded = False
 
-    def load(self) -> None:
-        """Send all to the GPU in use if it fits into half of what is free there.
+    def copy_to_gpu(self) -> None:
+        """Send all data to the GPU in use if they fit into half of its free memory.
 
-        Else, batches go there as they are needed; on the host, nothing happens.
+        Otherwise, batches are sent as they are needed. On the host, this does nothing.
         """
         room = backend.free_memory()
         rows = [part for part in (self.x, self.y, self.weights) if part is not None]
-        if room is None or sum(part.bytes_on_device for part in rows) > room // 2:
+        if room is None or sum(part.gpu_bytes for part in rows) > room // 2:
             return
         for part in rows:
-            part.load()
+            part.copy_to_gpu()
         self._loaded = True
         if self.y is not None and self.y.source.ndim > 1 and self.y.source.shape[-1] > 1:
             self.classes = self.y.classes()
@@ -148,35 +145,35 @@ class Batches:
     def __len__(self) -> int:
         return -(-self.samples // self.batch_size)
 
-    def largest(self, together: int = 1) -> int:
-        """How many samples the largest batch has, with so many handed out as one."""
-        return min(together * self.batch_size, self.samples)
+    def largest_batch(self, merge: int = 1) -> int:
+        """Return the size of the largest batch when `together` batches are merged into one."""
+        return min(merge * self.batch_size, self.samples)
 
-    def steps_within(self, steps: int, first: int = 0) -> int:
-        """`steps`, or what is left of a pass from batch `first` on, with a warning."""
+    def clip_steps(self, steps: int, first: int = 0) -> int:
+        """Return `steps`, or, with a warning, the smaller number of batches from `first` on."""
         left = len(self) - first
         if steps > left:
             warnings.warn(
                 f"Your input ran out of data after {left} of {steps} steps: a pass over the "
-                f"{self.samples} samples is {len(self)} batches of {self.batch_size}. "
-                "Leave the steps (steps_per_epoch, validation_steps, steps) out to use them all.",
+                f"{self.samples} samples has {len(self)} batches of {self.batch_size}. "
+                "Leave steps_per_epoch, validation_steps or steps out to use them all.",
                 stacklevel=4,
             )
         return min(steps, left)
 
-    def run(
-        self, first: int, last: int, order: Array | None = None, together: int = 1
+    def iterate(
+        self, first: int, last: int, order: Array | None = None, merge: int = 1
     ) -> Iterator[Batch]:
-        """The batches number `first` to `last` − 1, the samples in `order` or as they lie.
+        """Yield batches `first` to `last` − 1, with the samples in `order`, or as given if None.
 
         Arguments:
-            together: how many of them are handed out as one.
+            together: how many batches are merged into one.
         """
         end = min(last * self.batch_size, self.samples)
-        size = together * self.batch_size
+        size = merge * self.batch_size
         on_host = backend.backend() == "numpy"
-        take = Rows.take if on_host else Rows.take_on_device
-        block = size if on_host else size * self._in_a_block(size)
+        take = ArrayReader.take if on_host else ArrayReader.take_on_gpu
+        block = size if on_host else size * self._batches_per_block(size)
         if order is not None and self._loaded:
             order = backend.xp.asarray(order)
         for start in range(first * self.batch_size, end, block):
@@ -184,73 +181,75 @@ class Batches:
             rows = slice(start, stop) if order is None else order[start:stop]
             parts = [None if part is None else take(part, rows) for part in self._parts()]
             for begin in range(0, stop - start, size):
-                yield Batch(*(None if a is None else a[begin : begin + size] for a in parts))
+                yield Batch(*(UNSET if a is None else a[begin : begin + size] for a in parts))
 
-    def _parts(self) -> tuple[Rows | None, ...]:
+    def _parts(self) -> tuple[ArrayReader | None, ...]:
         return self.x, self.y, self.weights, self.classes
 
-    def _in_a_block(self, size: int) -> int:
-        """How many batches of `size` samples are gathered on a GPU at a time."""
+    def _batches_per_block(self, size: int) -> int:
+        """Return how many batches of `size` samples to gather on a GPU at a time."""
         parts = [part for part in self._parts() if part is not None]
         sample = sum(part.source[:1].size * part.dtype.itemsize for part in parts)
         room = min(BLOCK_BYTES, (backend.free_memory() or 0) // 8)
-        return max(1, room // (size * sample))
+        return int(max(1, room // (size * sample)))
 
 
-class Passes:
-    """One pass over the samples after the other, each shuffled anew, cut into epochs.
+class EpochIterator:
+    """Successive passes over the samples, each shuffled anew if a generator is given, as epochs.
 
-    An epoch shorter than a pass goes on where the one before it ended, as in Keras; a pass that
-    ends inside an epoch ends the epoch, with a warning.
+    An epoch shorter than a pass continues where the previous one ended, as in Keras; a pass that
+    ends within an epoch also ends the epoch, with a warning.
     """
 
     def __init__(self, batches: Batches, generator: "np.random.Generator | None") -> None:
         self.batches = batches
         self._generator = generator
-        self._order: np.ndarray | None = None
-        self._drawn_from: Any = None  # the generator's state from which the order came
+        self._order: HostArray | None = None
+        self._drawn_from: Mapping[str, object] | None = (
+            None  # the generator's state before the order was drawn
+        )
         self._first = self._last = 0  # the batches of this epoch
-        self._next = 0  # the first one of the next
+        self._next = 0  # the first batch of the next epoch
 
     @property
     def shuffled(self) -> bool:
         return self._generator is not None
 
-    def epoch(self, steps: int) -> Iterator[Batch]:
-        """The next `steps` batches, or those that are left of the pass."""
+    def next_epoch(self, steps: int) -> Iterator[Batch]:
+        """Return an iterator over the next `steps` batches, or those left in the pass if fewer."""
         if self._next == 0:
             self._shuffle()
         self._first = self._next
-        self._last = self._first + self.batches.steps_within(steps, self._first)
+        self._last = self._first + self.batches.clip_steps(steps, self._first)
         self._next = self._last % len(self.batches)
-        return self.rest(0)
+        return self.remaining(0)
 
-    def signs(self) -> str:
-        """What the data are, as far as a look at some rows tells: shapes, types, a checksum."""
+    def fingerprint(self) -> str:
+        """Return a fingerprint of the data: shapes, types, and checksums of up to 50 rows."""
         parts = [part for part in (self.batches.x, self.batches.y, self.batches.weights) if part]
-        found = []
+        fingerprints = []
         for part in parts:
-            some = np.linspace(0, len(part.source) - 1, 50).astype(int)
-            checksum = zlib.crc32(np.ascontiguousarray(part.source[some]).tobytes())
-            found.append(f"{part.source.shape} {part.source.dtype} {checksum:08x}")
-        return ", ".join(found)
+            rows = np.linspace(0, len(part.source) - 1, 50).astype(int)
+            checksum = zlib.crc32(np.ascontiguousarray(part.source[rows]).tobytes())
+            fingerprints.append(f"{part.source.shape} {part.source.dtype} {checksum:08x}")
+        return ", ".join(fingerprints)
 
-    def rest(self, done: int) -> Iterator[Batch]:
-        """The batches of this epoch but for the first that are `done`."""
-        return self.batches.run(self._first + done, self._last, self._order)
+    def remaining(self, done: int) -> Iterator[Batch]:
+        """Return an iterator over the batches of this epoch without the first `done`."""
+        return self.batches.iterate(self._first + done, self._last, self._order)
 
     def _shuffle(self) -> None:
         if self._generator is not None:
             self._drawn_from = self._generator.bit_generator.state
             self._order = self._generator.permutation(self.batches.samples)
 
-    def get_state(self) -> dict[str, Any]:
-        """Where this is, for `set_state`; instead of the order, where the order came from."""
+    def get_state(self) -> State:
+        """Return the position and the generator state that reproduces the order."""
         places = {"first": self._first, "last": self._last, "next": self._next}
         return {**places, "drawn_from": self._drawn_from}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` gave; the generator is left somewhere."""
+    def set_state(self, state: State) -> None:
+        """Continue from a state of `get_state`; the generator is used, and its state changes."""
         first, last, after = state["first"], state["last"], state["next"]
         if not 0 <= first <= last <= len(self.batches) or not 0 <= after < len(self.batches):
             raise ValueError(f"it is at batches {first} to {last} of {len(self.batches)}")
@@ -260,8 +259,8 @@ class Passes:
             self._shuffle()
 
 
-def split_tail(samples: Samples, share: float) -> tuple[Samples, Samples]:
-    """Cut the last `share` of the samples off, for validation: views, in the order as given.
+def split_validation(samples: Samples, share: float) -> tuple[Samples, Samples]:
+    """Split off the last `share` of the samples for validation, as views in the given order.
 
     Raises:
         ValueError: if one side would be empty.
@@ -279,8 +278,8 @@ def split_tail(samples: Samples, share: float) -> tuple[Samples, Samples]:
     return head, (x[cut:], y[cut:], None if weights is None else weights[cut:])
 
 
-def weights_of_classes(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarray:
-    """Each sample's weight: that of its class; 1 for a class that is not mentioned."""
+def class_weight_per_sample(y: HostArray, class_weight: Mapping[int, float]) -> HostArray:
+    """Return each sample's weight: that of its class, or 1 for a class not in `class_weight`."""
     one_hot = y.ndim > 1 and y.shape[-1] > 1
     classes = y.argmax(axis=-1) if one_hot else np.rint(y.reshape(len(y))).astype("int64")
     weights = np.ones(len(y), config.floatx())
@@ -289,13 +288,13 @@ def weights_of_classes(y: np.ndarray, class_weight: Mapping[int, float]) -> np.n
     return weights
 
 
-def weigh_classes(
-    model: Any, samples: Samples, class_weight: Mapping[int, float] | None
+def apply_class_weight(
+    model: Model, samples: Samples, class_weight: Mapping[int, float] | None
 ) -> Samples:
-    """`samples`, each weighted by its class.
+    """Return `samples`, with each sample weighted by its class.
 
     Raises:
-        ValueError: if they are weighted already, or a sample has several labels.
+        ValueError: if they already have sample weights, or a sample has several labels.
     """
     x, y, sample_weight = samples
     if class_weight is None:
@@ -307,7 +306,7 @@ def weigh_classes(
         )
     if len(model.compute_output_shape(x.shape)) > 2:
         raise ValueError(
-            "Expected one label for each sample to weigh classes, received targets of shape "
-            f"{y.shape}, several for each. Write: sample_weight=… in place of class_weight"
+            "Expected one label per sample to apply class_weight, received targets of shape "
+            f"{y.shape}, several per sample. Write: sample_weight=… instead of class_weight"
         )
-    return x, y, weights_of_classes(y, validation.class_weight(class_weight))
+    return x, y, class_weight_per_sample(y, checks.class_weight(class_weight))

@@ -1,39 +1,38 @@
-"""A model goes to another device, with its optimizer's state, and goes on there where it was."""
-
-from typing import Any
+"""Moving a model, with its optimizer's state, to another device, where it can continue training."""
 
 from tinynet import backend
+from tinynet.backend.types import Model
 
 
-def to(model: Any, name: str, device: int = 0) -> Any:
+def to(model: Model, name: str, device: int = 0) -> Model:
     """Move the weights, and the optimizer's state with them, to another backend.
 
     Arguments:
         name, device: ``"numpy"``, or ``"cupy"`` and the number of a GPU, as in
-            `tinynet.backend.use`; which backend is in use does not change.
+            `tinynet.backend.use`; the backend in use does not change.
 
     Returns:
-        This model; it goes on where it was.
+        This model; training continues where it was.
 
     Raises:
-        ValueError: if weights live in another model that is elsewhere, or training is under
-            way; then nothing is moved.
-        RuntimeError: if CuPy cannot run, with the reason; likewise.
+        ValueError: if weights are borrowed from a model that is not there yet, or this model is
+            computing; nothing is moved then.
+        RuntimeError: if CuPy cannot run, with the reason; nothing is moved then.
     """
-    if model.busy:
+    if model.active_calls:
         raise ValueError(
-            f"Expected model '{model.name}' at rest, but it is computing: a callback cannot move "
-            "it. Move it before or after."
+            f"Expected model '{model.name}' to be idle, but it is computing: a callback cannot "
+            "move it. Move it before or after this call."
         )
     parameters, optimizer = model.parameters, model.optimizer
     arrays = [weights for _, weights in parameters.pairs]
     with backend.use(name, device):
-        if set(parameters.places().values()) <= {backend.here()}:
+        if set(parameters.devices().values()) <= {backend.current_device()}:
             return model
         begun = optimizer is not None and optimizer.is_built_for(arrays)
-        moved, runs = optimizer.moved() if begun else (), parameters.runs
+        moved, runs = optimizer.slots_on_current_device() if begun else (), parameters.runs
         parameters.move(model.dtype)
-        parameters.pair(runs)
+        parameters.make_pairs(runs)
         if begun:
             optimizer.rebind([weights for _, weights in parameters.pairs], *moved)
     return model

@@ -1,206 +1,228 @@
-"""Looking without learning: `evaluate` and `predict`."""
+"""`evaluate` and `predict`: running a model without training it."""
 
+from collections.abc import Callable
 from math import prod
-from typing import Any
 
 from tinynet import backend
-from tinynet.backend import Array, HostArray, threads
-from tinynet.callbacks.base import CallbackList
-from tinynet.compat import validation
+from tinynet.backend import threads
+from tinynet.backend.types import Array, HostArray, Logs, Model, Samples
+from tinynet.callbacks.base import CallbackList, Callbacks
+from tinynet.compat import checks
 from tinynet.engine import memory
-from tinynet.engine.data import Batch, Batches, Samples
-from tinynet.engine.rollback import check_finite, computing
-from tinynet.engine.tracker import Logs, Tracker, by_sample, metrics_for
+from tinynet.engine.data import Batch, Batches
+from tinynet.engine.finite import check_finite
+from tinynet.engine.rollback import restore_on_error
+from tinynet.engine.tracker import Tracker, by_sample, make_metrics
 from tinynet.utils.progress import ProgressBar, resolve_verbose
 
-BATCH_SIZE = 32  # Keras's, where none is given
+Step = Callable[[Model, Batch], tuple[Array, Array]]  # returns loss and outputs
+DEFAULT_BATCH_SIZE = 32  # Keras's default
 
-# Where nothing is learned in between, the layers may see several batches as one: that halves the
-# time and more. Beyond this many samples, or numbers in an array, it changes little, and takes
+# As no weights change between batches, several can be computed as one, which at least halves the
+# time. Beyond this many samples, or elements of an array, merging gains little and takes more
 # memory.
-ROWS_AT_ONCE, NUMBERS_AT_ONCE = 512, 4_000_000
+MAX_MERGED_SAMPLES, MAX_MERGED_VALUES = 512, 4_000_000
 
 
-def test_step(model: Any, batch: Batch) -> tuple[Array, Array]:
-    """One batch, only looked at: its loss and outputs."""
+def test_step(model: Model, batch: Batch) -> tuple[Array, Array]:
+    """Return the loss and the outputs of one batch, without training on it."""
     output = model.forward(batch.x)
     return model.objective.forward(batch.y, output, batch.sample_weight), output
 
 
 def test_epoch(
-    model: Any,
+    model: Model,
     batches: Batches,
     steps: int,
     tracker: Tracker,
-    listeners: CallbackList,
+    callback_list: CallbackList,
     bar: ProgressBar | None = None,
 ) -> None:
-    """Look at the first `steps` of `batches`, and add what is seen to `tracker`."""
-    together = 1
-    if tracker.can_merge(model.objective.loss) and not listeners.watches_test_batches:
-        together = at_once(model, batches.batch_size)
-    listeners.call("on_test_begin", {})
-    with threads.suited_to(threads.multiplications(model.layers, batches.largest(together))):
-        for number, batch in enumerate(batches.run(0, steps, together=together), start=1):
-            step = min(number * together, steps)
-            if listeners.watches_test_batches:
-                listeners.call("on_test_batch_begin", step - 1, {})
+    """Evaluate the first `steps` of `batches`, and add the results to `tracker`."""
+    merge = 1
+    if tracker.can_merge(model.objective.loss) and not callback_list.calls_test_batch_hooks:
+        merge = batches_to_merge(model, batches.batch_size)
+    callback_list.call("on_test_begin", {})
+    with threads.limited_for(threads.largest_product(model.layers, batches.largest_batch(merge))):
+        for number, batch in enumerate(batches.iterate(0, steps, merge=merge), start=1):
+            step = min(number * merge, steps)
+            if callback_list.calls_test_batch_hooks:
+                callback_list.call("on_test_batch_begin", step - 1, {})
             tracker.update(batch, *test_step(model, batch))
             if bar is not None and bar.due():
                 bar.update(step, tracker.logs())
-            if listeners.watches_test_batches:
-                listeners.call("on_test_batch_end", step - 1, tracker.logs())
-    listeners.call("on_test_end", tracker.logs())
+            if callback_list.calls_test_batch_hooks:
+                callback_list.call("on_test_batch_end", step - 1, tracker.logs())
+    callback_list.call("on_test_end", tracker.logs())
 
 
 def validate(
-    model: Any, held_out: Batches, steps: int, listeners: CallbackList, epoch: int
+    model: Model, held_out: Batches, steps: int, callback_list: CallbackList, epoch: int
 ) -> Logs:
-    """The loss and metrics over what is not trained on, as ``val_loss`` …; without a bar."""
+    """Return the loss and metrics over the held-out samples, as ``val_loss`` …; show no bar."""
     assert held_out.y is not None
-    tracker = Tracker(metrics_for(model, held_out.y.source.shape), model.dtype, steps)
-    test_epoch(model, held_out, steps, tracker, listeners)
+    tracker = Tracker(make_metrics(model, held_out.y.source.shape), model.dtype, steps)
+    test_epoch(model, held_out, steps, tracker, callback_list)
     logs = tracker.logs("val_")
-    if not listeners.accept_nan:
+    if not callback_list.accept_nan:
         check_finite(logs, model, held_out, f"in the validation of epoch {epoch + 1}")
     return logs
 
 
 def evaluate(
-    model: Any,
+    model: Model,
     x: HostArray,
     y: HostArray,
     batch_size: int | None = None,
     verbose: int | str = "auto",
     sample_weight: HostArray | None = None,
     steps: int | None = None,
-    callbacks: Any = None,
+    callbacks: Callbacks = None,
     return_dict: bool = False,
-) -> float | list[float] | dict[str, float]:
-    """The loss and the metrics over all samples, with the weights as they are.
+) -> float | list[float] | Logs:
+    """Return the loss and the metrics over all samples, without changing the weights.
 
     Returns:
         The loss; with metrics, ``[loss, *metrics]``; with `return_dict`, a dictionary.
 
     Raises:
-        ValueError: for arguments that do not fit, or a loss that is NaN or infinite.
+        ValueError: for invalid arguments, or a loss that is NaN or infinite.
 
     Source: https://keras.io/api/models/model_training_apis/#evaluate-method
     """
     verbose = resolve_verbose(verbose)
-    batch_size = validation.count(batch_size, "batch_size", BATCH_SIZE)
+    batch_size = checks.count(batch_size, "batch_size", DEFAULT_BATCH_SIZE)
     check_compiled(model)
-    samples = prepare(model, x, y, sample_weight)
+    samples = prepare_data(model, x, y, sample_weight)
     batches = Batches(*samples, batch_size, model.dtype)
-    steps = batches.steps_within(validation.count(steps, "steps", len(batches)))
-    listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
+    steps = batches.clip_steps(checks.count(steps, "steps", len(batches)))
+    callback_list = CallbackList(
+        callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps}
+    )
 
-    with memory.explained(model, "evaluate", batches.largest(), ROWS_AT_ONCE), computing(model):
-        model.start_evaluation((batches.largest(), *samples[0].shape[1:]))
-        tracker = Tracker(metrics_for(model, samples[1].shape), model.dtype, steps)
+    with (
+        memory.explain_out_of_memory(
+            model, "evaluate", batches.largest_batch(), MAX_MERGED_SAMPLES
+        ),
+        restore_on_error(model),
+    ):
+        model.prepare_evaluation((batches.largest_batch(), *samples[0].shape[1:]))
+        tracker = Tracker(make_metrics(model, samples[1].shape), model.dtype, steps)
         bar = ProgressBar(steps, verbose)
-        test_epoch(model, batches, steps, tracker, listeners, bar)
+        test_epoch(model, batches, steps, tracker, callback_list, bar)
         check_finite(tracker.logs(), model, batches, "in evaluate")
         bar.finish(tracker.logs())
-    return reported(tracker, return_dict)
+    return format_results(tracker, return_dict)
 
 
 def test_on_batch(
-    model: Any,
+    model: Model,
     x: HostArray,
     y: HostArray,
     sample_weight: HostArray | None = None,
     return_dict: bool = False,
-) -> float | list[float] | dict[str, float]:
-    """The loss and metrics of all of `x` as one batch, without a step."""
-    check_compiled(model)
-    samples = prepare(model, x, y, sample_weight)
-    with memory.explained(model, "test_on_batch", len(samples[0])), computing(model):
-        model.start_evaluation(samples[0].shape)
-        return on_batch(model, samples, test_step, "in test_on_batch", return_dict)
-
-
-def on_batch(
-    model: Any, samples: Samples, step: Any, where: str, return_dict: bool
 ) -> float | list[float] | Logs:
-    """All `samples` as one batch through `step`, and what it reports."""
+    """Return the loss and metrics of all of `x` as one batch, without training on it."""
+    check_compiled(model)
+    samples = prepare_data(model, x, y, sample_weight)
+    with (
+        memory.explain_out_of_memory(model, "test_on_batch", len(samples[0])),
+        restore_on_error(model),
+    ):
+        model.prepare_evaluation(samples[0].shape)
+        return run_on_batch(model, samples, test_step, "in test_on_batch", return_dict)
+
+
+def run_on_batch(
+    model: Model, samples: Samples, step: Step, where: str, return_dict: bool
+) -> float | list[float] | Logs:
+    """Run `step` on all `samples` as one batch, and return the loss and metrics."""
     batches = Batches(*samples, batch_size=len(samples[0]), dtype=model.dtype)
-    tracker = Tracker(metrics_for(model, samples[1].shape), model.dtype, steps=1)
-    (batch,) = batches.run(0, 1)
-    with threads.suited_to(threads.multiplications(model.layers, batches.largest())):
+    tracker = Tracker(make_metrics(model, samples[1].shape), model.dtype, steps=1)
+    (batch,) = batches.iterate(0, 1)
+    with threads.limited_for(threads.largest_product(model.layers, batches.largest_batch())):
         tracker.update(batch, *step(model, batch))
     check_finite(tracker.logs(), model, batches, where)
-    return reported(tracker, return_dict)
+    return format_results(tracker, return_dict)
 
 
 def predict(
-    model: Any,
+    model: Model,
     x: HostArray,
     batch_size: int | None = None,
     verbose: int | str = "auto",
     steps: int | None = None,
-    callbacks: Any = None,
+    callbacks: Callbacks = None,
 ) -> HostArray:
-    """The outputs for all samples `x`, (n, …): a NumPy array, (n, units).
+    """Return the outputs for all samples `x`, (n, …), as a NumPy array, (n, units).
 
     Source: https://keras.io/api/models/model_training_apis/#predict-method
     """
     verbose = resolve_verbose(verbose)
-    batch_size = validation.count(batch_size, "batch_size", BATCH_SIZE)
-    x, _, _ = validation.triple(x, None, None)
+    batch_size = checks.count(batch_size, "batch_size", DEFAULT_BATCH_SIZE)
+    x, _, _ = checks.samples(x, None, None)
     x = model.adapt(x)
     batches = Batches(x, None, None, batch_size, model.dtype)
-    steps = batches.steps_within(validation.count(steps, "steps", len(batches)))
-    listeners = CallbackList(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps})
+    steps = batches.clip_steps(checks.count(steps, "steps", len(batches)))
+    callback_list = CallbackList(
+        callbacks, model, {"verbose": verbose, "epochs": 1, "steps": steps}
+    )
 
-    with memory.explained(model, "predict", batches.largest(), ROWS_AT_ONCE), computing(model):
-        model.ensure_built((batches.largest(), *x.shape[1:]))
-        shape = model.compute_output_shape(x.shape)
-        outputs = backend.host.empty((min(steps * batch_size, len(x)), *shape[1:]), model.dtype)
+    with (
+        memory.explain_out_of_memory(model, "predict", batches.largest_batch(), MAX_MERGED_SAMPLES),
+        restore_on_error(model),
+    ):
+        model.ensure_built((batches.largest_batch(), *x.shape[1:]))
+        sizes = [size or 0 for size in model.compute_output_shape(x.shape)[1:]]
+        outputs = backend.host.empty((min(steps * batch_size, len(x)), *sizes), model.dtype)
         bar = ProgressBar(steps, verbose)
-        listeners.call("on_predict_begin", {})
-        together = 1 if listeners.watches_predict_batches else at_once(model, batch_size)
-        with threads.suited_to(threads.multiplications(model.layers, batches.largest(together))):
-            for number, batch in enumerate(batches.run(0, steps, together=together)):
-                step = min((number + 1) * together, steps)
-                if listeners.watches_predict_batches:
-                    listeners.call("on_predict_batch_begin", step - 1, {})
-                rows = outputs[number * together * batch_size :][: len(batch.x)]
+        callback_list.call("on_predict_begin", {})
+        merge = (
+            1 if callback_list.calls_predict_batch_hooks else batches_to_merge(model, batch_size)
+        )
+        with threads.limited_for(
+            threads.largest_product(model.layers, batches.largest_batch(merge))
+        ):
+            for number, batch in enumerate(batches.iterate(0, steps, merge=merge)):
+                step = min((number + 1) * merge, steps)
+                if callback_list.calls_predict_batch_hooks:
+                    callback_list.call("on_predict_batch_begin", step - 1, {})
+                rows = outputs[number * merge * batch_size :][: len(batch.x)]
                 rows[...] = backend.to_numpy(model.forward(batch.x))
                 if bar.due():
                     bar.update(step, {})
-                if listeners.watches_predict_batches:
-                    listeners.call("on_predict_batch_end", step - 1, {"outputs": rows.copy()})
-        listeners.call("on_predict_end", {})
+                if callback_list.calls_predict_batch_hooks:
+                    callback_list.call("on_predict_batch_end", step - 1, {"outputs": rows.copy()})
+        callback_list.call("on_predict_end", {})
         bar.finish({})
     return outputs
 
 
-def at_once(model: Any, batch_size: int) -> int:
-    """How many batches may go through the layers as one without changing their outputs."""
+def batches_to_merge(model: Model, batch_size: int) -> int:
+    """Return how many batches can be computed as one without changing the outputs."""
     if not all(map(by_sample, model.layers)):
         return 1
-    shapes = (model.input_shape, *(layer.output_shape for layer in model.layers))
-    widest = max(prod(size or 1 for size in shape[1:]) for shape in shapes)
-    return max(1, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // widest) // batch_size)
+    shapes = [model.input_shape or (), *(layer.output_shape or () for layer in model.layers)]
+    widest = max(prod([size or 1 for size in shape[1:]]) for shape in shapes)
+    return max(1, min(MAX_MERGED_SAMPLES, MAX_MERGED_VALUES // widest) // batch_size)
 
 
-def prepare(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Samples:
-    """The caller's arrays, checked against each other, the model and its loss."""
-    x = validation.array(x, "x")
-    if validation.is_one_sample(x.shape, model.input_shape):
-        model.adapt(x)  # says so, before its length is compared with anything
-    x, y, sample_weight = validation.triple(x, y, sample_weight)
+def prepare_data(model: Model, x: object, y: object, sample_weight: object = None) -> Samples:
+    """Return the caller's arrays, checked against each other, the model and its loss."""
+    x = checks.array(x, "x")
+    if checks.is_one_sample(x.shape, model.input_shape):
+        model.adapt(x)  # raises an error about it, before any lengths are compared
+    x, y, sample_weight = checks.samples(x, y, sample_weight)
     if y is None:
         raise ValueError(
-            "Expected targets y beside the samples x, received none. Write: model.fit(x, y)"
+            "Expected targets y in addition to the samples x, received none. Write: model.fit(x, y)"
         )
     x = model.adapt(x)
-    model._loss.check_shapes(y.shape, model.compute_output_shape(x.shape))
+    model.loss_object.check_shapes(y.shape, model.compute_output_shape(x.shape))
     return x, y, sample_weight
 
 
-def check_compiled(model: Any) -> None:
+def check_compiled(model: Model) -> None:
     """Raise a ValueError if `compile` was not called."""
     if model.optimizer is None:
         raise ValueError(
@@ -210,8 +232,8 @@ def check_compiled(model: Any) -> None:
         )
 
 
-def reported(tracker: Tracker, return_dict: bool) -> float | list[float] | Logs:
-    """What Keras returns: the loss alone, a list in `compile`'s order, or a dictionary."""
+def format_results(tracker: Tracker, return_dict: bool) -> float | list[float] | Logs:
+    """Return results as in Keras: the loss alone, a list in `compile`'s order, or a dictionary."""
     if return_dict:
         return tracker.logs()
     results = tracker.results()

@@ -1,77 +1,84 @@
-"""When a GPU's memory runs out: how large everything is, and what to write.
+"""A MemoryError for GPUs that says what occupies the memory, and what to try.
 
-CuPy's error says how many bytes it could not allocate. Whoever trains wants to know what takes the
-rest, and whether a smaller batch would help.
+CuPy's error says only how many bytes it could not allocate. This one also says what takes up the
+memory, and whether a smaller batch would help.
 """
 
 import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from tinynet import backend
+from tinynet.backend.types import Model
 
 
 @contextmanager
-def explained(model: Any, method: str, batch: int, least: int = 1) -> Iterator[None]:
-    """A ``with`` block that raises a MemoryError with sizes and advice in place of CuPy's.
+def explain_out_of_memory(
+    model: Model, method: str, batch: int, min_samples: int = 1
+) -> Iterator[None]:
+    """Replace CuPy's MemoryError in a ``with`` block by one with sizes and advice.
 
-    NumPy's says which array was too large, and stays as it is.
+    NumPy's MemoryError already says which array was too large, and is not replaced.
 
     Arguments:
-        method: the name of the method that computes.
+        method: the name of the model's method that computes.
         batch: the number of samples in its largest batch.
         least: the number of samples that it computes at once even if batches are smaller.
     """
     try:
         yield
     except MemoryError as error:
-        failed = re.search(r"Out of memory allocating ([\d,]+)", str(error))  # CuPy's words
-        with backend.at(model.parameters.anchor):
-            if failed is None or backend.backend() == "numpy":
+        match = re.search(r"Out of memory allocating ([\d,]+)", str(error))  # CuPy's text
+        with backend.use_device(model.device):
+            if match is None or backend.backend() == "numpy":
                 raise
-            wanted = int(failed[1].replace(",", ""))
-            raise MemoryError(report(model, wanted, method, batch, least)) from error
+            requested = int(match[1].replace(",", ""))
+            raise MemoryError(
+                out_of_memory_message(model, requested, method, batch, min_samples)
+            ) from error
 
 
-def report(model: Any, wanted: int, method: str, batch: int, least: int) -> str:
-    """What takes the memory of the GPU in use, on which `model` is, and what to write."""
-    pool = backend.xp.get_default_memory_pool()
+def out_of_memory_message(
+    model: Model, requested: int, method: str, batch: int, min_samples: int
+) -> str:
+    """Return the message: what takes the memory of the GPU in use, and what to try."""
+    pool = backend.memory_pool()
     held, limit = pool.total_bytes(), pool.get_limit()
-    free, total = backend.xp.cuda.runtime.memGetInfo()
-    batch = max(batch, least)
-    weights, activations = sizes(model, batch)
-    limited = limit and held + wanted > limit
+    free, total = backend.gpu_memory()
+    batch = max(batch, min_samples)
+    weights, activations = estimate_bytes(model, batch)
+    limited = limit and held + requested > limit
     allowed = f" of the {megabytes(limit)} that memory_limit allows" if limited else ""
-    enough = math.ceil((held + wanted + weights + activations) / 1e6) * 1_000_000
+    enough = math.ceil((held + requested + weights + activations) / 1e6) * 1_000_000
     half = f"{batch // 2} samples at a time" if "batch" in method else f"batch_size={batch // 2}"
     remedies = {
-        # Halving what is small beside the array that was wanted would not make room for it.
-        f"{half} instead of {batch}": batch > least and activations > wanted // 8,
+        # If the batch's arrays are small compared to the requested one, halving them is no help.
+        f"{half} instead of {batch}": batch > min_samples and activations > requested // 8,
         f'tinynet.backend.use("cupy", memory_limit={enough:_}), or more': limited,
-        "before it, tinynet.backend.release_memory() (nvidia-smi shows what holds the rest)":
+        "tinynet.backend.release_memory() before this call (nvidia-smi shows what holds the rest)":
             not limited,
         'model.to("numpy"), to compute on the CPU': True,
     }  # fmt: skip
     return (
-        f"Out of memory on GPU {backend.here().device} in {method}: CuPy could not allocate "
-        f"{megabytes(wanted)}. {megabytes(free)} of the GPU's {megabytes(total)} are free, and "
-        f"CuPy holds {megabytes(held)}{allowed}. The model's weights, gradients and optimizer "
+        f"Out of memory on GPU {backend.current_device().number} in {method}: "
+        f"CuPy could not allocate {megabytes(requested)}. {megabytes(free)} of the GPU's "
+        f"{megabytes(total)} are free, and CuPy holds {megabytes(held)}{allowed}. "
+        "The model's weights, gradients and optimizer "
         f"state take {megabytes(weights)}, the arrays of a batch of {batch:,} about "
         f"{megabytes(activations)}. The model is as it was before this call. "
         f"Write: {'; or '.join(text for text, helps in remedies.items() if helps)}"
     )
 
 
-def sizes(model: Any, batch: int) -> tuple[int, int]:
-    """The bytes of all that training keeps for each weight, and those of a batch's arrays."""
+def estimate_bytes(model: Model, batch: int) -> tuple[int, int]:
+    """Return the bytes of weights, gradients and optimizer state, and those of a batch's arrays."""
     slots = len(model.optimizer.slots) if model.optimizer else 0
     weights = sum(weight.nbytes for weight in model.weights) * (2 + slots)
     shapes = [model.input_shape or (), *(layer.output_shape or () for layer in model.layers)]
     numbers = sum(math.prod(size or 1 for size in shape[1:]) for shape in shapes)
     number = backend.host.dtype(model.dtype).itemsize
-    return weights, 2 * batch * numbers * number  # forward, and the gradients on the way back
+    return weights, 2 * batch * numbers * number  # activations, and their gradients
 
 
 def megabytes(count: int) -> str:

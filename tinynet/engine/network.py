@@ -1,33 +1,30 @@
-"""A stack of layers: put on top and taken off, built, looked up.
+"""The stack of layers under `Sequential`: adding, removing, building and looking up layers.
 
-What `models.Sequential` does with them, going up and down and training, is there; where their
-weights are, is told in `parameters`.
+The forward pass, the backward pass and training are in `models.Sequential`; `parameters` stores the
+weights.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from tinynet import backend, config
-from tinynet.backend import Array, HostArray, Shape
-from tinynet.compat import naming, validation
+from tinynet.backend.types import Array, Device, HostArray, Shape, Sizes, State
+from tinynet.compat import checks, naming
 from tinynet.compat.weights import HasWeights
 from tinynet.engine.parameters import Parameters, owner_of
 from tinynet.layers import InputLayer, Layer
 
+Layers = Iterable[Layer] | None
+BackwardHook = Callable[[Layer, Array | None], None]  # gets a layer and its input's gradient
+
 
 class Network(HasWeights):
-    """What `Sequential` is before there is anything to learn."""
+    """The base of `Sequential`: a stack of layers and their weights, without training."""
 
-    def __init__(
-        self,
-        layers: Iterable[Layer] | None = None,
-        trainable: bool = True,
-        name: str | None = None,
-    ) -> None:
-        self.name = naming.unique(self) if name is None else naming.check(name)
+    def __init__(self, layers: Layers = None, trainable: bool = True, name: str | None = None):
+        self.name = naming.unique_name(self) if name is None else naming.check_name(name)
         self.built = False
         self._trainable = bool(trainable)
-        self.busy = 0  # how many calls of `fit`, `evaluate` … are under way
+        self.active_calls = 0  # how many calls of `fit`, `evaluate` … are under way
         self.dtype = config.floatx()
         self.input_layer: InputLayer | None = None
         self._layers: list[Layer] = []
@@ -44,22 +41,22 @@ class Network(HasWeights):
 
     @property
     def input_shape(self) -> Shape | None:
-        """The shape of a batch going in, (None or batch, …); None as long as it is not known."""
+        """The shape of a batch of inputs, (None or batch, …); None until it is known."""
         return self.input_layer.batch_shape if self.input_layer else None
 
     @property
     def output_shape(self) -> Shape:
-        """The shape of a batch coming out."""
+        """The shape of a batch of outputs, (None or batch, …)."""
         if not self.built:
             raise AttributeError(f"Sequential model '{self.name}' has no defined output shape yet.")
         return self.compute_output_shape(self.input_shape or ())
 
     def add(self, layer: Layer) -> None:
-        """Put `layer` on top. Where the shape of the input is known, its weights are made at once.
+        """Add `layer` on top; if the model's input shape is known, create its weights immediately.
 
         Raises:
-            ValueError: if it is no layer, has the name of another one, or does not fit; then
-                nothing is changed.
+            ValueError: if it is not a layer, has the name of another layer, or does not fit;
+                nothing is changed then.
         """
         if not isinstance(layer, Layer):
             raise ValueError(
@@ -96,10 +93,10 @@ class Network(HasWeights):
         self.input_layer = declared or self.input_layer
 
     def pop(self) -> Layer:
-        """Take the top layer off, and return it.
+        """Remove the top layer and return it.
 
         Raises:
-            IndexError: if there is none.
+            IndexError: if there is no layer.
         """
         if not self._layers:
             raise IndexError(f"Expected a layer to pop, but model '{self.name}' has none.")
@@ -112,10 +109,10 @@ class Network(HasWeights):
         return layer
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """The layer of that name, or at that index.
+        """Return the layer with the given name, or at the given index.
 
         Raises:
-            ValueError: if there is none, with those there are.
+            ValueError: if there is no such layer, or not exactly one of the two is given.
         """
         names = [layer.name for layer in self._layers]
         if index is not None and name is not None:
@@ -135,18 +132,18 @@ class Network(HasWeights):
 
     # Shapes and weights
 
-    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
-        """Make the weights, for inputs of `input_shape`, (None or batch, …).
+    def build(self, input_shape: Sizes | None = None) -> None:
+        """Create the weights for inputs of `input_shape`, (None or batch, …).
 
         Raises:
-            ValueError: if there is no layer, or a layer cannot take what it would get; then no
-                layer is built.
+            ValueError: if there is no layer or no shape, or a layer does not accept its input
+                shape; no layer is built then.
         """
         self._check_not_empty()
         shape = self.input_shape if input_shape is None else tuple(input_shape)
         if shape is None:
             raise ValueError(
-                f"Expected an input shape to build model '{self.name}' for, received none. "
+                f"Expected an input shape for building model '{self.name}', received none. "
                 "Write: model.build((None, 784))"
             )
         self.compute_output_shape(shape)
@@ -155,21 +152,21 @@ class Network(HasWeights):
             self.input_layer = self.input_layer or InputLayer(batch_shape=shape)
 
     def ensure_built(self, input_shape: Shape) -> None:
-        """Build the model for `input_shape` unless it is built."""
+        """Build the model for `input_shape` unless it is already built."""
         if not self.built:
             self.build(input_shape)
 
     def unbuild(self, layers: Iterable[Layer], input_layer: InputLayer | None) -> None:
-        """Forget the weights of `layers` and the shape of the input, as if never built."""
+        """Discard the weights of `layers`, and reset the input to `input_layer`."""
         for layer in layers:
             layer.unbuild()
-        self.parameters = Parameters(self.name, self._layers)  # nobody owns the layers now
+        self.parameters = Parameters(self.name, self._layers)  # the layers have no owner now
         self.built, self.input_layer = False, input_layer
 
     def _make_weights(self, shape: Shape) -> None:
-        """Build the layers that are not built, all or none, and gather what they made."""
+        """Build the layers that are not built yet, all or none, and gather their weights."""
         fresh = [layer for layer in self._layers if not layer.built]
-        with backend.at(self.parameters.anchor):
+        with backend.use_device(self.device):
             try:
                 for layer in self._layers:
                     if layer.dtype not in (None, self.dtype):
@@ -177,7 +174,7 @@ class Network(HasWeights):
                             f"Expected all layers of model '{self.name}' to compute in "
                             f"{self.dtype}, received layer '{layer.name}' with dtype "
                             f'{layer.dtype}. Write: tinynet.config.set_floatx("{layer.dtype}") '
-                            "before the model"
+                            "before creating the model"
                         )
                     layer.dtype = self.dtype
                     layer.ensure_built(shape)
@@ -190,19 +187,24 @@ class Network(HasWeights):
         self.built = True
 
     @property
+    def device(self) -> Device | None:
+        """The device that the model computes on, that of its weights; None before there are any."""
+        return next(iter(self.parameters.devices().values()), None)
+
+    @property
     def flat(self) -> Array:
-        """All weights that have a gradient, one vector; each layer's are views of it."""
+        """All weights that have a gradient, as one vector; the layers hold views of it."""
         return self.parameters.flat
 
     @flat.setter
     def flat(self, values: Array) -> None:
-        self.parameters.flat[...] = values  # also what ``model.flat += …`` comes to
+        self.parameters.flat[...] = values  # ``model.flat += …`` also ends here
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
-        """The shape of the outputs for inputs of `input_shape`; nothing is built or changed.
+    def compute_output_shape(self, input_shape: Sizes) -> Shape:
+        """Return the output shape for inputs of `input_shape`; nothing is built or changed.
 
         Raises:
-            ValueError: if a layer cannot take what it would get.
+            ValueError: if there is no layer, or a layer does not accept its input shape.
         """
         self._check_not_empty()
         shape = tuple(input_shape)
@@ -220,8 +222,12 @@ class Network(HasWeights):
             )
 
     def adapt(self, x: HostArray) -> HostArray:
-        """`x` in the shape that this model takes; a ValueError if it does not fit."""
-        return x if self.input_shape is None else validation.adapt(x, self.input_shape, self.name)
+        """Return `x` in the shape that this model takes, or raise a ValueError if it cannot fit."""
+        return (
+            x
+            if self.input_shape is None
+            else checks.match_input_shape(x, self.input_shape, self.name)
+        )
 
     @property
     def weights(self) -> list[Array]:
@@ -230,19 +236,21 @@ class Network(HasWeights):
 
     @property
     def trainable_weights(self) -> list[Array]:
+        """The weights that training changes by gradients; none if the model is frozen."""
         if not self._trainable:
             return []
         return [weight for layer in self._layers for weight in layer.trainable_weights]
 
     @property
     def non_trainable_weights(self) -> list[Array]:
+        """The weights that training does not change by gradients; all if the model is frozen."""
         if not self._trainable:
             return self.weights
         return [weight for layer in self._layers for weight in layer.non_trainable_weights]
 
     @property
     def trainable(self) -> bool:
-        """Whether the model trains at all; setting it sets it for all its layers, too."""
+        """Whether the model trains at all; setting it also sets it for all layers."""
         return self._trainable
 
     @trainable.setter
@@ -251,16 +259,16 @@ class Network(HasWeights):
         for layer in self._layers:
             layer.trainable = bool(value)
 
-    # Copied
+    # Copying and pickling
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "parameters": self.parameters.runs, "busy": 0}
+    def __getstate__(self) -> State:
+        return {**vars(self), "parameters": self.parameters.runs, "active_calls": 0}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: State) -> None:
         runs = state["parameters"]
         vars(self).update(state)
         self.parameters = Parameters(self.name, self._layers)
-        if self.built:  # a copy's layers came with arrays of their own: one vector again
-            with backend.at(self.parameters.anchor):
+        if self.built:  # the copied layers have separate arrays: gather them into one vector again
+            with backend.use_device(self.device):
                 self.parameters.gather(self.dtype)
-                self.parameters.pair(runs)
+                self.parameters.make_pairs(runs)

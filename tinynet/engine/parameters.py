@@ -1,27 +1,27 @@
 """The parameters of a model: one vector of all its weights, and one of all their gradients.
 
-A layer makes its weights as arrays of its own. `gather` moves those with a gradient into the
-vector, end to end, and the layer goes on with views of its parts: ``layer.kernel`` and the vector
-are the same numbers. So an optimizer steps through all weights in a few operations, and to put a
-model back or to move it to another device is, in the main, to copy a vector. State that training
-does not change by gradients stays an array of the layer's own.
+A layer first creates its weights as separate arrays. `gather` moves those with a gradient into the
+vector, end to end, and gives the layer views of its parts instead: ``layer.kernel`` and the vector
+share memory. So an optimizer updates all weights in a few operations, and restoring a model or
+moving it to another device is mainly the copy of one vector. State without a gradient stays in
+separate arrays of the layer.
 
-Weights have one owner. The layers of a second model may be those of a first: then the second
-borrows them, and leaves them where they are.
+Weights have one owner. A second model may use the layers of a first one: it then borrows their
+weights, and leaves them where they are.
 """
 
 import weakref
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tinynet import backend
-from tinynet.backend import Array
+from tinynet.backend.types import UNSET, Array, Device, Pairs
 from tinynet.layers import Layer
 
-Run = tuple[slice, list[tuple[int, ...]]]  # a part of the vectors, and the shapes in it
+Run = tuple[slice, list[tuple[int, ...]]]  # a slice of the vectors, and the shapes in it
 
 
 class View(NamedTuple):
-    """A weight, and the part of the vector where it lies."""
+    """A weight, and the slice of the vector that holds it."""
 
     layer: Layer
     name: str
@@ -33,63 +33,63 @@ class View(NamedTuple):
 
 
 class Parameters:
-    """The weights of some layers in two vectors, in the backend in use when they were gathered.
+    """The weights and gradients of some layers in two vectors, in the backend used by `gather`.
 
     Attributes:
         flat: all weights that have a gradient, in the order of `get_weights`.
         gradients: their gradients.
-        runs: the unbroken runs of weights that train, as of the last `train`.
+        runs: the contiguous slices of weights that train, as of the last `select_trainable`.
         pairs: for each run, its gradients and its weights.
     """
 
-    def __init__(self, model: str, layers: list[Layer]) -> None:
-        self.model, self.layers = model, layers  # its name, and its live list of layers
-        self.flat: Array = None
-        self.gradients: Array = None
+    def __init__(self, model_name: str, layers: list[Layer]) -> None:
+        self.model_name, self.layers = model_name, layers  # the model's live list of layers
+        self.flat: Array = UNSET
+        self.gradients: Array = UNSET
         self.runs: list[Run] = []
-        self.pairs: tuple[tuple[Array, Array], ...] = ()
+        self.pairs: Pairs = ()
         self._views: list[View] = []
 
     def gather(self, dtype: str) -> None:
-        """Move all weights into one vector, or leave those that are borrowed where they are.
+        """Move all weights into one vector; if any of them are borrowed, do nothing.
 
-        All is made in the backend in use, and nothing changes until all is made.
+        All arrays are created in the backend in use, and nothing changes until they all exist.
         """
-        if self.lender is not None:
+        if self.other_owner is not None:
             return
         views: list[View] = []
         stop = 0
         for layer in self.layers:
-            for name in layer.trained_names:
+            for name in layer.trainable_names:
                 weight = getattr(layer, name)
                 start, stop = stop, stop + weight.size
                 views.append(View(layer, name, slice(start, stop), weight.shape))
         flat, gradients = backend.xp.empty(stop, dtype), backend.xp.zeros(stop, dtype)
         for view in views:
             backend.fill(view.of(flat), getattr(view.layer, view.name))
-        names = [(layer, name) for layer in self.layers for name in layer.kept_names]
-        kept = [(layer, name, backend.to_active(getattr(layer, name))) for layer, name in names]
+        names = [(layer, name) for layer in self.layers for name in layer.non_trainable_names]
+        states = [(layer, name, backend.to_active(getattr(layer, name))) for layer, name in names]
         self.flat, self.gradients, self._views = flat, gradients, views
         self.pairs, self.runs = (), []
         for view in views:
             rebind(view.layer, view.name, view.of(flat))
             setattr(view.layer, f"{view.name}_gradient", view.of(gradients))
-        for layer, name, state in kept:
+        for layer, name, state in states:
             rebind(layer, name, state)
         for layer in self.layers:
             layer.owner = weakref.ref(self)
-            layer.forget()
+            layer.clear_caches()
 
-    def ensure(self, dtype: str) -> None:
-        """Have all weights in the vectors; layers whose former owner is gone are gathered now.
+    def ensure_gathered(self, dtype: str) -> None:
+        """Make sure that the vectors hold all weights; gather layers whose former owner is gone.
 
         Raises:
-            ValueError: if another array took a weight's place: training would miss it.
+            ValueError: if a weight was replaced by another array, which training would not update.
         """
         if any(owner_of(layer) is not self for layer in self.layers):
             self.gather(dtype)
         for layer in self.layers:
-            for name in layer.trained_names:
+            for name in layer.trainable_names:
                 if not self._holds(getattr(layer, name)):
                     raise ValueError(
                         f"Expected {layer.name}.{name} to be the array that the layer was built "
@@ -97,12 +97,12 @@ class Parameters:
                         f"it: layer.{name}[...] = values, or call layer.set_weights."
                     )
 
-    def _holds(self, weight: Any) -> bool:
-        """Whether `weight` is a view of the vector."""
+    def _holds(self, weight: object) -> bool:
+        """Return whether `weight` is a view of the vector."""
         return self.flat is not None and getattr(weight, "base", None) is self.flat
 
-    def train(self, trainable: bool) -> list[list[tuple[int, ...]]]:
-        """Make `pairs` of the weights that train, and return the shapes of the weights in each."""
+    def select_trainable(self, trainable: bool) -> list[list[tuple[int, ...]]]:
+        """Set `pairs` to the weights that train, and return the shapes of the weights in each."""
         runs: list[Run] = []
         for view in self._views:
             if not (trainable and view.layer.trainable):
@@ -110,29 +110,31 @@ class Parameters:
             follows = runs and runs[-1][0].stop == view.part.start
             run, shapes = runs.pop() if follows else (view.part, [])
             runs.append((slice(run.start, view.part.stop), [*shapes, view.shape]))
-        if runs != self.runs:  # else keep the arrays that an optimizer knows
-            self.pair(runs)
+        if runs != self.runs:  # otherwise keep the optimizer's arrays
+            self.make_pairs(runs)
         return [shapes for _, shapes in runs]
 
-    def pair(self, runs: list[Run]) -> None:
-        """Make the pairs of these runs; of borrowed weights, none."""
+    def make_pairs(self, runs: list[Run]) -> None:
+        """Set `runs` and `pairs`, unless the weights are borrowed."""
         if self.flat is not None:
             self.runs = runs
             self.pairs = tuple((self.gradients[run], self.flat[run]) for run, _ in runs)
 
-    # Put back
+    # Copy and restore
 
     def copy(self) -> tuple[Array, list[tuple[Layer, str, Array]]]:
-        """All values, for `restore`: the vector, and what the layers hold beside it."""
+        """Return copies of all values for `restore`: the vector, and the arrays outside it."""
         flat = None if self.flat is None else self.flat.copy()
-        names = [(x, name) for x in self.layers for name in (*x.trained_names, *x.kept_names)]
+        names = [
+            (x, name) for x in self.layers for name in (*x.trainable_names, *x.non_trainable_names)
+        ]
         held = [(layer, name, getattr(layer, name)) for layer, name in names]
         return flat, [
             (x, n, a.copy()) for x, n, a in held if hasattr(a, "copy") and not self._holds(a)
         ]
 
     def restore(self, copied: tuple[Array, list[tuple[Layer, str, Array]]]) -> None:
-        """Return to what `copy` gave."""
+        """Restore the values that `copy` returned."""
         flat, beside = copied
         for view in self._views if flat is not None else ():
             view.of(self.flat)[...] = view.of(flat)
@@ -141,65 +143,63 @@ class Parameters:
         for layer, name, state in beside:
             now = getattr(layer, name)
             if getattr(now, "shape", None) == state.shape:
-                backend.fill(now, state)  # also where somebody else holds the array
+                backend.fill(now, state)  # in place: others may hold the array
             else:
                 setattr(layer, name, state)
 
     # Borrow
 
     @property
-    def lender(self) -> "Parameters | None":
-        """The parameters of another model that own weights of this one, if there are any."""
+    def other_owner(self) -> "Parameters | None":
+        """The parameters of another model that owns weights of this one, or None."""
         owners = (owner_of(layer) for layer in self.layers)
         return next((owner for owner in owners if owner not in (None, self)), None)
 
     # Move
 
-    @property
-    def anchor(self) -> Array | None:
-        """A weight: where it is, there the model computes. None as long as there is no weight."""
-        return next((weight for layer in self.layers for weight in layer.weights), None)
+    def devices(self) -> dict[str, Device]:
+        """Return the device of each layer's weights, by the layer's name."""
+        return {layer.name: backend.device_of(w) for layer in self.layers for w in layer.weights}
 
-    def places(self) -> dict[str, backend.Place]:
-        """Where the weights of each layer are."""
-        return {layer.name: backend.place_of(w) for layer in self.layers for w in layer.weights}
-
-    def check_place(self) -> None:
-        """Raise a ValueError if weights are in several places, as borrowed ones can come to be."""
-        if len(set(self.places().values())) > 1:
-            words = ", ".join(f"{name} in {place.name}" for name, place in self.places().items())
+    def check_device(self) -> None:
+        """Raise a ValueError if the weights are on several devices, as can happen when borrowed."""
+        devices = self.devices()
+        if len(set(devices.values())) > 1:
+            received = ", ".join(f"{name} on {each.backend}" for name, each in devices.items())
             raise ValueError(
-                f"Expected all weights of model '{self.model}' in one place, received {words}. "
-                'Write: model.to("numpy"), with the model that lends its layers before this one'
+                f"Expected all weights of model '{self.model_name}' on one device, received "
+                f"{received}. "
+                'Write: model.to("numpy"), first for the model that owns the layers, then for this'
             )
 
     def move(self, dtype: str) -> None:
-        """Go to the backend in use, with those layers that nobody owns; borrowed ones are there.
+        """Move the weights to the backend in use; in a borrower, only those without an owner.
 
         Raises:
-            ValueError: if borrowed ones are not; then nothing is moved.
+            ValueError: if borrowed weights are not there already; nothing is moved then.
         """
-        lender = self.lender
-        free = [layer for layer in self.layers if owner_of(layer) is None]
-        lent = [weight for layer in self.layers if layer not in free for weight in layer.weights]
-        if lender is not None and any(backend.place_of(w) != backend.here() for w in lent):
+        owner = self.other_owner
+        unowned = [layer for layer in self.layers if owner_of(layer) is None]
+        borrowed = [w for layer in self.layers if layer not in unowned for w in layer.weights]
+        here = backend.current_device()
+        if owner is not None and any(backend.device_of(w) != here for w in borrowed):
             raise ValueError(
-                f"Expected a model whose layers are its own, but layers of '{self.model}' live in "
-                f"model '{lender.model}'. Move that one first, then this one."
+                f"Expected model '{self.model_name}' to own its layers, but some of them belong to "
+                f"model '{owner.model_name}'. Move that model first, then this one."
             )
-        # A throwaway owner: the layers stay free.
-        (self if lender is None else Parameters(self.model, free)).gather(dtype)
+        # In a borrower, a temporary owner: layers without an owner stay that way.
+        (self if owner is None else Parameters(self.model_name, unowned)).gather(dtype)
 
 
 def owner_of(layer: Layer) -> Parameters | None:
-    """The parameters in whose vectors a layer's weights are; None if there are none, or no more."""
-    owner: Any = layer.owner
-    return None if owner is None else owner()
+    """Return the `Parameters` that hold a layer's weights, or None if it has no owner now."""
+    owner = None if layer.owner is None else layer.owner()
+    return owner if isinstance(owner, Parameters) else None
 
 
 def rebind(layer: Layer, name: str, array: Array) -> None:
-    """Have a layer go on with an array that holds the same values as its own of that name."""
+    """Replace a layer's weight `name`, under every attribute, by an array with the same values."""
     old = getattr(layer, name)
     for attribute, value in list(vars(layer).items()):
-        if value is old:  # also where a subclass keeps the weight under a name of its own
+        if value is old:  # a subclass may keep the weight under another name, too
             setattr(layer, attribute, array)

@@ -1,23 +1,21 @@
-"""The sums behind every number reported: loss and metrics over the batches of an epoch, exactly.
+"""Running sums of the loss and the metrics over the batches of an epoch.
 
-The metrics are those that `compile` was given: names, functions or objects, and ``"acc"``.
+The metrics are those passed to `compile`: names such as ``"acc"``, functions or objects.
 
-The sums stay where the numbers are, on a CPU or a GPU, until somebody wants to read them.
+The sums stay on the model's device, a CPU or a GPU, until they are read.
 """
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from tinynet import backend, metrics
-from tinynet.backend import Array, Shape
+from tinynet.backend.types import Array, Identifier, Logs, Model, Shape, State
 from tinynet.compat import naming
-from tinynet.compat.naming import is_tinynet_s
+from tinynet.compat.naming import is_builtin
 from tinynet.engine.data import Batch
+from tinynet.layers import Layer
 from tinynet.losses import Loss
 from tinynet.metrics import CategoricalAccuracy, Metric
-
-Logs = dict[str, float]
 
 
 class Tracker:
@@ -26,10 +24,10 @@ class Tracker:
     def __init__(self, named: Mapping[str, Metric], dtype: str, steps: int) -> None:
         self.metrics = named
         self._round = backend.host.dtype(dtype).type
-        self._losses = backend.xp.empty(steps, dtype)  # of each batch; they stay where they are
-        self._runs: list[list[int]] = []  # [size, first, last + 1] of batches of one size in a row
+        self._losses = backend.xp.empty(steps, dtype)  # of each batch, on the device
+        self._runs: list[list[int]] = []  # [size, first, last + 1] of consecutive equal batches
         self._batches = self._samples = 0
-        self._total, self._read = 0.0, 0  # of what was read, and how many batches that is
+        self._total, self._synced = 0.0, 0  # the loss sum read so far, and its batches
         for metric in named.values():
             metric.reset_state()
 
@@ -44,46 +42,46 @@ class Tracker:
         for metric in self.metrics.values():
             plain = type(metric) is CategoricalAccuracy and batch.y.shape == output.shape
             if plain and batch.classes is not None:
-                metric.add(batch.classes == output.argmax(axis=-1))  # the rest is known already
+                metric.add(batch.classes == output.argmax(axis=-1))  # no need to find y's classes
             else:
                 metric.update_state(batch.y, output)
 
-    def read(self, *others: Any) -> list[float]:
-        """Bring all sums to the host, and the numbers `others` with them: one wait for the GPU."""
+    def sync(self, *others: Array) -> list[float]:
+        """Copy all sums to the host; return `others` as floats, copied in the same transfer."""
         plain = [metric for metric in self.metrics.values() if type(metric).result is Metric.result]
-        runs = [(n, max(a, self._read), b) for n, a, b in self._runs if b > self._read]
+        runs = [(n, max(a, self._synced), b) for n, a, b in self._runs if b > self._synced]
         sums = [self._losses[first:last].sum(dtype="float64") for _, first, last in runs]
         sums += [part for metric in plain for part in (metric.total, metric.count)]
-        came = iter(backend.numbers(*sums, *others))
-        # A batch's loss counts by its samples.
-        self._total += sum(size * next(came) for size, _, _ in runs)
-        self._read = self._batches
+        values = iter(backend.to_floats(*sums, *others))
+        # Each batch's loss is weighted by its number of samples.
+        self._total += sum(size * next(values) for size, _, _ in runs)
+        self._synced = self._batches
         for metric in plain:
-            metric.total, metric.count = next(came), next(came)
-        return list(came)
+            metric.total, metric.count = next(values), next(values)
+        return list(values)
 
-    def read_anew(self, *others: Any) -> list[float]:
-        """The same, the loss from all batches in one sum.
+    def resync(self, *others: Array) -> list[float]:
+        """Do the same as `read`, but sum the loss over all batches anew.
 
-        Else, its last bits would depend on how often somebody has looked.
+        Otherwise, its last bits would depend on how often it was read during the epoch.
         """
-        self._total, self._read = 0.0, 0
-        return self.read(*others)
+        self._total, self._synced = 0.0, 0
+        return self.sync(*others)
 
-    def get_state(self) -> dict[str, Any]:
-        """All that `set_state` of another tracker needs to go on from here."""
-        self.read()
+    def get_state(self) -> State:
+        """Return everything that another tracker's `set_state` needs to continue from here."""
+        self.sync()
         return {
             "losses": backend.to_numpy(self._losses[: self._batches]),
             "total": self._total,
             "runs": self._runs,
             "samples": self._samples,
-            "metrics": [sums_of(metric) for metric in self.metrics.values()],
+            "metrics": [metric_state(metric) for metric in self.metrics.values()],
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` gave."""
-        self._batches = self._read = len(state["losses"])
+    def set_state(self, state: State) -> None:
+        """Continue from a state returned by `get_state`."""
+        self._batches = self._synced = len(state["losses"])
         self._total = state["total"]
         self._losses[: self._batches] = backend.to_active(state["losses"])
         self._runs, self._samples = state["runs"], state["samples"]
@@ -92,19 +90,19 @@ class Tracker:
                 arrays = isinstance(value, backend.host.ndarray)
                 setattr(metric, name, backend.to_active(value) if arrays else value)
 
-    def first_bad(self) -> int | None:
-        """The number, from 1, of the first batch whose loss is NaN or infinite."""
+    def first_not_finite(self) -> int | None:
+        """Return the number, from 1, of the first batch with a NaN or infinite loss, or None."""
         bad = ~backend.host.isfinite(backend.to_numpy(self._losses[: self._batches]))
         return int(bad.argmax()) + 1 if bad.any() else None
 
     def can_merge(self, loss: Loss) -> bool:
-        """Whether several batches may be added as one: every number is a mean over the samples."""
+        """Return whether batches may be merged: loss and metrics are all means over the samples."""
         plain = loss.reduction in ("sum_over_batch_size", "mean")
-        return plain and all(map(by_sample, (loss, *self.metrics.values())))
+        return plain and by_sample(loss) and all(map(by_sample, self.metrics.values()))
 
     def results(self) -> list[float]:
-        """The loss, then the metrics in `compile`'s order, rounded to the floats Keras reports."""
-        self.read()
+        """Return the loss, then the metrics in `compile`'s order, rounded to the model's dtype."""
+        self.sync()
         values = [
             self._total / self._samples,
             *(metric.result() for metric in self.metrics.values()),
@@ -113,7 +111,7 @@ class Tracker:
             return [float(self._round(value)) for value in values]
 
     def logs(self, prefix: str = "") -> Logs:
-        """The same by name, in alphabetical order."""
+        """Return the same results by name, in alphabetical order."""
         names = ["loss", *self.metrics]
         return {prefix + k: v for k, v in sorted(zip(names, self.results(), strict=True))}
 
@@ -132,8 +130,8 @@ class FunctionMetric(Metric):
         return backend.as_array(self._function(y_true, y_pred))
 
 
-def check_metrics(given: Any) -> list[Any]:
-    """The list that `compile` was given, each entry checked."""
+def check_metrics(given: object) -> list[Identifier]:
+    """Return the list of metrics passed to `compile`, with each entry checked."""
     if given is not None and not isinstance(given, list | tuple):
         raise ValueError(
             "Expected `metrics` argument to be a list, tuple, or dict. Received instead: "
@@ -149,11 +147,11 @@ def check_metrics(given: Any) -> list[Any]:
     return list(given or ())
 
 
-def resolve(identifier: Any, y_true: Shape, y_pred: Shape) -> Metric:
-    """A metric for targets and outputs of these shapes, named as `compile` was given it.
+def resolve_metric(identifier: Identifier, y_true: Shape, y_pred: Shape) -> Metric:
+    """Return the metric for targets and outputs of these shapes, named as passed to `compile`.
 
-    ``"acc"`` and ``"accuracy"`` mean what fits the shapes, as in Keras: binary for a single
-    output, sparse for targets that are class numbers, else categorical.
+    ``"acc"`` and ``"accuracy"`` depend on the shapes, as in Keras: binary accuracy for a single
+    output, sparse for targets that are class numbers, otherwise categorical.
     """
     if identifier in ACCURACY:
         if y_pred[-1] == 1:
@@ -161,36 +159,36 @@ def resolve(identifier: Any, y_true: Shape, y_pred: Shape) -> Metric:
         sparse = len(y_true) < len(y_pred) or y_true[-1] == 1
         kind = metrics.SparseCategoricalAccuracy if sparse else metrics.CategoricalAccuracy
         return kind(name=identifier)
-    found = metrics.get(identifier)
-    found = found if isinstance(found, Metric) else FunctionMetric(found)
+    metric = metrics.get(identifier)
+    metric = metric if isinstance(metric, Metric) else FunctionMetric(metric)
     if isinstance(identifier, str):
-        found.name = identifier
-    return found
+        metric.name = identifier
+    return metric
 
 
-def metrics_for(model: Any, y_true: Shape) -> dict[str, Metric]:
-    """The metrics in `compile`'s order, for targets of this shape; those of one name numbered."""
+def make_metrics(model: Model, y_true: Shape) -> dict[str, Metric]:
+    """Return the metrics by name, in `compile`'s order; equal names are numbered."""
     named: dict[str, Metric] = {}
-    for identifier in model.metrics_given:
-        metric = resolve(identifier, y_true, model.output_shape)
+    for identifier in model.compile_metrics:
+        metric = resolve_metric(identifier, y_true, model.output_shape)
         numbered = (f"{metric.name}_{number}" for number in itertools.count(1))
         names = itertools.chain([metric.name], numbered)
         named[next(name for name in names if name not in named)] = metric
     return named
 
 
-def sums_of(metric: Metric) -> dict[str, Any]:
-    """What a metric has added up so far: its attributes that are data."""
-    found = {}
+def metric_state(metric: Metric) -> State:
+    """Return the state of a metric: its attributes that are numbers, arrays, lists or dicts."""
+    state = {}
     for name, value in vars(metric).items():
         if backend.on_device(value):
             value = backend.to_numpy(value)
         array = isinstance(value, backend.host.ndarray | backend.host.generic)
         if array or isinstance(value, int | float | list | dict):
-            found[name] = value
-    return found
+            state[name] = value
+    return state
 
 
-def by_sample(part: Any) -> bool:
-    """Whether a layer, loss or metric says so of itself; a reader's own inherits no such word."""
-    return (is_tinynet_s(type(part)) or "by_sample" in vars(type(part))) and part.by_sample
+def by_sample(part: Layer | Loss | Metric) -> bool:
+    """Return `part.by_sample`, which a user-defined class must set itself, not inherit."""
+    return (is_builtin(type(part)) or "by_sample" in vars(type(part))) and part.by_sample

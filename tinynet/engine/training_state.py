@@ -1,110 +1,113 @@
-"""Where a training is: all that its next step depends on, but for the data.
+"""The state of a training run: everything that its next step depends on, except the data.
 
-Weights and optimizer are the smaller part of that. The order of the samples, the masks of dropout
-and the numbers of an epoch that is under way belong to it, and what callbacks remember, such as
-the epochs so far. Put back in another process, a training goes on as if it had never stopped.
+That is more than weights and optimizer: it includes the order of the samples, the random state
+behind dropout masks, the running sums of an unfinished epoch, and what callbacks store, such as the
+history. Training restored in another process continues as if it had never stopped.
 """
 
 import ast
 import re
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 from tinynet import backend, losses, metrics
+from tinynet.backend.types import Config, Model, State
 from tinynet.callbacks.base import CallbackList
 from tinynet.compat import naming
-from tinynet.engine.data import Batch, Batches, Passes
+from tinynet.engine.data import Batch, Batches, EpochIterator
 from tinynet.engine.tracker import Tracker
 from tinynet.saving import save
 
-State = dict[str, Any]  # of dictionaries, lists, numbers, words and NumPy's arrays
 
-
-class Course:
-    """A training on its way; `fit` hands it to its callbacks before it begins.
+class TrainingState:
+    """The progress of a training run, which `fit` passes to the callbacks before it begins.
 
     Attributes:
-        epoch: how many epochs are done.
-        step: how many steps of the next one.
-        halfway: whether the next epoch is one that was under way when a backup was made.
+        epoch: the number of completed epochs.
+        step: the number of completed steps of the next epoch.
+        halfway: whether the next epoch was restored from a backup made in the middle of it.
     """
 
     def __init__(
-        self, model: Any, passes: Passes, steps: int, listeners: CallbackList, epoch: int
+        self,
+        model: Model,
+        iterator: EpochIterator,
+        steps: int,
+        callback_list: CallbackList,
+        epoch: int,
     ) -> None:
         self.epoch, self.step = epoch, 0
         self.steps = steps
-        self.halfway = False
-        self._model, self._passes, self._listeners = model, passes, listeners
+        self.resumed = False
+        self._model, self._iterator, self._callback_list = model, iterator, callback_list
         self._tracker: Tracker | None = None
-        self._sums: State | None = None  # of an epoch that was under way
-        self._ended = False  # whether a callback had ended it there
-        self._begun_at = model.optimizer.iterations
-        self._rate = model.optimizer.learning_rate
+        self._sums: State | None = None  # of an epoch restored halfway
+        self._stopped = False  # whether a callback had ended training there
+        self._initial_iterations = model.optimizer.iterations
+        self._initial_rate = model.optimizer.learning_rate
 
     @property
     def data(self) -> Batches:
-        """What is trained on."""
-        return self._passes.batches
+        """The batches to train on."""
+        return self._iterator.batches
 
     @cached_property
-    def what(self) -> dict[str, str]:
-        """What has to be the same, for a state to be one of this training.
+    def settings(self) -> dict[str, str]:
+        """The settings in which a saved state has to match this training run, as text.
 
-        Who keeps states asks for it before the first step: callbacks may change some of it later.
+        A callback that saves states reads them before the first step: they may change later.
         """
         model = self._model
         optimizer = model.optimizer.get_config()
-        ignored = ("name", "learning_rate")  # the rate is looked at apart: it may change
-        layers = {
-            f"layer {n}": [type(layer).__name__, layer.get_config()]
-            for n, layer in enumerate(model.layers, start=1)
-        }
-        for _, settings in layers.values():
-            settings.pop("name", None)
-        found = {
-            "data": self._passes.signs(),
+        ignored = ("name", "learning_rate")  # the rate may change, and is compared below
+        layers: dict[str, list[str | Config]] = {}
+        for n, layer in enumerate(model.layers, start=1):
+            config = {k: v for k, v in layer.get_config().items() if k != "name"}
+            layers[f"layer {n}"] = [type(layer).__name__, config]
+        identity = {
+            "data": self._iterator.fingerprint(),
             "batch_size": self.data.batch_size,
             "steps": self.steps,
-            "shuffle": self._passes.shuffled,
-            "callbacks": [type(callback).__name__ for callback in self._listeners.callbacks],
+            "shuffle": self._iterator.shuffled,
+            "callbacks": [type(callback).__name__ for callback in self._callback_list.callbacks],
             "optimizer": type(model.optimizer).__name__,
             **{f"optimizer's {k}": v for k, v in optimizer.items() if k not in ignored},
-            "loss": save.as_config(losses, model.loss),
-            "metrics": [save.as_config(metrics, metric) for metric in model.metrics_given],
+            "loss": save.loss_or_metric_config(losses, model.loss),
+            "metrics": [
+                save.loss_or_metric_config(metrics, metric) for metric in model.compile_metrics
+            ],
             "dtype": model.dtype,
             "trainable": model.trainable,
             **layers,
         }
-        return {name: str(value) for name, value in found.items()}
+        return {name: str(value) for name, value in identity.items()}
 
     def begin_epoch(self, tracker: Tracker) -> Iterator[tuple[int, Batch]]:
-        """The batches of the next epoch, or what is left of it, each with its step's number."""
+        """Return the batches of the next epoch, or the rest of it, each with its step number."""
         self._tracker = tracker
-        if not self.halfway:
-            batches = self._passes.epoch(self.steps)
+        if not self.resumed:
+            batches = self._iterator.next_epoch(self.steps)
         else:
             assert self._sums is not None
             tracker.set_state(self._sums)
-            batches = iter(()) if self._ended else self._passes.rest(self.step)
-            self.halfway, self._sums = False, None
+            batches = iter(()) if self._stopped else self._iterator.remaining(self.step)
+            self.resumed, self._sums = False, None
         return enumerate(batches, start=self.step + 1)
 
     def end_epoch(self) -> None:
         self.epoch, self.step, self._tracker = self.epoch + 1, 0, None
 
-    def epochs_until(self, last: int) -> range:
-        """The numbers of the epochs that are left; of a training that had ended, what it lacks."""
-        return range(self.epoch, min(last, self.epoch + self.halfway) if self._ended else last)
+    def remaining_epochs(self, last: int) -> range:
+        """Return the epochs left, from 0; if training had ended, only an unfinished one, if any."""
+        return range(self.epoch, min(last, self.epoch + self.resumed) if self._stopped else last)
 
     def get_state(self) -> State:
-        """Copies of everything; `set_state` of another process goes on from there."""
+        """Return a copy of the whole state, from which `set_state` continues, in any process."""
         model = self._model
         optimizer = model.optimizer.get_state()
         return {
-            "what": self.what,
-            "rate": [self._begun_at, self._rate],
+            "what": self.settings,
+            "rate": [self._initial_iterations, self._initial_rate],
             "epoch": self.epoch,
             "step": self.step,
             "ended": bool(model.stop_training),
@@ -115,28 +118,28 @@ class Course:
             "kept": optimizer["kept"],
             "generator": backend.generator().bit_generator.state,
             "counters": [[getattr(x, name) for name in x.counters] for x in model.layers],
-            "passes": self._passes.get_state(),
+            "passes": self._iterator.get_state(),
             "sums": self._tracker.get_state() if self._tracker and self.step else None,
-            "callbacks": [callback.get_state() for callback in self._listeners.callbacks],
+            "callbacks": [callback.get_state() for callback in self._callback_list.callbacks],
         }
 
     def set_state(self, state: State) -> None:
-        """Go on from what `get_state` gave.
+        """Continue from a state returned by `get_state`.
 
         Raises:
-            ValueError: if that was another training, with what differs, or is no such state.
+            ValueError: if the state is invalid, or of another training run, with the differences.
         """
         then, (begun_at, rate) = state["what"], state["rate"]
         differs = [
             f"{name} was {naming.short(then.get(name))} and is {naming.short(now)}"
-            for name, now in self.what.items()
-            if meaning(then.get(name)) != meaning(now)
+            for name, now in self.settings.items()
+            if parse_setting(then.get(name)) != parse_setting(now)
         ]
         # An optimizer that has trained since, in the same process, may be at another rate.
-        if self._begun_at == begun_at and self._rate != rate:
-            differs.append(f"the learning rate was {rate} and is {self._rate}")
-        if differs or len(then) != len(self.what):
-            raise ValueError(f"it is of another training: {'; '.join(differs) or 'another model'}")
+        if self._initial_iterations == begun_at and self._initial_rate != rate:
+            differs.append(f"the learning rate was {rate} and is {self._initial_rate}")
+        if differs or len(then) != len(self.settings):
+            raise ValueError(f"it is of another run: {'; '.join(differs) or 'another model'}")
         self._check(state)
         model = self._model
         model.set_weights(state["weights"])
@@ -148,56 +151,56 @@ class Course:
         for layer, values in zip(model.layers, state["counters"], strict=True):
             for name, value in zip(layer.counters, values, strict=True):
                 setattr(layer, name, value)
-        self._passes.set_state(state["passes"])
+        self._iterator.set_state(state["passes"])
         backend.generator().bit_generator.state = state["generator"]
-        for callback, kept in zip(self._listeners.callbacks, state["callbacks"], strict=True):
+        for callback, kept in zip(self._callback_list.callbacks, state["callbacks"], strict=True):
             callback.set_state(kept)
         self.epoch, self.step = state["epoch"], state["step"]
-        self._ended = model.stop_training = state["ended"]
+        self._stopped = model.stop_training = state["ended"]
         self._sums = state["sums"]
-        self.halfway = self.step > 0
+        self.resumed = self.step > 0
 
     def _check(self, state: State) -> None:
-        """Raise a ValueError for what no training could have left."""
+        """Raise a ValueError for a state that no training can produce."""
         model = self._model
         optimizer = model.optimizer.get_state()["state"]
         numbers = [state["epoch"], state["step"], state["iterations"]]
         arrays = [*state["weights"], *(array for slots in state["slots"] for array in slots)]
-        wanted = [*model.weights, *(array for slots in optimizer for array in slots)]
-        shapes = [[array.shape for array in found] for found in (arrays, wanted)]
-        types = [[str(array.dtype) for array in found] for found in (arrays, wanted)]
+        expected = [*model.weights, *(array for slots in optimizer for array in slots)]
+        shapes = [[array.shape for array in group] for group in (arrays, expected)]
+        types = [[str(array.dtype) for array in group] for group in (arrays, expected)]
         if not all(type(number) is int and number >= 0 for number in numbers):
-            raise ValueError(f"it is at epoch, step and iteration {naming.short(numbers)}")
+            raise ValueError(f"its epoch, step and iteration are {naming.short(numbers)}")
         if state["step"] > self.steps or (state["step"] > 0) != (state["sums"] is not None):
             raise ValueError(f"it is at step {state['step']} of {self.steps}")
         if type(state["ended"]) is not bool:
-            raise ValueError(f"it has ended: {naming.short(state['ended'])}")
+            raise ValueError(f"its 'ended' is not a bool: {naming.short(state['ended'])}")
         if shapes[0] != shapes[1] or types[0] != types[1]:
-            raise ValueError("its arrays have other shapes or types")
+            raise ValueError("its arrays have different shapes or types")
         if not all(backend.host.isfinite(array).all() for array in arrays):
             raise ValueError("its arrays hold NaN or infinity")
 
-    def interrupted(self, epochs: int, whole: bool) -> KeyboardInterrupt:
-        """The words for Ctrl-C: where it was, and how to go on."""
-        done = len(self._model.history.epoch)
-        kept = f"model.history has {done} whole epoch{'s' * (done != 1)}"
+    def interrupt_error(self, epochs: int, whole: bool) -> KeyboardInterrupt:
+        """Return the error for Ctrl-C: where training was stopped, and how to resume it."""
+        done = len(self._model.history.epoch) if self._model.history else 0
+        kept = f"model.history has {done} complete epoch{'s' * (done != 1)}"
         if self.epoch >= epochs:
-            return KeyboardInterrupt(f"Stopped when all was trained. {kept}, and that is all.")
+            return KeyboardInterrupt(f"Stopped after training was complete. {kept}.")
         where = f"epoch {self.epoch + 1} of {epochs}, after step {self.step} of {self.steps}"
         if not whole:
-            where += " and maybe in the middle of the next"
+            where += " and possibly in the middle of the next step"
         go_on = f"write: model.fit(…, epochs={epochs}, initial_epoch={self.epoch})"
-        if any(callback.goes_on() for callback in self._listeners.callbacks):
-            go_on = "as if nothing had happened, run the same again: there is a backup"
+        if any(callback.goes_on() for callback in self._callback_list.callbacks):
+            go_on = "run the same program again: it continues from the backup"
         return KeyboardInterrupt(
-            f"Stopped in {where}. The weights are as they were then; {kept}. To go on, {go_on}"
+            f"Stopped in {where}. The weights are as they were then; {kept}. To resume, {go_on}"
         )
 
 
-def meaning(text: str | None) -> Any:
-    """What a configuration says that was written as text, in whatever order."""
+def parse_setting(text: str | None) -> object:
+    """Return the parsed form of a configuration, so that the order of its entries is ignored."""
     try:
         return ast.literal_eval(text or "")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        # A plain word, or numbers that Python reads no more: `inf`, `np.float64(0.1)`.
+        # A plain word, or values that `literal_eval` does not parse: `inf`, `np.float64(0.1)`.
         return sorted(re.split(r"[\[\]{},]+ ?", text or ""))

@@ -1,1 +1,1 @@
-"""Looking inside: every number of a batch, gradients checked, units that are dead, the summary."""
+"""Inspect a model: trace a batch, check gradients, find dead units, print the summary."""

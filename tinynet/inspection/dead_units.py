@@ -1,34 +1,34 @@
-"""Units that have stopped: whatever the network is shown, nothing gets through them.
+"""Find dead units: units through which no sample sends a gradient.
 
-A relu whose sum is below 0 for every sample gives 0, and its slope is 0 as well, so it does not
-learn its way back. A sigmoid or tanh far out gives 0, 1 or −1, with next to no slope. Such units
-take time and do nothing; many of them are why a network does not get better.
+A relu whose weighted sum is negative for every sample outputs 0 with slope 0, so it receives no
+gradient and cannot recover. A saturated sigmoid or tanh outputs 0, 1 or −1 with almost no slope.
+Such units cost time and learn nothing; many of them can keep a network from improving.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tinynet import activations, backend
-from tinynet.compat import validation
-from tinynet.compat.activation import DERIVATIVES, name_of
+from tinynet.backend.types import ArrayLike, Model
+from tinynet.compat import checks
+from tinynet.compat.activation import BACKWARDS, activation_name
 from tinynet.layers import Activated
 
 SATURATING = (activations.sigmoid, activations.tanh, activations.relu)
 
-# Below this slope a sample teaches a unit next to nothing: a sigmoid's is at most 0.25.
-FLAT = 0.001
+# A smaller slope counts as 0; for comparison, the slope of a sigmoid is at most 0.25.
+MIN_SLOPE = 0.001
 
 
 @dataclass(frozen=True)
 class LayerUnits:
-    """What was found in one layer.
+    """The dead units of one layer.
 
     Attributes:
-        name, activation: of the layer.
-        units: how many it has.
-        dead: the numbers of those whose slope is next to 0 for every sample.
+        name, activation: the names of the layer and of its activation.
+        units: the number of units.
+        dead: the indices of the units whose slope is almost 0 for every sample.
     """
 
     name: str
@@ -39,7 +39,7 @@ class LayerUnits:
 
 @dataclass(frozen=True)
 class DeadUnits:
-    """The result of `find_dead_units`: printed, a line for each layer, and what to do."""
+    """The result of `find_dead_units`; prints a line for each layer, and a remedy."""
 
     samples: int
     layers: tuple[LayerUnits, ...]
@@ -48,29 +48,29 @@ class DeadUnits:
         return sum(len(layer.dead) for layer in self.layers)
 
     def __repr__(self) -> str:
-        lines = [f"Units that do nothing, whichever of {self.samples:,} samples they see:"]
+        lines = [f"Dead units, by index (no gradient from any of {self.samples:,} samples):"]
         width = max((len(layer.name) for layer in self.layers), default=0)
         for layer in self.layers:
             first = ", ".join(map(str, layer.dead[:8])) + ", …" * (len(layer.dead) > 8)
             which = f": {first}" if layer.dead else ""
-            told = f"{len(layer.dead):,} of {layer.units:,} ({layer.activation}){which}"
-            lines.append(f"  {layer.name.ljust(width)}  {told}")
+            counts = f"{len(layer.dead):,} of {layer.units:,} ({layer.activation}){which}"
+            lines.append(f"  {layer.name.ljust(width)}  {counts}")
         if len(self):
             lines.append(
-                "Dead units do not come back by themselves. Train anew with inputs of about -1 to "
-                "1, a lower learning rate, or another activation."
+                "Dead units do not recover by themselves. Retrain with inputs scaled to about -1 "
+                "to 1, a lower learning rate, or another activation."
             )
         return "\n".join(lines)
 
 
-def find_dead_units(model: Any, x: Any) -> DeadUnits:
-    """Look for units of sigmoid, tanh or relu through which no sample of `x` sends a gradient.
+def find_dead_units(model: Model, x: ArrayLike) -> DeadUnits:
+    """Find the sigmoid, tanh and relu units through which no sample of `x` sends a gradient.
 
-    A unit is dead if f′(z) < 0.001 for every sample. Softmax and linear layers have none.
+    A unit is dead if f′(z) < 0.001 for every sample. Layers with other activations are skipped.
 
     Arguments:
-        model: built.
-        x: samples, as for `predict`; a thousand of them are enough.
+        model: a built model.
+        x: samples, as for `predict`; a thousand are enough.
 
     Raises:
         ValueError: if the model is not built, or `x` does not fit.
@@ -79,9 +79,9 @@ def find_dead_units(model: Any, x: Any) -> DeadUnits:
     >>> model = Sequential([Input((2,)), layers.Dense(3, "relu", name="hidden")])
     >>> model.set_weights([[[1, 1, 1], [1, 1, 1]], [0, 0, -9]])
     >>> print(find_dead_units(model, np.eye(2)))
-    Units that do nothing, whichever of 2 samples they see:
+    Dead units, by index (no gradient from any of 2 samples):
       hidden  1 of 3 (relu): 2
-    Dead units do not come back by themselves. Train anew with inputs of about -1 to 1, a lower \
+    Dead units do not recover by themselves. Retrain with inputs scaled to about -1 to 1, a lower \
 learning rate, or another activation.
     """
     if not model.built:
@@ -89,20 +89,19 @@ learning rate, or another activation.
             f"Expected a built model, received '{model.name}', which has no weights yet. "
             "Write: model.build((None, 784)), or train it first"
         )
-    x = model.adapt(validation.array(x, "x"))
-    found = []
-    anchor = model.parameters.anchor
-    with backend.at(anchor):
+    x = model.adapt(checks.array(x, "x"))
+    layer_units = []
+    with backend.use_device(model.device):
         output = backend.to_active(x, model.dtype)
         for layer in model.layers:
             output = layer.forward(output)
             if isinstance(layer, Activated) and layer.activation in SATURATING:
                 a = backend.to_numpy(output).reshape(-1, output.shape[-1])
-                steepest = DERIVATIVES[layer.activation](np.ones_like(a), a).max(axis=0)  # f′(z)
-                dead = tuple(np.flatnonzero(steepest < FLAT).tolist())
-                name = name_of(layer.activation)
-                found.append(LayerUnits(layer.name, name, a.shape[1], dead))
-        if backend.on_device(anchor):  # where memory is short
+                steepest = BACKWARDS[layer.activation](np.ones_like(a), a).max(axis=0)  # f′(z)
+                dead = tuple(np.flatnonzero(steepest < MIN_SLOPE).tolist())
+                name = activation_name(layer.activation)
+                layer_units.append(LayerUnits(layer.name, name, a.shape[1], dead))
+        if model.device and model.device.backend == "cupy":  # free its memory
             for layer in model.layers:
-                layer.forget()
-    return DeadUnits(len(x), tuple(found))
+                layer.clear_caches()
+    return DeadUnits(len(x), tuple(layer_units))

@@ -1,61 +1,65 @@
-"""Is a backward right? Central differences know: they need nothing but the forward pass.
+"""Check the backward pass against central differences, which need only the forward pass.
 
-The derivative of the loss L with respect to a weight w is, by definition, what
-(L(w + h) − L(w − h)) / 2h comes to as h shrinks. Computed in float64, that agrees with a right
-backward to eight digits or so, and with a wrong one to none.
+The derivative of the loss L with respect to a weight w is the limit of (L(w + h) − L(w − h)) / 2h
+as h approaches 0. In float64, this difference agrees with a correct backward pass to about eight
+digits, and with a wrong one typically not even to two.
 """
 
 import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
 from tinynet import backend, config
-from tinynet.compat import validation
+from tinynet.backend.types import HostArray, Model
+from tinynet.compat import checks
 from tinynet.engine.data import Batch
-from tinynet.engine.evaluation import check_compiled, prepare
+from tinynet.engine.evaluation import check_compiled, prepare_data
 from tinynet.inspection.gradient_report import (
     FLOOR,
     TOLERANCE,
     GradientCheck,
     ParameterCheck,
-    looks_like,
+    likely_mistake,
 )
 
-# Steps h to try. Smaller ones are less exact, but do not reach across a corner such as relu's.
+# Steps h to try. Smaller ones are less accurate, but less likely to straddle a corner of relu.
 STEPS = (1e-5, 1e-6, 1e-7)
 NUDGE = 1e-3
 
 
-class CornerError(Exception):
-    """There is no derivative here."""
+class NonDifferentiableError(Exception):
+    """The loss has no derivative at this point."""
 
 
 def check_gradients(
-    model: Any, x: Any, y: Any, sample_weight: Any = None, samples: int = 100
+    model: Model,
+    x: HostArray,
+    y: HostArray,
+    sample_weight: HostArray | None = None,
+    samples: int = 100,
 ) -> GradientCheck:
     """Compare the backward pass of a compiled model with central differences, in float64.
 
-    It works on a copy on the host: nothing of the model changes. Every weight that trains is
-    checked, and the input.
+    The check runs on a copy on the CPU and does not change the model. It covers every trainable
+    weight, and the gradient with respect to the input.
 
     Arguments:
         x, y, sample_weight: a batch, as for `fit`; a few samples are enough.
-        samples: how many numbers of a parameter are looked at, if it has more: those with the
-            largest gradients and some at random. None looks at all.
+        samples: the most elements checked of one parameter: half of them have the largest
+            gradients, the others are chosen at random. With None, all are checked.
 
-    At a corner, such as relu's at 0, there is no derivative. If one is met, the copy's inputs and
-    weights are moved by about 0.001, and all is looked at there.
+    At a corner, such as relu's at 0, there is no derivative. If the check meets one, it shifts the
+    copy's inputs and weights by about 0.001 and starts again.
 
     Returns:
-        A `GradientCheck`. Print it to see which parameter is wrong, where, and what it looks like.
+        A `GradientCheck`. Print it to see which gradient is wrong, where, and the likely mistake.
 
     Raises:
-        ValueError: as `fit`; or if the loss is not finite, differs from look to look, or is not
-            computed in float64 all the way.
+        ValueError: for the same reasons as `fit`; or if the loss is not finite, differs between
+            evaluations, has corners everywhere, or is not computed in float64 throughout.
 
     >>> import numpy as np, tinynet
     >>> model = tinynet.Sequential([tinynet.Input((2,)), tinynet.layers.Dense(1)])
@@ -65,147 +69,155 @@ def check_gradients(
     """
     check_compiled(model)
     if samples is not None:
-        samples = validation.count(samples, "samples")
-    x, y, sample_weight = prepare(model, x, y, sample_weight)
+        samples = checks.count(samples, "samples")
+    x, y, sample_weight = prepare_data(model, x, y, sample_weight)
     weights = None if sample_weight is None else sample_weight.astype("float64")
     target = y.astype("float64") if y.dtype.kind == "f" else y
-    with apart() as repeat:
-        twin = double(model, x.shape)
+    with isolated() as reset_randomness:
+        model_copy = float64_copy(model, x.shape)
         batch = Batch(x.astype("float64"), target, weights)
 
-        counters = [(x, name, getattr(x, name)) for x in twin.layers for name in x.counters]
+        counters = [(x, name, getattr(x, name)) for x in model_copy.layers for name in x.counters]
 
         def loss() -> float:
-            repeat()
-            for layer, name, number in counters:  # what is random, the same again
+            reset_randomness()
+            for layer, name, number in counters:  # repeat the same random draws
                 setattr(layer, name, number)
-            output = forward(twin, batch.x)
-            return float(twin.objective.forward(batch.y, output, batch.sample_weight))
+            output = forward(model_copy, batch.x)
+            return float(model_copy.objective.forward(batch.y, output, batch.sample_weight))
 
         def compare() -> tuple[float, list[ParameterCheck]]:
             value = loss()
-            twin.parameters.gradients[...] = np.nan
-            passed = twin.backward(twin.objective.backward())
-            arrays = [*parameters(twin), ("input", batch.x, passed)]
+            model_copy.parameters.gradients[...] = np.nan
+            passed = model_copy.backward(model_copy.objective.backward())
+            arrays = [*parameters(model_copy), ("input", batch.x, passed)]
             return value, [check(*array, loss, value, samples, len(x)) for array in arrays]
 
         value = loss()
         if not math.isfinite(value):
             raise ValueError(
-                f"Expected a finite loss to differentiate, received {value}. Look at the model's "
-                "weights and at x: np.isfinite(x).all()"
+                f"Expected a finite loss to differentiate, received {value}. Check the model's "
+                "weights, and x with: np.isfinite(x).all()"
             )
         if loss() != value:
             raise ValueError(
-                "Expected the same loss at every look, received two that differ: a layer is random "
-                "in a way of its own, or changes what it is given. Draw random numbers from "
-                "tinynet.backend.generator(), and write results to arrays of the layer's own"
+                "Expected the same loss at every evaluation, received two different values: a "
+                "layer uses its own random generator, or modifies its input. Draw random numbers "
+                "from tinynet.backend.generator(), and write results to the layer's own arrays"
             )
         generator = np.random.default_rng(0)
         for _ in range(5):
             try:
-                value, found = compare()
+                value, parameter_checks = compare()
                 break
-            except CornerError:
-                for array in (batch.x, twin.flat):
+            except NonDifferentiableError:
+                for array in (batch.x, model_copy.flat):
                     array += NUDGE * generator.normal(size=array.shape)
         else:
             raise ValueError(
-                f"Expected a loss with a derivative, received one of model '{model.name}' that has "
-                "corners wherever one looks"
+                f"Expected a differentiable loss, received one of model '{model.name}' that has a "
+                "corner at every point tried"
             )
-    return GradientCheck(model.name, len(x), value, tuple(found))
+    return GradientCheck(model.name, len(x), value, tuple(parameter_checks))
 
 
-def double(model: Any, shape: tuple[int, ...]) -> Any:
-    """A copy of the model on the host, in float64; its gradients are NaN until they are written."""
-    twin = copy.deepcopy(model).to("numpy")
-    twin.ensure_built(shape)
-    twin.dtype = "float64"
-    for layer in twin.layers:
+def float64_copy(model: Model, shape: tuple[int, ...]) -> Model:
+    """Return a float64 copy of the model on the CPU, its gradients NaN until they are written."""
+    model_copy = copy.deepcopy(model).to("numpy")
+    model_copy.ensure_built(shape)
+    model_copy.dtype = "float64"
+    for layer in model_copy.layers:
         layer.dtype = "float64"
-    twin.parameters.gather("float64")
-    twin.start_evaluation(shape)
-    twin.go_down_to(None)
-    twin.parameters.gradients[...] = np.nan
-    return twin
+    model_copy.parameters.gather("float64")
+    model_copy.prepare_evaluation(shape)
+    model_copy.end_backward_at(None)
+    model_copy.parameters.gradients[...] = np.nan
+    return model_copy
 
 
-def forward(model: Any, x: np.ndarray) -> np.ndarray:
-    """All the way up, in float64 wherever one looks: less is too little to take differences of."""
+def forward(model: Model, x: HostArray) -> HostArray:
+    """Run the forward pass, requiring float64 throughout: differences need that precision."""
     for layer in model.layers:
         x = layer.forward(x, training=True)
         if x.dtype != "float64":
             raise ValueError(
-                f"Expected layer '{layer.name}' to give float64 for float64, as it gets here, "
-                f"received {x.dtype}. Write: arrays of x.dtype, and no fixed type, in its forward"
+                f"Expected layer '{layer.name}' to return float64 for float64 input, received "
+                f"{x.dtype}. Write: dtype=x.dtype, and not a fixed type, in its forward"
             )
     return x
 
 
-def parameters(model: Any) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def parameters(model: Model) -> Iterator[tuple[str, HostArray, HostArray]]:
     for layer in model.layers:
-        for name in layer.trained_names if model.trainable and layer.trainable else ():
+        for name in layer.trainable_names if model.trainable and layer.trainable else ():
             yield f"{layer.name}/{name}", getattr(layer, name), getattr(layer, f"{name}_gradient")
 
 
 @contextmanager
-def apart() -> Iterator[Callable[[], None]]:
-    """Compute on the host, in float64; gives a function that sets tinynet's generator back."""
+def isolated() -> Iterator[Callable[[], None]]:
+    """Compute on the CPU in float64; yield a function that resets tinynet's random generator."""
     generator, floatx = backend.generator().bit_generator, config.floatx()
     state = generator.state
 
-    def repeat() -> None:
+    def reset_randomness() -> None:
         generator.state = state
 
     try:
         with backend.use("numpy"):
             config.set_floatx("float64")
-            yield repeat
+            yield reset_randomness
     finally:
         config.set_floatx(floatx)
-        repeat()
+        reset_randomness()
 
 
 def check(
     name: str,
-    array: np.ndarray,
-    gradient: Any,
+    array: HostArray,
+    gradient: HostArray | None,
     loss: Callable[[], float],
     value: float,
     samples: int | None,
     batch: int,
 ) -> ParameterCheck:
-    """Compare one parameter's gradient, at some places, with central differences."""
+    """Compare one parameter's gradient with central differences, at selected elements."""
     if gradient is None or gradient.shape != array.shape:
         shape = "none" if gradient is None else f"one of shape {gradient.shape}"
-        hint = f"Its gradient has to be of its own shape {array.shape}, and backward gave {shape}."
+        hint = f"Expected a gradient of the parameter's shape {array.shape}; backward gave {shape}."
         return ParameterCheck(name, array.shape, 0, math.inf, (), math.nan, math.nan, hint)
     gradient = np.array(gradient)
-    places = chosen(gradient, samples)
-    said = gradient.ravel()[places]
-    pairs = zip(places.tolist(), said.tolist(), strict=True)
-    true = np.array([difference(array, place, loss, goal, value) for place, goal in pairs])
+    indices = checked_indices(gradient, samples)
+    computed = gradient.ravel()[indices]
+    pairs = zip(indices.tolist(), computed.tolist(), strict=True)
+    numeric = np.array(
+        [central_difference(array, place, loss, goal, value) for place, goal in pairs]
+    )
     floor = FLOOR * max(1.0, abs(value))
-    errors = np.abs(said - true) / np.maximum(np.maximum(np.abs(said), np.abs(true)), floor)
+    errors = np.abs(computed - numeric) / np.maximum(
+        np.maximum(np.abs(computed), np.abs(numeric)), floor
+    )
     errors[~np.isfinite(errors)] = math.inf
     worst = int(errors.argmax()) if len(errors) else 0
     error = float(errors[worst]) if len(errors) else 0.0
     return ParameterCheck(
         name=name,
         shape=array.shape,
-        checked=len(places),
+        checked=len(indices),
         error=error,
-        index=tuple(int(n) for n in np.unravel_index(places[worst], array.shape)) if error else (),
-        backward=float(said[worst]) if len(said) else 0.0,
-        differences=float(true[worst]) if len(true) else 0.0,
-        hint="" if error <= TOLERANCE else looks_like(gradient, places, said, true, batch, floor),
-        tiny=0 < max(np.abs(said).max(initial=0), np.abs(true).max(initial=0)) < TOLERANCE * floor,
+        index=tuple(int(n) for n in np.unravel_index(indices[worst], array.shape)) if error else (),
+        backward=float(computed[worst]) if len(computed) else 0.0,
+        differences=float(numeric[worst]) if len(numeric) else 0.0,
+        hint=""
+        if error <= TOLERANCE
+        else likely_mistake(gradient, indices, computed, numeric, batch, floor),
+        tiny=0
+        < max(np.abs(computed).max(initial=0), np.abs(numeric).max(initial=0))
+        < TOLERANCE * floor,
     )
 
 
-def chosen(gradient: np.ndarray, samples: int | None) -> np.ndarray:
-    """Which numbers to look at: all, or the half with the largest gradients and half at random."""
+def checked_indices(gradient: HostArray, samples: int | None) -> HostArray:
+    """Return the flat indices to check: all, or half by largest gradient and half at random."""
     if samples is None or gradient.size <= samples:
         return np.arange(gradient.size)
     largest = np.argsort(-np.abs(np.nan_to_num(gradient.ravel())), kind="stable")[: samples // 2]
@@ -214,27 +226,29 @@ def chosen(gradient: np.ndarray, samples: int | None) -> np.ndarray:
     return np.sort(np.concatenate([largest, others]))
 
 
-def difference(
-    array: np.ndarray, place: int, loss: Callable[[], float], goal: float, value: float
+def central_difference(
+    array: HostArray, index: int, loss: Callable[[], float], goal: float, value: float
 ) -> float:
-    """∂L/∂w by central differences for the number at `place`: of several h, nearest to `goal`.
+    """Return ∂L/∂w at the flat index `index`: of the estimates for all h, the nearest to `goal`.
 
     Raises:
-        CornerError: where the slopes to both sides differ, however small h is.
+        CornerError: if the slopes on the two sides differ even for the smallest h.
     """
     flat = array.reshape(-1)
-    kept, found, bends = flat[place], [], []
+    original, slopes, curvatures = flat[index], [], []
     for step in STEPS:
-        h = step * max(1.0, abs(kept))
-        flat[place] = kept + h
+        h = step * max(1.0, abs(original))
+        flat[index] = original + h
         above = loss()
-        flat[place] = kept - h
+        flat[index] = original - h
         below = loss()
-        flat[place] = kept
-        found.append((above - below) / (2 * h))
-        bends.append(abs(above + below - 2 * value) / h)
-        if math.isclose(found[-1], goal, rel_tol=TOLERANCE / 10, abs_tol=1e-9):
-            return found[-1]
-    if bends[-1] > max(bends[0] / 2, FLOOR * max(1.0, abs(value))):  # else it shrinks with h
-        raise CornerError
-    return min(found, key=lambda slope: abs(slope - goal) if math.isfinite(goal) else 0)
+        flat[index] = original
+        slopes.append((above - below) / (2 * h))
+        curvatures.append(abs(above + below - 2 * value) / h)
+        if math.isclose(slopes[-1], goal, rel_tol=TOLERANCE / 10, abs_tol=1e-9):
+            return float(slopes[-1])
+    if curvatures[-1] > max(
+        curvatures[0] / 2, FLOOR * max(1.0, abs(value))
+    ):  # no corner: it shrinks with h
+        raise NonDifferentiableError
+    return float(min(slopes, key=lambda slope: abs(slope - goal) if math.isfinite(goal) else 0))

@@ -1,30 +1,30 @@
-"""What `check_gradients` found: a verdict for each parameter, and what a mistake looks like."""
+"""The report of `check_gradients`: a verdict for each parameter, and the likely mistake."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-# What counts as right: rounding alone comes to some 1e-8, a mistake to 1e-2 and more.
+# The largest relative error that passes: rounding causes about 1e-8, a mistake 1e-2 or more.
 TOLERANCE = 1e-4
-# Below this share of the loss a derivative cannot be told from rounding.
+# A derivative below this fraction of the loss cannot be distinguished from rounding.
 FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
 class ParameterCheck:
-    """What was found for one parameter, or for the input.
+    """The result for one parameter, or for the input.
 
     Attributes:
         name: such as ``"dense/kernel"``.
         shape: its shape.
-        checked: how many of its numbers were looked at.
-        error: the worst relative error, |backward − differences| over the larger of the two.
-        index: where that is.
-        backward, differences: the derivative there, said by the backward pass and by central
-            differences.
-        tiny: whether all its derivatives are so small that rounding hides what they are.
-        hint: what kind of mistake it looks like; empty where all is right.
+        checked: the number of elements compared.
+        error: the worst relative error, |backward − differences| over the larger magnitude.
+        index: the index of the element with that error.
+        backward, differences: the derivative of that element, from the backward pass and from
+            central differences.
+        tiny: whether all its derivatives are too small to be distinguished from rounding.
+        hint: the likely mistake; empty if the gradient is right or the mistake is not recognised.
     """
 
     name: str
@@ -39,13 +39,13 @@ class ParameterCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether the backward is right here."""
+        """Whether the error is within the tolerance."""
         return self.error <= TOLERANCE
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The result of `check_gradients`: true if all is right; printed, a table and a verdict."""
+    """The result of `check_gradients`: true if every gradient is right; prints as a table."""
 
     model: str
     samples: int
@@ -85,43 +85,43 @@ class GradientCheck:
             lines.append(f"{wrong} of {len(self.parameters)} gradients are wrong.")
             if wrong > 1 and first:
                 lines.append(
-                    f"Mistakes travel down. Look first at {first[0].name}, the nearest to the "
-                    "output: at its own formula, then at what the layer above passes on."
+                    f"A mistake spreads to all layers below. Look first at {first[0].name}, the "
+                    "nearest to the output: at its formula, then at ∂L/∂x of the layer above."
                 )
         else:
             tiny = sum(one.tiny for one in self.parameters)
             which = f"All but {tiny}" if tiny else "All"
-            lines.append(f"{which} gradients are right: {worst:.1e} at worst, of {TOLERANCE:.0e}.")
+            lines.append(f"{which} gradients are right (error {worst:.1e}, limit {TOLERANCE:.0e}).")
         return "\n".join(lines)
 
 
-def looks_like(
+def likely_mistake(
     gradient: np.ndarray,
-    places: np.ndarray,
-    said: np.ndarray,
-    true: np.ndarray,
+    indices: np.ndarray,
+    computed: np.ndarray,
+    numeric: np.ndarray,
     batch: int,
     floor: float,
 ) -> str:
-    """What kind of mistake it looks like; empty where that cannot be told."""
-    if not np.isfinite(said).any():
-        return "It looks as if backward did not write it."
+    """Return a sentence on the likely mistake; empty if none is recognised."""
+    if not np.isfinite(computed).any():
+        return "It seems that backward did not write it."
     square = gradient.ndim == 2 and gradient.shape[0] == gradient.shape[1] > 1
-    if square and np.allclose(gradient.T.ravel()[places], true, rtol=TOLERANCE, atol=floor):
+    if square and np.allclose(gradient.T.ravel()[indices], numeric, rtol=TOLERANCE, atol=floor):
         return "It looks transposed."
-    large = np.abs(true) > 100 * floor
+    large = np.abs(numeric) > 100 * floor
     if not large.any():
         return ""
-    ratios = said[large] / true[large]
+    ratios = computed[large] / numeric[large]
     ratio = float(np.median(ratios))
-    same = np.allclose(said, ratio * true, rtol=100 * TOLERANCE, atol=floor)
+    same = np.allclose(computed, ratio * numeric, rtol=100 * TOLERANCE, atol=floor)
     if not same or math.isclose(ratio, 1, rel_tol=100 * TOLERANCE):
         return ""
     if ratio == 0:
         return "It is zero everywhere."
     words = {
         -1.0: "It has the wrong sign.",
-        float(batch): f"It is {batch} times as large, the number of samples: was 1/B forgotten?",
+        float(batch): f"It is {batch} times too large, the number of samples: was 1/B forgotten?",
         1 / batch: f"It is {batch} times too small, the number of samples: was 1/B taken twice?",
     }
     for expected, text in words.items():

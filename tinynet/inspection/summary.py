@@ -1,8 +1,8 @@
 """`model.summary()`: the table of layers and the totals that Keras 3 prints, line for line.
 
-Rich draws the table, in Keras as here: from equal columns come equal wrapping and equal ellipses.
-This file decides what stands in the cells and below the table, and imports rich only when called.
-A terminal gets colours, a notebook what rich makes of it; a pipe, a file, a `print_fn` plain text.
+Rich draws the table, as it does for Keras, so equal columns give equal wrapping and ellipses. This
+file fills the cells and the totals, and imports Rich only when called. A terminal gets colours, a
+notebook gets Rich's HTML, and a pipe, a file or a `print_fn` gets plain text.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from tinynet.backend.types import Array, Model
 from tinynet.compat import arguments
+from tinynet.layers import Layer
 from tinynet.utils.progress import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# Where each column ends, as a share of the line, and the colours: Keras's.
+# Keras's columns (title, alignment, end as a fraction of the line) and its colours.
 _COLUMNS: tuple[tuple[str, Literal["left", "center", "right"], float], ...] = (
     ("Layer (type)", "left", 0.45),
     ("Output Shape", "left", 0.80),
@@ -31,29 +33,29 @@ _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
 
 def summary(
-    model: Any,
+    model: Model,
     line_length: int | None = None,
-    positions: Any = None,
+    positions: object = None,
     print_fn: Callable[[str], object] | None = None,
     expand_nested: bool = False,
     show_trainable: bool = False,
-    layer_range: Any = None,
+    layer_range: object = None,
 ) -> None:
     """Print the layers with their output shapes and parameter counts, then the totals.
 
-    A layer that is not built shows `?` and `0 (unbuilt)`. Totals are in parameters and in bytes;
-    an optimizer that has its slots (after `fit`) counts too: Adam has two for each weight.
+    A layer that is not built shows `?` and `0 (unbuilt)`. Totals are given in parameters and in
+    bytes, and include the slots of a built optimizer (after `fit`): Adam has two for each weight.
 
     Arguments:
-        model: has `name`, `layers` and `optimizer`.
-        line_length: characters in a line of the table. None: the terminal's columns less 4, but at
-            most 88 (100 with `show_trainable`).
-        print_fn: receives the whole text in one call. None: the screen.
-        show_trainable: adds a column with Y or N for each layer that has weights.
-        positions, expand_nested, layer_range: Keras's; leave them as they are.
+        model: an object with `name`, `layers` and `optimizer`.
+        line_length: the width of the table in characters. None: the terminal's width minus 4, but
+            at most 88 (100 with `show_trainable`).
+        print_fn: a function that receives the whole text in one call. None prints it.
+        show_trainable: whether to add a column with Y or N for each layer that has weights.
+        positions, expand_nested, layer_range: Keras's arguments; only the defaults are supported.
 
     Raises:
-        ValueError: if `line_length` leaves a column without room.
+        ValueError: if `line_length` is too small, or an unsupported argument is given.
     """
     from rich.console import Console, Group
 
@@ -65,7 +67,7 @@ def summary(
     text = Group(_text((f'Model: "{model.name}"', "bold")), table, *_totals(model))
 
     console = Console(color_system="auto" if print_fn is None else None)
-    # Keras lets rich cut what is wider than the screen; who asks for 120 wants to see 120.
+    # Keras lets Rich crop the table to the screen; here, an explicit line_length is honoured.
     console.width = max(console.width, table.width or 0)
     if print_fn is None and (console.is_terminal or console.is_jupyter):
         console.print(text)
@@ -87,7 +89,7 @@ def _table(line_length: int | None, show_trainable: bool) -> Table:
         columns.append(("Trainable", "center", 1.0))
     narrowest = 31 if show_trainable else 16  # four cells for each column
     if line_length is None:
-        import shutil  # loads the decompressors of all archives, too
+        import shutil  # not at the top: it loads every archive decompressor
 
         screen = shutil.get_terminal_size().columns - 4
         line_length = max(min(screen, 100 if show_trainable else 88), narrowest)
@@ -104,7 +106,7 @@ def _table(line_length: int | None, show_trainable: bool) -> Table:
     return table
 
 
-def _row(layer: Any, show_trainable: bool) -> list[Text]:
+def _row(layer: Layer, show_trainable: bool) -> list[Text]:
     name = _text((layer.name, ""), (" (", ""), (type(layer).__name__, _CLASS), (")", ""))
     if layer.built:
         parameters = _text((f"{layer.count_params():,}", _NUMBER))
@@ -125,7 +127,7 @@ def _shape(shape: tuple[int | None, ...] | None) -> Text:
     return _text(("(", ""), *between, (")", ""))
 
 
-def _totals(model: Any) -> list[Text]:
+def _totals(model: Model) -> list[Text]:
     trainable = [w for layer in model.layers for w in layer.trainable_weights]
     frozen = [w for layer in model.layers for w in layer.non_trainable_weights]
     groups = [("Trainable", trainable), ("Non-trainable", frozen)]
@@ -142,7 +144,7 @@ def _totals(model: Any) -> list[Text]:
     ]
 
 
-def _memory(arrays: Iterable[Any]) -> str:
+def _memory(arrays: Iterable[Array]) -> str:
     size = sum(array.nbytes for array in arrays)
     power = min(max(size.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
     return f"{size / 1024**power:.2f} {_UNITS[power]}"

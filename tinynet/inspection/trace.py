@@ -1,31 +1,33 @@
-"""`model.trace(x, y)`: one batch up and down through the model, with every number kept.
+"""`model.trace(x, y)`: the forward and backward pass of one batch, with every number kept.
 
-Training keeps nothing that it does not need: sums are overwritten by activations, and softmax and
-cross-entropy are taken in one step. A trace takes them one by one, on a copy of the model, so that
-each number can be followed to the next. Nothing here is fast, and nothing of the model changes.
+Training discards what it does not need: activations overwrite the sums, and softmax and
+cross-entropy are one step. A trace computes them one by one, on a copy of the model, so that each
+number can be derived from the ones before it. It is slow, and does not change the model.
 """
 
 import copy
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
 from tinynet import activations, backend
-from tinynet.compat.activation import DERIVATIVES, FROM_Z, name_of
+from tinynet.backend.types import HostArray, Model
+from tinynet.compat.activation import BACKWARDS, FROM_Z, ActivationFunction, activation_name
 from tinynet.compat.targets import match_rank
 from tinynet.engine.data import Batch, Batches
-from tinynet.engine.evaluation import check_compiled, prepare
-from tinynet.inspection.trace_table import LayerTrace, Quantity, Trace
-from tinynet.layers import Activation, Dense, Dropout, Flatten
+from tinynet.engine.evaluation import check_compiled, prepare_data
+from tinynet.inspection.trace_table import LayerTrace, Trace, TracedArray, Weight
+from tinynet.layers import Activated, Activation, Dense, Dropout, Flatten, Layer
 from tinynet.losses import (
     CategoricalCrossentropy,
     MeanSquaredError,
+    Objective,
     SparseCategoricalCrossentropy,
     crossentropy,
 )
 from tinynet.regularizers import L2
 
-_FORMULAS = {
+_FORMULAS: dict[ActivationFunction, tuple[str, ...]] = {
     activations.linear: ("z", "∂L/∂a"),
     activations.sigmoid: ("σ(z) = 1 / (1 + e⁻ᶻ)", "∂L/∂a · a (1 − a)"),
     activations.tanh: ("tanh z", "∂L/∂a · (1 − a²)"),
@@ -34,90 +36,97 @@ _FORMULAS = {
 }
 
 
-def trace(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Trace:
-    """Take one batch up and down through the model, and keep every number.
+def trace(
+    model: Model, x: HostArray, y: HostArray, sample_weight: HostArray | None = None
+) -> Trace:
+    """Run one batch forward and backward through the model, and keep every number.
 
-    For every layer: its input, weighted sum z, activation a, the gradient arriving, those of its
-    weights, and the one passed on, each with its formula; then the loss, sample by sample. What the
-    optimizer makes of it, `Trace.update` works out for any weight.
+    The trace has, for every layer, its input, weighted sum z, activation a, arriving gradient,
+    weight gradients and the gradient passed on, each with its formula, and the loss of each sample.
+    `Trace.update` works out how the optimizer would change any one weight.
 
     Arguments:
         x, y, sample_weight: a batch, as for `fit`.
 
     Returns:
-        A `Trace`, all of NumPy; nothing of the model changes.
+        A `Trace` of NumPy arrays; the model does not change.
 
     Raises:
-        ValueError: as `fit`.
+        ValueError: for the same reasons as `fit`.
     """
     check_compiled(model)
-    x, y, sample_weight = prepare(model, x, y, sample_weight)
+    x, y, sample_weight = prepare_data(model, x, y, sample_weight)
     drawn = backend.generator().bit_generator.state
-    twin = copy.deepcopy(model).to("numpy")
-    with backend.use("numpy"), backend.quiet():
-        twin.start_evaluation(x.shape)
-        (batch,) = Batches(x, y, sample_weight, len(x), twin.dtype).run(0, 1)
-        up, output = _upwards(twin, batch.x)
-        loss = float(twin.objective.forward(batch.y, output, batch.sample_weight))
-        down = _downwards(twin, batch.y, output)
+    model_copy = copy.deepcopy(model).to("numpy")
+    with backend.use("numpy"), backend.ignore_warnings():
+        model_copy.prepare_evaluation(x.shape)
+        (batch,) = Batches(x, y, sample_weight, len(x), model_copy.dtype).iterate(0, 1)
+        forwards, output = _trace_forward(model_copy, batch.x)
+        loss = float(model_copy.objective.forward(batch.y, output, batch.sample_weight))
+        backwards = _trace_backward(model_copy, batch.y, output)
         traces = tuple(
-            LayerTrace(layer.name, type(layer).__name__, tuple(going_up), tuple(coming_down))
-            for layer, going_up, coming_down in zip(twin.layers, up, reversed(down), strict=True)
+            LayerTrace(layer.name, type(layer).__name__, tuple(forward), tuple(backward))
+            for layer, forward, backward in zip(
+                model_copy.layers, forwards, reversed(backwards), strict=True
+            )
         )
-        losses = _losses(twin.objective, batch.y, output)
-        terms = _terms(twin, batch, output, losses, loss)
-        weights = _weights(twin)
+        losses = _losses(model_copy.objective, batch.y, output)
+        terms = _terms(model_copy, batch, output, losses, loss)
+        weights = _weights(model_copy)
     backend.generator().bit_generator.state = drawn
-    optimizer = copy.deepcopy(twin.optimizer)
+    optimizer = copy.deepcopy(model_copy.optimizer)
     return Trace(model.name, traces, np.array(output), losses, loss, terms, optimizer, weights)
 
 
-def _upwards(model: Any, x: np.ndarray) -> tuple[list[list[Quantity]], np.ndarray]:
-    found = []
+def _trace_forward(model: Model, x: HostArray) -> tuple[list[list[TracedArray]], HostArray]:
+    traces = []
     for layer in model.layers:
-        given, x = np.array(x), np.array(layer.forward(x, training=True))
-        here = [Quantity("x", "", given)]
-        here += [
-            Quantity({"kernel": "W", "bias": "b"}.get(name, name), "", np.array(weight))
-            for name in (*layer.trained_names, *layer.kept_names)
+        inputs, x = np.array(x), np.array(layer.forward(x, training=True))
+        quantities = [TracedArray("x", "", inputs)]
+        quantities += [
+            TracedArray({"kernel": "W", "bias": "b"}.get(name, name), "", np.array(weight))
+            for name in (*layer.trainable_names, *layer.non_trainable_names)
             for weight in [getattr(layer, name)]
         ]
         formula = ""
         if _is_dense(layer):
-            z = given @ layer.kernel + (layer.bias if layer.use_bias else 0)
-            here.append(Quantity("z", "x W + b" if layer.use_bias else "x W", z))
-            formula = _FORMULAS.get(layer.activation, (f"{name_of(layer.activation)}(z)",))[0]
+            z = inputs @ layer.kernel + (layer.bias if layer.use_bias else 0)
+            quantities.append(TracedArray("z", "x W + b" if layer.use_bias else "x W", z))
+            formula = _formula(layer.activation)
         elif isinstance(layer, Flatten):
             formula = "x, each sample in one row"
         elif isinstance(layer, Activation):
-            f = layer.activation
-            formula = _FORMULAS.get(f, (f"{name_of(f)}(z)",))[0].replace("z", "x")
+            formula = _formula(layer.activation).replace("z", "x")
         elif isinstance(layer, Dropout) and layer._mask is not None:
-            here.append(Quantity("m / (1 − r)", "", np.array(layer._mask)))
+            quantities.append(TracedArray("m / (1 − r)", "", np.array(layer._mask)))
             formula = "x m / (1 − r)"
-        found.append([*here, Quantity("a", formula, x)])
-    return found, x
+        traces.append([*quantities, TracedArray("a", formula, x)])
+    return traces, x
 
 
-def _losses(objective: Any, y: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """ℓ of each sample, as training computes it: where it can be, from softmax's logarithms."""
+def _formula(f: ActivationFunction) -> str:
+    return _FORMULAS[f][0] if f in _FORMULAS else f"{activation_name(f)}(z)"
+
+
+def _losses(objective: Objective, y: HostArray, output: HostArray) -> HostArray:
+    """Return ℓ of each sample as training computes it: if possible, from the log-softmax."""
     if objective.fused:
         target = objective.loss.targets(y, output)
-        return np.array(crossentropy(target, objective.layer.surprise))
+        return np.array(crossentropy(target, objective.layer.surprisal))
     return np.array(objective.loss.call(match_rank(y, output), output))
 
 
-def _downwards(model: Any, y: np.ndarray, output: np.ndarray) -> list[list[Quantity]]:
-    objective, passed = model.objective, []
-    model.go_down_to(None)
+def _trace_backward(model: Model, y: HostArray, output: HostArray) -> list[list[TracedArray]]:
+    objective, recorded = model.objective, []
+    model.end_backward_at(None)
     start = objective.backward()
     arriving = np.array(start)
-    model.watch = lambda layer, gradient: passed.append((layer, np.array(gradient)))
+    model.on_backward = lambda layer, gradient: recorded.append((layer, np.array(gradient)))
     model.backward(start)
-    found = []
-    for layer, below in passed:
+    traces = []
+    for layer, passed_on in recorded:
         fused = objective.fused and layer is objective.layer
-        if fused:  # where softmax and cross-entropy are one step, ∂L/∂a is passed by
+        if fused:  # softmax and cross-entropy in one step skip ∂L/∂a: compute it
             at_z, counts = arriving, objective.y != 0
             arriving = np.divide(-objective.y, output, np.zeros_like(output), where=counts)
         delta, formula, note = _delta(layer, arriving)
@@ -127,57 +136,59 @@ def _downwards(model: Any, y: np.ndarray, output: np.ndarray) -> list[list[Quant
             if delta.ndim == 2 and np.allclose(delta, (output - targets) / len(y), atol=1e-7):
                 smoothed = ", y smoothed" if objective.loss.label_smoothing else ""
                 note = f", which is (p − y) / B{smoothed}"
-        here = [Quantity("∂L/∂a", "", arriving, ", arriving")]
+        quantities = [TracedArray("∂L/∂a", "", arriving, ", arriving")]
         dense = _is_dense(layer)
         if delta is not None:
-            here.append(Quantity("δ", formula, delta, note))
-        for name in layer.trained_names:
+            quantities.append(TracedArray("δ", formula, delta, note))
+        for name in layer.trainable_names:
             symbol = {"kernel": "∂L/∂W", "bias": "∂L/∂b"}.get(name, f"∂L/∂{name}")
             kernel = "xᵀ δ" if layer.penalty() is None else "xᵀ δ + ∂R/∂W"
             formula = {"kernel": kernel, "bias": "Σ δ over the batch"}.get(name, "")
             formula = formula if dense else ""
-            here.append(Quantity(symbol, formula, np.array(getattr(layer, f"{name}_gradient"))))
+            quantities.append(
+                TracedArray(symbol, formula, np.array(getattr(layer, f"{name}_gradient")))
+            )
         formula = "δ Wᵀ" if dense else "δ" if type(layer) is Activation else ""
-        found.append([*here, Quantity("∂L/∂x", formula, below, ", passed on")])
-        arriving = below
-    return found
+        traces.append([*quantities, TracedArray("∂L/∂x", formula, passed_on, ", passed on")])
+        arriving = passed_on
+    return traces
 
 
-def _delta(layer: Any, arriving: np.ndarray) -> tuple[np.ndarray | None, str, str]:
-    """δ = ∂L/∂z of a layer with an activation, its formula, and nothing more to note."""
-    if not (_is_dense(layer) or type(layer) is Activation):
+def _delta(layer: Layer, arriving: HostArray) -> tuple[HostArray | None, str, str]:
+    """Return δ = ∂L/∂z of a layer with an activation, its formula, and an empty note."""
+    if not isinstance(layer, Activated) or not (_is_dense(layer) or type(layer) is Activation):
         return None, "", ""
     f = layer.activation
     if f is activations.linear:
         return arriving.copy(), "∂L/∂a", ""
     layer_a = layer._a.copy()
     rows = arriving.reshape(layer_a.shape)
-    given = layer._z.copy() if f in FROM_Z else layer_a
-    delta = DERIVATIVES[f](rows, given).reshape(arriving.shape)
+    z_or_a = layer._z.copy() if f in FROM_Z else layer_a
+    delta = BACKWARDS[f](rows, z_or_a).reshape(arriving.shape)
     return np.array(delta), _FORMULAS.get(f, ("", "f′ ∂L/∂a"))[1], ""
 
 
-def _is_dense(layer: Any) -> bool:
+def _is_dense(layer: Layer) -> TypeGuard[Dense]:
     return isinstance(layer, Dense) and type(layer).forward is Dense.forward
 
 
-def _weights(model: Any) -> dict[str, Any]:
-    """Values, gradient and the optimizer's slots of every weight that trains, by its name."""
-    found: dict[str, Any] = {}
-    states = iter(model.optimizer.states() if model.optimizer.built else ())
+def _weights(model: Model) -> dict[str, Weight]:
+    """Return the values, gradient and optimizer slots of every trainable weight, by its name."""
+    weights: dict[str, Weight] = {}
+    states = iter(model.optimizer.slots_by_variable() if model.optimizer.built else ())
     for layer in model.layers:
-        for name in layer.trained_names if model.trainable and layer.trainable else ():
+        for name in layer.trainable_names if model.trainable and layer.trainable else ():
             weight = np.array(getattr(layer, name))
             state = next(states, [np.zeros_like(weight) for _ in model.optimizer.slots])
             gradient = np.array(getattr(layer, f"{name}_gradient"))
-            found[f"{layer.name}/{name}"] = (weight, gradient, tuple(state))
-    return found
+            weights[f"{layer.name}/{name}"] = (weight, gradient, tuple(state))
+    return weights
 
 
 def _terms(
-    model: Any, batch: Batch, output: np.ndarray, losses: np.ndarray, loss: float
+    model: Model, batch: Batch, output: HostArray, losses: HostArray, loss: float
 ) -> tuple[str, ...]:
-    """The loss, sample by sample, as far as they fit on a page."""
+    """Return the lines that derive the loss, sample by sample if there are at most 8."""
     loss_of, each = model.objective.loss, losses.ravel()
     kind = type(loss_of)
     formula = {
@@ -215,7 +226,7 @@ def _terms(
     return tuple(lines)
 
 
-def _term(kind: type, p: np.ndarray, y: np.ndarray) -> str:
+def _term(kind: type, p: HostArray, y: HostArray) -> str:
     if kind is CategoricalCrossentropy and len(p) <= 10 and np.count_nonzero(y) == 1:
         return f"−ln {p[int(y.argmax())]:.6g} = "
     if kind is SparseCategoricalCrossentropy and np.ndim(np.squeeze(y)) == 0:

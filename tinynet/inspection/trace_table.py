@@ -1,15 +1,16 @@
-"""What `model.trace` gives: every number of one batch, as data and as a table to read."""
+"""The result of `model.trace`: every number of one batch, as arrays and as a printed table."""
 
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from tinynet.backend.types import HostArray
 from tinynet.inspection.worked_update import Update, work_out
+from tinynet.optimizers import Optimizer
 
-# Arrays of more numbers than this are shown by their least, mean and largest alone.
+# Arrays with more elements than this are shown by their minimum, mean and maximum only.
 SHOWN = 40
 
 _LEFT = " style='text-align:left;white-space:nowrap;vertical-align:top;font-weight:normal'"
@@ -19,9 +20,12 @@ def _outside(index: int, length: int) -> bool:
     return not -length <= index < length
 
 
+Weight = tuple[HostArray, HostArray, tuple[HostArray, ...]]  # value, gradient, optimizer's slots
+
+
 @dataclass(frozen=True)
-class Quantity:
-    """One array of a trace: what it is called, the formula that it comes from, and its numbers."""
+class TracedArray:
+    """One array of a trace: its symbol, the formula it comes from, and its values."""
 
     symbol: str
     formula: str
@@ -30,23 +34,23 @@ class Quantity:
 
     @property
     def title(self) -> str:
-        """Symbol and formula in one, such as ``z = x W + b``."""
+        """The symbol and its formula, such as ``z = x W + b``."""
         return f"{self.symbol} = {self.formula}" if self.formula else self.symbol
 
     @property
-    def figures(self) -> tuple[str, str, str, str]:
-        """Shape, least, mean and largest, as text."""
+    def statistics(self) -> tuple[str, str, str, str]:
+        """The shape, minimum, mean and maximum, as text."""
         if not self.values.size:
             return f"{self.values.shape}", "", "", ""
         low, mean, high = self.values.min(), self.values.mean(dtype="float64"), self.values.max()
         return f"{self.values.shape}", f"{low:.4g}", f"{mean:.4g}", f"{high:.4g}"
 
     def rows(self) -> list[str]:
-        """The numbers, a line for each row; none where they are too many."""
+        """Return the values as text, a line for each row; empty for more than `SHOWN` values."""
         if not 0 < self.values.size <= SHOWN:
             return []
         rows = self.values.reshape(-1, self.values.shape[-1] if self.values.ndim else 1)
-        digits = 6 if rows.shape[1] <= 6 else 4  # so that a row stays a line on the screen
+        digits = 6 if rows.shape[1] <= 6 else 4  # so that a row fits on a line of the screen
         cells = [[f"{number:.{digits}g}" for number in row] for row in rows.tolist()]
         width = max(len(cell) for row in cells for cell in row)
         return ["  ".join(cell.rjust(width) for cell in row) for row in cells]
@@ -54,37 +58,37 @@ class Quantity:
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What happened in one layer.
+    """The forward and backward pass of one layer.
 
     Attributes:
         name, kind: the layer's name and class.
-        forward: input x, weights, the weighted sum z, activation a.
-        backward: the gradient arriving, δ = ∂L/∂z, those of the weights, the one passed on.
+        forward: the input x, the weights, the weighted sum z, the activation a.
+        backward: the arriving ∂L/∂a, δ = ∂L/∂z, the weight gradients, the ∂L/∂x passed on.
     """
 
     name: str
     kind: str
-    forward: tuple[Quantity, ...]
-    backward: tuple[Quantity, ...]
+    forward: tuple[TracedArray, ...]
+    backward: tuple[TracedArray, ...]
 
     def __getitem__(self, symbol: str) -> np.ndarray:
-        """The numbers of one quantity, by its symbol, such as ``"z"`` or ``"∂L/∂W"``."""
-        found = {one.symbol: one.values for one in (*self.forward, *self.backward)}
-        if symbol not in found:
-            raise KeyError(f"Expected one of {list(found)}, received: {symbol!r}")
-        return found[symbol]
+        """Return the values of a quantity by its symbol, such as ``"z"`` or ``"∂L/∂W"``."""
+        by_name = {one.symbol: one.values for one in (*self.forward, *self.backward)}
+        if symbol not in by_name:
+            raise KeyError(f"Expected one of {list(by_name)}, received: {symbol!r}")
+        return by_name[symbol]
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What `model.trace` returns; printed, it is a table, and in a notebook HTML.
+    """The result of `model.trace`; prints as a table, in a notebook as an HTML table.
 
     Attributes:
-        layers: a `LayerTrace` for each layer, from the bottom to the top.
-        output: what came out of the top.
-        losses: the loss ℓ of each sample, before weights.
-        loss: that of the batch, L.
-        terms: how L came about, in lines.
+        layers: a `LayerTrace` for each layer, from the input to the output.
+        output: the output of the last layer.
+        losses: the loss ℓ of each sample, before sample weights.
+        loss: the loss L of the batch.
+        terms: the lines that derive L.
     """
 
     model: str
@@ -93,36 +97,36 @@ class Trace:
     losses: np.ndarray
     loss: float
     terms: tuple[str, ...]
-    optimizer: Any
+    optimizer: Optimizer
     weights: dict[str, tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]]
 
     def __getitem__(self, layer: str | int) -> LayerTrace:
-        """The trace of a layer, by its name or number."""
+        """Return the trace of a layer by its name or index."""
         if isinstance(layer, int):
             return self.layers[layer]
-        found = {one.name: one for one in self.layers}
-        if layer not in found:
-            raise KeyError(f"Expected one of {list(found)}, received: {layer!r}")
-        return found[layer]
+        by_name = {one.name: one for one in self.layers}
+        if layer not in by_name:
+            raise KeyError(f"Expected one of {list(by_name)}, received: {layer!r}")
+        return by_name[layer]
 
     def update(self, weight: str, index: int | Sequence[int] = ()) -> Update:
-        """How the optimizer would now change one weight, worked out step by step.
+        """Work out, step by step, how the optimizer would change one number of a weight.
 
         Arguments:
-            weight: such as ``"dense/kernel"``.
-            index: its place in that array, such as ``(0, 1)``.
+            weight: the name of the weight, such as ``"dense/kernel"``.
+            index: the index of the number in it, such as ``(0, 1)``.
 
         Raises:
-            KeyError: if no such weight trains.
-            IndexError: if that is not a place in it.
+            KeyError: if there is no trainable weight of that name.
+            IndexError: if `index` does not select one number of it.
         """
         if weight not in self.weights:
             raise KeyError(f"Expected one of {list(self.weights)}, received: {weight!r}")
         values, gradient, state = self.weights[weight]
-        place: tuple[Any, ...] = tuple(np.ravel(index).tolist())
+        place: tuple[int, ...] = tuple(np.ravel(index).tolist())
         if len(place) != values.ndim or any(map(_outside, place, values.shape)):
             raise IndexError(
-                f"Expected the place of one number in {weight}, of shape {values.shape}, received: "
+                f"Expected the index of one number in {weight}, of shape {values.shape}, received: "
                 f"{index}. Write: trace.update({weight!r}, {(0,) * values.ndim})"
             )
         numbers = [float(array[place]) for array in (values, gradient, *state)]
@@ -130,26 +134,26 @@ class Trace:
         return Update(label, *work_out(self.optimizer, *numbers))
 
     def _lines(self) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
-        """(title, figures, numbers) from top to bottom of the page; a heading has no figures."""
+        """Yield (title, figures, rows) in the order of the page; a heading has no figures."""
         for number, layer in enumerate(self.layers, start=1):
-            yield f"Layer {number}, up: {layer.name} ({layer.kind})", (), []
+            yield f"Layer {number}, forward: {layer.name} ({layer.kind})", (), []
             for one in layer.forward:
-                yield one.title, one.figures, one.rows()
+                yield one.title, one.statistics, one.rows()
         yield "Loss", (), list(self.terms)
         for number, layer in reversed(list(enumerate(self.layers, start=1))):
-            yield f"Layer {number}, down: {layer.name} ({layer.kind})", (), []
+            yield f"Layer {number}, backward: {layer.name} ({layer.kind})", (), []
             for one in layer.backward:
-                yield f"{one.title}{one.note}", one.figures, one.rows()
+                yield f"{one.title}{one.note}", one.statistics, one.rows()
 
     def __repr__(self) -> str:
         entries = list(self._lines())
-        width = min(44, max(len(title) for title, figures, _ in entries if figures))
+        width = min(44, max(len(title) for title, statistics, _ in entries if statistics))
         lines = [f"One batch through model '{self.model}'"]
-        for title, figures, rows in entries:
-            if figures:
-                shape, low, mean, high = figures
-                told = f"  min {low}  mean {mean}  max {high}" if low else ""
-                lines.append(f"  {title.ljust(width)}  {shape}{told}")
+        for title, statistics, rows in entries:
+            if statistics:
+                shape, low, mean, high = statistics
+                extremes = f"  min {low}  mean {mean}  max {high}" if low else ""
+                lines.append(f"  {title.ljust(width)}  {shape}{extremes}")
             else:
                 lines += ["", title]
             lines += [f"      {row}" for row in rows]
@@ -157,14 +161,14 @@ class Trace:
 
     def _repr_html_(self) -> str:
         parts = [f"<h3>One batch through model ‘{html.escape(self.model)}’</h3><table>"]
-        for title, figures, rows in self._lines():
+        for title, statistics, rows in self._lines():
             numbers = html.escape("\n".join(rows))
             shown = f"<pre style='margin:0'>{numbers}</pre>" if rows else ""
-            if figures:
-                cells = [f"<code>{html.escape(title)}</code>", *map(html.escape, figures), shown]
+            if statistics:
+                cells = [f"<code>{html.escape(title)}</code>", *map(html.escape, statistics), shown]
                 parts.append(f"<tr>{''.join(f'<td{_LEFT}>{cell}</td>' for cell in cells)}</tr>")
             else:
-                words = () if rows else ("shape", "min", "mean", "max", "numbers, if few")
+                words = () if rows else ("shape", "min", "mean", "max", "values")
                 heads = [f"<b>{html.escape(title)}</b>", *words]
                 parts.append(f"<tr>{''.join(f'<th{_LEFT}>{head}</th>' for head in heads)}</tr>")
                 if rows:

@@ -1,25 +1,24 @@
-"""One weight's update, worked out line by line, as one would with a pocket calculator.
+"""The update of one number, worked out line by line, as with a pocket calculator.
 
-What `optimizers` does to a whole vector in a few operations, and rearranged for speed, stands here
-for one number and as the textbooks have it.
+`optimizers` updates a whole vector at once, with the operations rearranged for speed; here, the
+textbook formulas are applied to a single number.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-from tinynet.optimizers import SGD, Adam
+from tinynet.optimizers import SGD, Adam, Optimizer
 
 
 @dataclass(frozen=True)
 class Update:
-    """One weight's change, worked out: printed, a line for each step.
+    """The worked update of one number of a weight; prints a line for each step.
 
     Attributes:
-        weight: its name and place.
-        steps: the lines: what is computed, with the numbers put in, and the result.
-        change: by how much the weight changes in all: Δw, and the decay if there is one.
-        new: the weight afterwards.
+        weight: the name of the weight and the index of the number.
+        steps: the lines, each with the formula, the numbers inserted, and the result.
+        change: the total change: Δw and, if there is one, the weight decay.
+        new: the new value.
     """
 
     weight: str
@@ -32,9 +31,9 @@ class Update:
 
 
 def work_out(
-    optimizer: Any, w: float, g: float, *state: float
+    optimizer: Optimizer, w: float, g: float, *state: float
 ) -> tuple[tuple[str, ...], float, float]:
-    """The steps of one weight's update, as lines; its change, and what it becomes."""
+    """Return the steps of one number's update as lines, its total change, and its new value."""
     rate, t = optimizer.learning_rate, optimizer.iterations + 1
     lines = [f"w = {w:.8g}", f"g = ∂L/∂w = {g:.8g}"]
     start = w
@@ -51,14 +50,14 @@ def work_out(
         epsilon_hat = epsilon / math.sqrt(1 - b2**t)
         change = -rate * m_hat / (math.sqrt(v_hat) + epsilon_hat)
         lines += [
-            f"t = {t}, η = {rate:.6g}, β₁ = {b1:g}, β₂ = {b2:g}, ε = {epsilon:g}",
+            f"t = {t}, η = {rate:.6g}, β₁ = {b1:g}, β₂ = {b2:g}, ε̂ = {epsilon:g}",
             f"m ← β₁ m + (1 − β₁) g = {b1:g} · {m_old:.6g} + {1 - b1:.6g} · {g:.6g} = {m:.6g}",
             f"v ← β₂ v + (1 − β₂) g² = {b2:g} · {v_old:.6g} + {1 - b2:.6g} · {g * g:.6g} = {v:.6g}",
             *(f"v_max ← max(v_max, v) = max({old:.6g}, {v:.6g}) = {top:.6g}" for old in largest),
             f"m̂ = m / (1 − β₁ᵗ) = {m:.6g} / {1 - b1**t:.6g} = {m_hat:.6g}",
             f"v̂ = {symbol} / (1 − β₂ᵗ) = {top:.6g} / {1 - b2**t:.6g} = {v_hat:.6g}",
-            f"ε̂ = ε / √(1 − β₂ᵗ) = {epsilon_hat:.6g}",
-            f"Δw = −η m̂ / (√v̂ + ε̂) = −{rate:.6g} · {m_hat:.6g} / "
+            f"ε = ε̂ / √(1 − β₂ᵗ) = {epsilon_hat:.6g}",
+            f"Δw = −η m̂ / (√v̂ + ε) = −{rate:.6g} · {m_hat:.6g} / "
             f"({math.sqrt(v_hat):.6g} + {epsilon_hat:.6g}) = {change:.6g}",
         ]
     elif type(optimizer) is SGD and not optimizer.momentum:
@@ -74,6 +73,6 @@ def work_out(
     else:
         raise ValueError(
             f"Expected Adam or SGD, whose rules are known, received {type(optimizer).__name__}: "
-            "work its rule out from `trace.weights`."
+            "apply its rule to the numbers in `trace.weights`."
         )
     return (*lines, f"w ← w + Δw = {w + change:.8g}"), w + change - start, w + change

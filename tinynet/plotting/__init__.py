@@ -1,9 +1,9 @@
-"""Pictures: of digits and predictions, of a training, of a network, and of what it has learned.
+"""Plots of digits and predictions, of training curves, of networks and what they have learned.
 
-Each function draws on the Axes it is given or on a figure of its own, and returns the Axes. It
-shows, saves and closes nothing: the caller goes on with `matplotlib.pyplot.show()`, `close()` or
-``ax.figure.savefig("digits.png", dpi=150)``. Nothing is said by colour alone: the colours are
-Okabe and Ito's, for all eyes, and a marker, a dash, a frame or a word says the same in greyscale.
+Each function draws on the given Axes or on a new figure, and returns the Axes. It does not show,
+save or close the figure: call `matplotlib.pyplot.show()`, `close()` or
+``ax.figure.savefig("digits.png", dpi=150)`` afterwards. No information is in colour alone: the
+palette is Okabe and Ito's (colour-blind safe), and markers, dashes, frames or words repeat it.
 """
 
 from tinynet.plotting.curves import plot_history

@@ -1,13 +1,15 @@
-"""What a network has learned: which classes it confuses, its worst mistakes, its first weights,
-and what each of its units says to one image.
+"""Plots of what a network has learned: its confusion matrix, its worst mistakes, its first weights,
+its activations for one image, and the magnitudes of its weights and gradients.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tinynet.backend.types import Config, HostArray, Model
+from tinynet.callbacks.history import Distributions
 from tinynet.plotting.pictures import (
     BLUE,
     GREEN,
@@ -19,44 +21,44 @@ from tinynet.plotting.pictures import (
     as_classes,
     as_images,
     as_probabilities,
-    canvas,
     counted,
     draw_grid,
-    expected,
+    inch_axes,
     pyplot,
+    value_error,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
-SIGNED = "cividis"  # from dark to light: below and above 0 differ in greyscale as well
-READABLE = 40  # classes
+SIGNED_COLORMAP = "cividis"  # from dark to light, so that the signs differ in greyscale, too
+READABLE = 40  # the most classes for which counts are drawn
 
 
 def plot_confusion(
     labels: ArrayLike, probabilities: ArrayLike, *, ax: "Axes | None" = None
 ) -> "Axes":
-    """Draw how many samples of each class were taken for which: rows are true, columns predicted.
+    """Draw the confusion matrix: rows are true classes, columns are predicted classes.
 
-    What is right stands on the diagonal, in grey; the more often two classes are confused, the
-    darker the cell. The numbers are in the cells; a cell without one is 0. With more than 40
-    classes there are none: they could not be read.
+    Correct predictions are on the grey diagonal; the larger a mistake's share of its row, the
+    darker its cell. Each cell shows its count; an empty cell is 0. With more than 40 classes the
+    counts are left out, because they would be unreadable.
 
     Arguments:
-        labels: (n,) of class numbers, or one-hot (n, classes).
-        probabilities: (n, classes), as `model.predict` returns.
+        labels: class numbers of shape (n,), or one-hot rows of shape (n, classes).
+        probabilities: shape (n, classes), as `model.predict` returns.
         ax: where to draw; None makes a figure.
 
     Raises:
-        ValueError: if lengths differ, a probability is not between 0 and 1, or a label is no class.
+        ValueError: if lengths differ, or a probability or a label is out of range.
 
     >>> plot_confusion([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]).get_title()[:33]
     'Confusion: 2 of 3 right (66.67 %)'
     """
     p = as_probabilities(probabilities, len(np.asarray(labels)))
     if not len(p):
-        raise expected("at least one prediction", "none", "plot_confusion(y, model.predict(x))")
+        raise value_error("at least one prediction", "none", "plot_confusion(y, model.predict(x))")
     classes = p.shape[1]
     truth = as_classes(labels, len(p), classes)
     counts = np.zeros((classes, classes), int)
@@ -76,9 +78,9 @@ def plot_confusion(
     step = max(1, classes // 20)
     ax.set_xticks(range(0, classes, step))
     ax.set_yticks(range(0, classes, step))
-    ax.set(xlabel="predicted", ylabel="is")
+    ax.set(xlabel="predicted class", ylabel="true class")
     title = f"Confusion: {right:,} of {len(p):,} right ({100 * right / len(p):.2f} %)"
-    ax.set_title(f"{title}\norange: mistakes, darker for a larger share of their row", fontsize=10)
+    ax.set_title(f"{title}\norange: mistakes, darker for a larger share of the row", fontsize=10)
     return ax
 
 
@@ -91,15 +93,15 @@ def plot_mistakes(
     *,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the worst mistakes: what the network was most certain of, and wrong.
+    """Draw the worst mistakes: the wrong predictions with the highest probabilities.
 
-    The caption "4, is 9" means predicted 4, labelled 9; below it the probability of each.
+    The caption "4 (true 9)" means predicted 4, labelled 9; below it are their probabilities.
 
     Arguments:
         images, probabilities, labels, ax: as in `plot_predictions`.
 
     Raises:
-        ValueError: as `plot_predictions`; or if there is no mistake.
+        ValueError: for the same reasons as `plot_predictions`; or if there is no mistake.
 
     >>> ax = plot_mistakes(np.zeros((2, 784)), [[0.2, 0.8], [0.9, 0.1]], labels=[1, 1])
     >>> ax.get_title().splitlines()[0]
@@ -110,14 +112,16 @@ def plot_mistakes(
     truth, predicted = as_classes(labels, len(p), p.shape[1]), p.argmax(axis=1)
     wrong = np.flatnonzero(predicted != truth)
     if not len(wrong):
-        raise expected("a mistake to draw", "none: all are right", "plot_predictions(images, p)")
+        raise value_error(
+            "a wrong prediction", "none: all are right", "plot_predictions(images, p)"
+        )
     worst = wrong[np.argsort(-p[wrong, predicted[wrong]], kind="stable")][: rows * columns]
     captions = []
     for i in worst:
         shares = f"{percent(p[i, predicted[i]])}, {percent(p[i, truth[i]])}"
-        captions.append((f"{predicted[i]}, is {truth[i]}\n{shares}", False))
+        captions.append((f"{predicted[i]} (true {truth[i]})\n{shares}", False))
     title = f"The worst of {len(wrong):,} mistake{'s' * (len(wrong) != 1)}\n"
-    title += "“4, is 9”: predicted 4, labelled 9; below, how probable it found each"
+    title += "“4 (true 9)”: predicted 4, labelled 9; below: the probability of each"
     return draw_grid(images[worst], captions, rows, columns, title, ax)
 
 
@@ -126,54 +130,54 @@ def percent(share: float) -> str:
 
 
 def plot_weights(
-    model: Any, rows: int = 4, columns: int = 8, *, ax: "Axes | None" = None
+    model: Model, rows: int = 4, columns: int = 8, *, ax: "Axes | None" = None
 ) -> "Axes":
     """Draw the first layer's weights as images: what each of its units looks for.
 
-    A pixel is the weight with which that pixel of the input counts: yellow, and light, where ink
-    makes the unit's sum larger; blue, and dark, where smaller; grey where it does not matter.
+    Each pixel is the weight of that pixel of the input: light yellow where ink increases the unit's
+    weighted sum, dark blue where ink decreases it, and grey where ink hardly changes it.
 
     Arguments:
-        model: built, with a `Dense` as its first layer, or after a `Flatten`, on images.
+        model: a built model of images that starts with a `Dense`, or a `Flatten` and a `Dense`.
         ax: where to draw; None makes a figure.
 
     Raises:
-        ValueError: if the model is not built, or its inputs are no images.
+        ValueError: if the model is not built, or its inputs are not images.
 
     >>> from tinynet import Input, Sequential, layers
     >>> model = Sequential([Input((8, 8)), layers.Flatten(), layers.Dense(3, name="first")])
     >>> plot_weights(model).get_title().splitlines()[0]
-    'What the units of first look for'
+    "What the units of 'first' look for"
     """
     dense = next((x for x in getattr(model, "layers", ()) if hasattr(x, "units")), None)
     if dense is None or not dense.built:
-        raise expected("a built model with a Dense layer", model, "model.build((None, 28, 28))")
+        raise value_error("a built model with a Dense layer", model, "model.build((None, 28, 28))")
     weights = dense.get_weights()[0]
-    shape = tuple(model.input_shape[1:])
-    if np.prod(shape) != len(weights):
-        raise expected(
-            "a Dense that sees the input itself", f"input {shape}", "Flatten, then Dense"
+    shape = tuple((model.input_shape or ())[1:])
+    if math.prod(size or 0 for size in shape) != len(weights):
+        raise value_error(
+            "a Dense layer directly on the input", f"input {shape}", "Flatten, then Dense"
         )
     square = weights.T.reshape(-1, *shape) if len(shape) in (2, 3) else weights.T
     images = as_images(square)
     strongest = float(np.abs(images[: rows * columns]).max()) or 1.0
     captions = [(f"unit {n}", False) for n in range(len(images))]
-    title = f"What the units of {dense.name} look for\n"
-    title += f"yellow: weights above 0; blue: below; at most {strongest:.2g} in size"
-    colours = {"cmap": SIGNED, "vmin": -strongest, "vmax": strongest}
+    title = f"What the units of '{dense.name}' look for\n"
+    title += f"yellow: positive weights; blue: negative; up to ±{strongest:.2g}"
+    colours = {"cmap": SIGNED_COLORMAP, "vmin": -strongest, "vmax": strongest}
     return draw_grid(images, captions, rows, columns, title, ax, colours)
 
 
-def plot_activations(model: Any, image: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw one image and, layer by layer, what each unit says to it.
+def plot_activations(model: Model, image: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw one image and, layer by layer, the activation of every unit.
 
-    A layer's units stand in a square, row by row; dark is a large activation, and where some are
-    below 0, yellow is above and blue below. The last layer's numbers, if there are few, are bars.
+    The units of a layer form a square, row by row. Darker means larger; if some activations are
+    negative, yellow is positive and blue negative. A last layer of at most 20 units is bars.
 
     Arguments:
-        model: built.
-        image: one sample in the shape that the model takes: (height, width), (height * width,), or
-            whatever it is.
+        model: a built model.
+        image: one sample of the model's input shape, such as (height, width) or
+            (height * width,).
         ax: where to draw; None makes a figure.
 
     Raises:
@@ -182,26 +186,28 @@ def plot_activations(model: Any, image: ArrayLike, *, ax: "Axes | None" = None) 
     >>> from tinynet import Input, Sequential, layers
     >>> model = Sequential([Input((8, 8)), layers.Flatten(), layers.Dense(9, "tanh")], name="net")
     >>> plot_activations(model, np.zeros((8, 8))).get_title()
-    'One image through net'
+    "One image through 'net'"
     """
     shape = tuple(getattr(model, "input_shape", None) or ())[1:]
     if not getattr(model, "built", False) or np.shape(image) != shape:
-        raise expected(
+        raise value_error(
             "a built model, and one sample of its input's shape", np.shape(image), "x[0]"
         )
     x = np.asarray(image)[None]
     try:
         picture = as_images(x)[0]
-    except ValueError:  # numbers, but no image
+    except ValueError:  # a vector that is not an image
         picture = in_a_square(x.ravel())
     columns = [("input", picture, True)]
     for layer in model.layers:
         x = layer(x)
         if hasattr(layer, "units"):
-            said = getattr(getattr(layer, "activation", None), "__name__", "")
-            text = f"{layer.name}: {counted(x.size, 'unit')}" + (f"\n{said}" if said else "")
+            activation = getattr(getattr(layer, "activation", None), "__name__", "")
+            text = f"{layer.name}: {counted(x.size, 'unit')}" + (
+                f"\n{activation}" if activation else ""
+            )
             columns.append((text, x.ravel(), False))
-    ax, scale = canvas(2.1 * len(columns), 2.5, f"One image through {model.name}", ax)
+    ax, scale = inch_axes(2.1 * len(columns), 2.5, f"One image through '{model.name}'", ax)
     for number, (text, values, is_image) in enumerate(columns):
         left = 0.15 + 2.1 * number
         if not is_image and number == len(columns) - 1 and values.size <= 20:
@@ -210,7 +216,7 @@ def plot_activations(model: Any, image: ArrayLike, *, ax: "Axes | None" = None) 
             square = values if is_image else in_a_square(values)
             low, high = float(np.nanmin(square)), float(np.nanmax(square))
             strongest = max(abs(low), abs(high), 1e-9)
-            signed: dict[str, Any] = {"cmap": SIGNED, "vmin": -strongest, "vmax": strongest}
+            signed: Config = {"cmap": SIGNED_COLORMAP, "vmin": -strongest, "vmax": strongest}
             colours = signed if low < 0 else {"cmap": "gray_r", "vmin": 0, "vmax": strongest}
             tall = min(1.8, 1.8 * square.shape[0] / square.shape[1])
             extent = (left, left + 1.8, 0.1 + tall, 0.1)
@@ -224,19 +230,19 @@ def plot_activations(model: Any, image: ArrayLike, *, ax: "Axes | None" = None) 
     return ax
 
 
-def in_a_square(values: np.ndarray) -> np.ndarray:
-    """The numbers row by row in a square, or nearly; what is left over is NaN."""
+def in_a_square(values: HostArray) -> HostArray:
+    """Arrange the values row by row in a square, or nearly one, padded with NaN."""
     side = math.ceil(math.sqrt(values.size))
     square = np.full(side * math.ceil(values.size / side), np.nan)
     square[: values.size] = values
     return square.reshape(-1, side)
 
 
-def bars(ax: Any, left: float, values: np.ndarray, scale: float) -> None:
-    """A bar for each number, its place before it and itself behind; below 0 it goes to the left."""
+def bars(ax: "Axes", left: float, values: HostArray, scale: float) -> None:
+    """Draw a bar for each value, its index before and the value behind it; negatives point left."""
     high, tall = max(float(np.abs(values).max()), 1e-9), 1.8 / len(values)
     if values.min() >= 0 and high <= 1:
-        high = 1.0  # a probability, of all that there is
+        high = 1.0  # probabilities: a full bar is 1
     negative = bool((values < 0).any())
     zero, room = (left + 0.8, 0.5) if negative else (left + 0.25, 1.0)
     for k, value in enumerate(values.tolist()):
@@ -245,42 +251,44 @@ def bars(ax: Any, left: float, values: np.ndarray, scale: float) -> None:
         ax.fill_between([min(zero, end), max(zero, end)], y, y + 0.8 * tall, color=colour)
         size = min(9.0, 60 * tall) * scale
         ax.text(left + 0.2, y + 0.4 * tall, f"{k}", ha="right", va="center", fontsize=size)
-        word = {"ha": "left", "va": "center", "fontsize": size}
+        word: Config = {"ha": "left", "va": "center", "fontsize": size}
         ax.text(max(zero, end) + 0.05, y + 0.4 * tall, f"{value:.2f}", **word)
 
 
-def plot_distributions(record: Any, what: str = "gradients", *, ax: "Axes | None" = None) -> "Axes":
-    """Draw how large the weights, or their gradients, are in each layer, over the epochs.
+def plot_distributions(
+    record: Distributions, what: str = "gradients", *, ax: "Axes | None" = None
+) -> "Axes":
+    """Draw the magnitudes of the weights, or of their gradients, in each layer over the epochs.
 
-    The line is the median of the absolute values, the band holds their middle half (of more than
-    five layers, only the lines are drawn); the scale is logarithmic. Of the gradients, only those
-    count that are not 0. Where those of the lower layers are many times smaller than those above,
-    little comes through, and they hardly learn.
+    The line is the median of the absolute values, the band their interquartile range (with more
+    than five layers, only the lines are drawn); the scale is logarithmic. Gradients that are 0 are
+    left out. Where the gradients of the first layers are many times smaller than those of the last,
+    they vanish on the way back, and the first layers hardly learn.
 
     Arguments:
-        record: a `callbacks.Distributions` that `fit` was given.
+        record: a `callbacks.Distributions` that was passed to `fit`.
         what: ``"gradients"`` or ``"weights"``.
         ax: where to draw; None makes a figure.
 
     Raises:
-        ValueError: if nothing was recorded, or for another word.
+        ValueError: if nothing was recorded, or `what` is another word.
 
     >>> from tinynet.callbacks import Distributions
     >>> record = Distributions()
     >>> record.epochs, record.gradients = [1, 2], {"dense": [[1, 2, 3, 4, 5], [1, 1, 2, 2, 3]]}
     >>> plot_distributions(record).get_ylabel()
-    '|∂L/∂W|, median and middle half'
+    '|∂L/∂W|, median and quartiles'
     """
     epochs, spread = getattr(record, "epochs", []), getattr(record, str(what), None)
     if what not in ("gradients", "weights") or not epochs or not spread:
         line = "record = Distributions(); model.fit(…, callbacks=[record])"
-        raise expected("'gradients' or 'weights' of a fit that was recorded", what, line)
+        raise value_error("'gradients' or 'weights', recorded during fit", what, line)
     own = ax is None
     if ax is None:
         ax = pyplot().figure(figsize=(6.4, 3.8), layout="constrained").subplots()
     every = np.concatenate([np.array(rows)[:, 1:4].ravel() for rows in spread.values()])
     floor = max(1e-12, every[every > 0].min(initial=1.0) / 2)  # a logarithmic scale has no 0
-    many = len(spread) > len(COLOURS)  # then from dark below to light above, and without bands
+    many = len(spread) > len(COLOURS)  # then from dark (first layer) to light (last), without bands
     for number, (name, rows) in enumerate(spread.items()):
         colour, marker = COLOURS[number % len(COLOURS)], "os^Dv<>P"[number % 8]
         if many:
@@ -294,10 +302,10 @@ def plot_distributions(record: Any, what: str = "gradients", *, ax: "Axes | None
     title = "Gradients of the weights" if what == "gradients" else "Weights"
     ax.set_yscale("log")
     ax.set(title=f"{title}, layer by layer", xlabel="epoch")
-    ax.set_ylabel(f"{symbol}, median" + ("" if many else " and middle half"))
+    ax.set_ylabel(f"{symbol}, median" + ("" if many else " and quartiles"))
     ax.xaxis.set_major_locator(pyplot().MaxNLocator(integer=True, min_n_ticks=1))
     ax.grid(alpha=0.3)
-    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if own else {}
+    beside: Config = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if own else {}
     handles, names = ax.get_legend_handles_labels()
-    ax.legend(handles[::-1], names[::-1], fontsize="small", **beside)  # the top layer on top
+    ax.legend(handles[::-1], names[::-1], fontsize="small", **beside)  # the last layer on top
     return ax

@@ -1,7 +1,7 @@
-"""Curves that grow while a model trains, wherever its user happens to look.
+"""Training curves that are redrawn while a model trains: in a notebook, a window or a file.
 
-In a notebook the picture below the cell is replaced in place, in a window the figure is redrawn,
-and where there is neither, a file holds it. All three show one figure, drawn anew from the numbers.
+In a notebook the picture below the cell is replaced, in a window the figure is redrawn, and if
+there is neither, the picture is written to a file. All three show the same figure.
 """
 
 import inspect
@@ -12,35 +12,38 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinynet.callbacks.base import Callback, Logs
+from tinynet.backend.types import Logs
+from tinynet.callbacks.base import Callback
 from tinynet.plotting.curves import draw_curves, panels_of
-from tinynet.plotting.pictures import expected, pyplot
+from tinynet.plotting.pictures import pyplot, value_error
+from tinynet.utils.files import PathLike
 
-FRAMES = 100  # an animation has so many at most, and the last
+FRAMES = 100  # the most in an animation, the last epoch always among them
 
 
 class LivePlot(Callback):
-    """Draw loss and metrics after each epoch, while training goes on.
+    """Draw the loss and the metrics after each epoch, while training goes on.
 
-    In a notebook the curves grow below the cell, with a matplotlib that has windows in a window,
-    else in a file. Where epochs are so short that drawing would take more than a third of
-    the time, some are drawn together; an animation has them all, or up to 100 evenly spaced. A
-    window stays open until its program ends; `matplotlib.pyplot.show()` waits for whoever looks at
-    it. If something cannot be drawn or written, a warning says so once, and training goes on.
+    The curves appear below the cell in a notebook, in a window if matplotlib's backend has windows,
+    and in a file otherwise. If drawing would take more than a third of the time, because epochs are
+    short, some redraws are skipped; an animation has every epoch, or up to 100 evenly spaced ones.
+    A window stays open until the program ends; `matplotlib.pyplot.show()` waits until it is closed.
+    If drawing or writing fails, `LivePlot` warns once and stops drawing; training goes on.
 
     Arguments:
-        path: a file for the curves, written wherever they are shown: a picture (``.png``,
-            ``.svg``, ``.pdf`` …), rewritten as they grow, or with ``.gif`` an animation, written
-            now and then, and when training ends. If None, ``training.png``, and only where nothing
-            else shows them.
+        path: a file for the curves, also written if they are shown elsewhere: a picture (``.png``,
+            ``.svg``, ``.pdf`` …), rewritten at each redraw, or a ``.gif`` animation, written at
+            intervals and when training ends. If None, ``training.png``, but only if there is
+            neither a notebook nor a window.
 
     Raises:
-        ValueError: for a file that matplotlib cannot write.
-        ImportError: without matplotlib.
+        ValueError: if matplotlib cannot write such a file.
+        ImportError: if matplotlib is not installed.
 
     >>> LivePlot("curves.gif").path.suffix
     '.gif'
@@ -48,7 +51,7 @@ class LivePlot(Callback):
 
     kept = ("epochs", "validated", "logs")
 
-    def __init__(self, path: Any = None) -> None:
+    def __init__(self, path: PathLike | None = None) -> None:
         super().__init__()
         pyplot()
         from matplotlib.backend_bases import FigureCanvasBase
@@ -56,7 +59,7 @@ class LivePlot(Callback):
         self.path = None if path is None else pathlib.Path(path)
         kinds = {"gif", *FigureCanvasBase.get_supported_filetypes()}
         if self.path is not None and self.path.suffix[1:].lower() not in kinds:
-            raise expected("a picture's file name", path, 'LivePlot("training.png")')
+            raise value_error("a picture's file name", path, 'LivePlot("training.png")')
         self.figure: Any = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -72,20 +75,20 @@ class LivePlot(Callback):
         self.notebook = in_a_notebook()
         self.window = not self.notebook and has_a_window(self.figure)
         if not self.window:
-            pyplot().close(self.figure)  # it is not pyplot's to show at the end of a cell
+            pyplot().close(self.figure)  # so that pyplot does not show it after a cell
         self.file: Any = self.path
         if self.file is None and not (self.notebook or self.window):
             self.file = pathlib.Path("training.png")
-            print(f"No window here to draw in: the curves are in {self.file}.")
+            print(f"No window available: the curves are drawn to {self.file}.")
         self.films = self.file is not None and self.file.suffix.lower() == ".gif"
         self.shows = self.notebook or self.window or not self.films
-        if self.file is not None:  # if it cannot be written, better now than after an epoch
+        if self.file is not None:  # fail now rather than after the first epoch
             self.file.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.file.parent).close()
         self.figure.text(0.5, 0.5, "the curves begin after the first epoch", ha="center")
         if self.window:
             self.figure.show()
-        self._show()  # so that a notebook's picture stands above what `fit` prints
+        self._show()  # so that a notebook's picture is above the output of `fit`
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._remember(epoch + 1, logs or {})
@@ -99,14 +102,14 @@ class LivePlot(Callback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         early = bool(self.epochs) and self.epochs[-1] < self.params.get("epochs", 1)
         frame = self.films and (early or self.filmed < len(self.epochs))
-        if frame or early or self.drawn < len(self.epochs):  # if early, the curves get all the room
+        if frame or early or self.drawn < len(self.epochs):  # after an early stop, fill the width
             self._try(self._draw, frame, self.epochs[-1])
         if self.frames:
             self._try(self._save_film)
             self.frames = []
 
     def _remember(self, epoch: int, logs: Logs) -> None:
-        """Keep the values of an epoch; NaN stands for what an epoch has not."""
+        """Append the values of an epoch, with NaN for values that it does not have."""
         validates = any(name[:4] == "val_" for name in logs)
         self.epochs.append(epoch)
         self.validated += [epoch] * validates
@@ -118,8 +121,8 @@ class LivePlot(Callback):
                 values += [math.nan] * (count - 1 - len(values))
                 values.append(logs.get(name, math.nan))
 
-    def _try(self, step: Any, *arguments: Any) -> None:
-        """Take a step, unless one has failed already: no picture is worth a training."""
+    def _try(self, step: Callable[..., object], *arguments: object) -> None:
+        """Run a step unless one has failed before; a failure must not stop the training."""
         try:
             if not self.broken:
                 step(*arguments)
@@ -136,15 +139,15 @@ class LivePlot(Callback):
         picture = Image.open(self._saved("png", dpi=100))
         self.frames.append(picture.convert("RGB").quantize(128))
         self.filmed = len(self.epochs)
-        if len(self.frames) > FRAMES:  # from now on, every second one
+        if len(self.frames) > FRAMES:  # from now on, keep every second one
             self.frames = self.frames[::2]
             self.stride *= 2
-        if len(self.frames).bit_count() == 1:  # 1, 2, 4, 8 …: something is there after Ctrl-C
+        if len(self.frames).bit_count() == 1:  # at 1, 2, 4, 8 …: there is a file after Ctrl-C
             self._save_film()
 
     def _save_film(self) -> None:
-        pace = min(400, max(50, 8000 // len(self.frames)))  # milliseconds: some eight seconds
-        held = [*[pace] * (len(self.frames) - 1), 3000]  # and the last one for three
+        pace = min(400, max(50, 8000 // len(self.frames)))  # milliseconds: about 8 s in all
+        held = [*[pace] * (len(self.frames) - 1), 3000]  # the last one for 3 s
         first, *others = self.frames
         film = io.BytesIO()
         options = {"save_all": True, "append_images": others, "duration": held, "loop": 0}
@@ -156,14 +159,14 @@ class LivePlot(Callback):
         lines = [1 if len(names) == 1 else 3 * len(names) for names in panels]
         low = 0.7 + 0.22 * max(lines)
         self.figure.clear()
-        if self.drawn == 0:  # only now is it known whether there are metrics
+        if self.drawn == 0:  # whether there are metrics is known only now
             self.figure.set_size_inches(4.8 * len(panels), 2.9 + low)
         width, height = self.figure.get_size_inches()
         axes = self.figure.subplots(1, len(panels), squeeze=False)[0]
         for ax, names in zip(axes, panels, strict=True):
             draw_curves(ax, names, self.logs, np.array(self.epochs), self.validated)
             ax.set_xlim(right=last + 0.5)
-            # The legend below and margins in inches: nothing moves but the curves.
+            # The legend is below and the margins are in inches, so that only the curves move.
             ax.legend(
                 loc="upper center",
                 bbox_to_anchor=(0.5, -0.45 / (height - low - 0.4)),
@@ -183,7 +186,7 @@ class LivePlot(Callback):
             self._keep_frame()
         elif self.file is not None and not self.films:
             kind = self.file.suffix[1:].lower()
-            # Written at once, for whoever is looking at it.
+            # Write the encoded picture in one call, so that no viewer sees half of it.
             self.file.write_bytes(self._saved(kind, dpi=100).getvalue())
 
     def _saved(self, kind: str, dpi: int) -> io.BytesIO:
@@ -192,14 +195,18 @@ class LivePlot(Callback):
         return picture
 
     def _show(self) -> None:
-        """Put the figure where it is looked at: below the cell, or into its window."""
+        """Show the figure below the cell, or in its window."""
         if self.notebook:
             from IPython.display import Image, display
 
             width = int(100 * self.figure.get_size_inches()[0])
-            image = Image(self._saved("png", dpi=200).getvalue(), format="png", width=width)
+            image = Image(  # type: ignore[no-untyped-call]
+                self._saved("png", dpi=200).getvalue(), format="png", width=width
+            )
             if self.handle is None:
-                self.handle = display(image, display_id=True)
+                self.handle = display(  # type: ignore[no-untyped-call]
+                    image, display_id=True
+                )
             else:
                 self.handle.update(image)
         elif self.window and pyplot().fignum_exists(self.figure.number):
@@ -208,17 +215,17 @@ class LivePlot(Callback):
 
 
 def in_a_notebook() -> bool:
-    """Whether what is displayed appears below a cell."""
+    """Return whether displayed objects appear below a notebook cell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
 
 
 def has_a_window(figure: Any) -> bool:
-    """Whether a figure of pyplot's can be shown in a window, found out as pyplot does it."""
+    """Return whether a figure of pyplot can be shown in a window, by the test that pyplot uses."""
     from matplotlib.backend_bases import FigureManagerBase
 
-    # Backends with windows say anew how to show them; bound class methods are never equal.
+    # Backends with windows override these; bound methods never compare equal, hence getattr_static.
     manager = type(figure.canvas.manager)
     return any(
         inspect.getattr_static(manager, name) != inspect.getattr_static(FigureManagerBase, name)

@@ -1,19 +1,23 @@
-"""Three pictures: sample digits, predictions, and the network itself."""
+"""Plots of sample digits, of predictions, and of the network itself."""
 
 import math
 import textwrap
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from tinynet.backend.types import Config, HostArray, Model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, ORANGE, GREY = "#56B4E9", "#E69F00", "#808080"
-BARS = 0.4  # inches below an image, for its bars
-SHOWN = 12  # units drawn of a wider layer: the first six and the last six
+BARS = 0.4  # inches below an image for its bars
+SHOWN = 12  # the most units drawn of a layer: the first six and the last six of a wider one
 
 
 def plot_digits(
@@ -28,7 +32,7 @@ def plot_digits(
 
     Arguments:
         images: (n, height, width), (n, height, width, 1) or, if square, (n, height * width).
-        labels: (n,) of numbers or words, or one-hot (n, classes).
+        labels: numbers or words of shape (n,), or one-hot rows of shape (n, classes).
         ax: where to draw; None makes a figure, one inch for each column.
 
     Raises:
@@ -53,17 +57,17 @@ def plot_predictions(
     wrong: int = 0,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw images with the predicted class, and how probable it and every other class is.
+    """Draw images with the predicted class and the probability of every class.
 
-    Below each image stand its answer, that one's probability, and a bar for each class, the first
-    at the left, the answer's dark. A wrong one has a frame, a cross, the caption "4, is 9"
-    (predicted 4, labelled 9), and a triangle below the bar of the true class.
+    Below each image are the predicted class, its probability, and a bar for each class, from left
+    to right, with the predicted one dark. A wrong prediction has a frame, a cross, the caption
+    "4 (true 9)" (predicted 4, labelled 9), and a triangle below the bar of the true class.
 
     Arguments:
         images, ax: as in `plot_digits`.
-        probabilities: (n, classes), or (n, 1) of one sigmoid unit, as `model.predict` returns.
-        labels: (n,) of class numbers, or one-hot (n, classes); None marks nothing.
-        wrong: how many wrong ones to draw first; all others follow as they come.
+        probabilities: (n, classes), or (n, 1) for one sigmoid unit, as `model.predict` returns.
+        labels: class numbers of shape (n,), or one-hot (n, classes); with None, none is marked.
+        wrong: how many wrong predictions to draw first; the others follow in their order.
 
     Raises:
         ValueError: if lengths differ, or a probability is not between 0 and 1.
@@ -75,35 +79,37 @@ def plot_predictions(
     images = as_images(images)
     p = as_probabilities(probabilities, len(images))
     if wrong and labels is None:
-        raise expected("labels with wrong", labels, "plot_predictions(images, p, labels, wrong=8)")
+        raise value_error(
+            "labels for wrong", labels, "plot_predictions(images, p, labels, wrong=8)"
+        )
     predicted, title = p.argmax(axis=1), "Predictions"
     truth = predicted if labels is None else as_labels(labels, len(p))
     if truth.dtype.kind not in "biu":
-        raise expected("class numbers for labels", labels, "the numbers, and not the names")
+        raise value_error("labels to be class numbers", labels, "labels=numbers, and not names")
     bad = predicted != truth
     if labels is not None:
         title += f": {np.sum(~bad):,} of {len(bad):,} right ({100 * np.mean(~bad):.1f} %)"
     first = bad & (bad.cumsum() <= wrong)
     shown, captions = np.argsort(~first, kind="stable")[: rows * columns], []
     for i in shown:
-        said = f"{predicted[i]}, is {truth[i]}" if bad[i] else str(predicted[i])
-        said += "\n>99 %" if p[i].max() >= 0.995 else f"\n{100 * p[i].max():.0f} %"
-        captions.append((said, bad[i]))
-    title += f"\nbars: the probabilities of 0 to {p.shape[1] - 1}"
+        caption = f"{predicted[i]} (true {truth[i]})" if bad[i] else str(predicted[i])
+        caption += "\n>99 %" if p[i].max() >= 0.995 else f"\n{100 * p[i].max():.0f} %"
+        captions.append((caption, bad[i]))
+    title += f"\nbars: the probabilities of classes 0 to {p.shape[1] - 1}"
     if bad[shown].any():
-        title += "; triangle: the true one"
-        title += "\ncrossed: wrong; “4, is 9” means predicted 4, labelled 9"
+        title += "; triangle: true class"
+        title += "\ncrossed: wrong; “4 (true 9)” means predicted 4, labelled 9"
     bars = [(p[i], truth[i] if bad[i] else None) for i in shown]
     return draw_grid(images[shown], captions, rows, columns, title, ax, bars=bars)
 
 
-def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
+def plot_network(model: Model, *, ax: "Axes | None" = None) -> "Axes":
     """Draw a built model: its layers as columns of circles, its weights as lines between them.
 
-    Of more than 12 units the first and the last six are drawn. A weight above 0 is a blue line, one
-    below 0 a red and broken one; the wider, the larger beside the others of its layer. A layer
-    without units, such as Dropout, is a line of text below the one before it; a Flatten in front is
-    the input's label.
+    Of a layer with more than 12 units, the first six and the last six are drawn. Positive weights
+    are solid blue lines, negative ones dashed red lines; wider means larger within the layer. A
+    layer without units, such as Dropout, is a line of text below the layer before it; a Flatten
+    in front shows only in the input's label.
 
     Arguments:
         model: anything that has `name`, `built` and `layers`, such as a `Sequential`.
@@ -126,9 +132,9 @@ def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
     title = f"{model.name}: {counted(sum(x.count_params() for x in model.layers), 'parameter')}"
     title += "\ncircle: unit; line: weight; three dots: units not drawn"
     if any(kernel is not None for _, _, kernel in columns):
-        title += "\nblue: above 0; red, broken: below 0; the wider, the larger in its layer"
-    ax, scale = canvas(1.9 * len(columns), height, title, ax)
-    from matplotlib.collections import LineCollection  # canvas has seen that it can be
+        title += "\nblue: positive; red, dashed: negative; wider: larger within the layer"
+    ax, scale = inch_axes(1.9 * len(columns), height, title, ax)
+    from matplotlib.collections import LineCollection  # canvas has checked for matplotlib
 
     for i, (y, (size, text, kernel)) in enumerate(zip(ys, columns, strict=True)):
         x, colour = 0.95 + 1.9 * i, ORANGE if i == len(columns) - 1 else SKY if i else "white"
@@ -145,13 +151,13 @@ def plot_network(model: Any, *, ax: "Axes | None" = None) -> "Axes":
 
 
 def _drawn(size: int) -> list[int]:
-    """Which units of a layer are drawn."""
+    """Return the indices of the units that are drawn."""
     half = SHOWN // 2
     return [*range(size)] if size <= SHOWN else [*range(half), *range(size - half, size)]
 
 
-def _line_styles(weights: np.ndarray, scale: float) -> dict[str, Any]:
-    """Colour, dashes and width of each weight's line."""
+def _line_styles(weights: HostArray, scale: float) -> Config:
+    """Return the colour, dashes and width of each weight's line."""
     shares = np.abs(weights) / max(float(np.abs(weights).max(initial=0)), 1e-12)
     return {
         "colors": [BLUE if weight > 0 else VERMILLION for weight in weights],
@@ -160,7 +166,7 @@ def _line_styles(weights: np.ndarray, scale: float) -> dict[str, Any]:
     }
 
 
-def pyplot() -> Any:
+def pyplot() -> ModuleType:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -168,7 +174,7 @@ def pyplot() -> Any:
     return plt
 
 
-def expected(what: str, received: object, line: str) -> ValueError:
+def value_error(what: str, received: object, line: str) -> ValueError:
     return ValueError(f"Expected {what}. Received: {received}. Write: {line}")
 
 
@@ -176,7 +182,7 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + "s" * (n != 1)
 
 
-def as_images(images: ArrayLike) -> np.ndarray:
+def as_images(images: ArrayLike) -> HostArray:
     array = np.asarray(images)
     if array.ndim == 2 and math.isqrt(array.shape[1]) ** 2 == array.shape[1]:
         array = array.reshape(len(array), math.isqrt(array.shape[1]), -1)
@@ -184,42 +190,42 @@ def as_images(images: ArrayLike) -> np.ndarray:
         array = array[..., 0]
     if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "buif":
         what = "numbers of shape (n, height, width), (n, height, width, 1) or (n, side * side)"
-        raise expected(what, f"{array.dtype} {np.shape(images)}", "images.reshape(-1, 28, 28)")
+        raise value_error(what, f"{array.dtype} {np.shape(images)}", "images.reshape(-1, 28, 28)")
     return array
 
 
-def as_probabilities(probabilities: ArrayLike, n: int) -> np.ndarray:
-    """(n, classes) of numbers from 0 to 1; those of one sigmoid unit become two columns."""
+def as_probabilities(probabilities: ArrayLike, n: int) -> HostArray:
+    """Return probabilities of shape (n, classes); those of one sigmoid unit become two columns."""
     p = np.asarray(probabilities)
     # Rounding may take a float32 just beyond 1.
     if p.ndim != 2 or len(p) != n or not np.all((p >= -1e-6) & (p <= 1 + 1e-6)):
         received = f"shape {p.shape}" + (f", {p.min():.4g} to {p.max():.4g}" if p.size else "")
         what = f"a row of probabilities, from 0 to 1, for each of {n} images"
-        raise expected(what, received, "plot_predictions(images, model.predict(images), labels)")
+        raise value_error(what, received, "plot_predictions(images, model.predict(images), labels)")
     p = p.clip(0, 1)
     return np.hstack([1 - p, p]) if p.shape[1] == 1 else p
 
 
-def as_labels(labels: ArrayLike, n: int) -> np.ndarray:
+def as_labels(labels: ArrayLike, n: int) -> HostArray:
     array = np.asarray(labels)
     if array.ndim == 2:
         array = array.argmax(axis=1) if array.shape[1] > 1 else array[:, 0]
     if array.shape != (n,):
-        raise expected(f"{n} labels", f"shape {np.shape(labels)}", "images[:n], labels[:n]")
+        raise value_error(f"{n} labels", f"shape {np.shape(labels)}", "images[:n], labels[:n]")
     whole = array.dtype.kind == "f" and np.isfinite(array).all()
     return array.astype(int) if whole else array
 
 
-def as_classes(labels: ArrayLike, n: int, classes: int) -> np.ndarray:
-    """Labels that are numbers of classes."""
+def as_classes(labels: ArrayLike, n: int, classes: int) -> HostArray:
+    """Return the labels, which must be class numbers."""
     array = as_labels(labels, n)
     if array.dtype.kind not in "biu" or not np.isin(array, range(classes)).all():
-        raise expected(f"class numbers from 0 to {classes - 1}", labels, "y.argmax(axis=1)")
+        raise value_error(f"class numbers from 0 to {classes - 1}", labels, "y.argmax(axis=1)")
     return array.astype(int)
 
 
-def canvas(width: float, height: float, title: str, ax: Any) -> tuple[Any, float]:
-    """An Axes measured in inches, y downwards, and the factor by which to scale its text."""
+def inch_axes(width: float, height: float, title: str, ax: "Axes | None") -> tuple["Axes", float]:
+    """Return an Axes in inches, y pointing down, and the factor by which to scale its text."""
     wide = int(13 * max(width, 4.8))  # characters in a line of the title
     title = "\n".join(textwrap.fill(line, wide) for line in title.splitlines())
     if ax is None:
@@ -235,22 +241,22 @@ def canvas(width: float, height: float, title: str, ax: Any) -> tuple[Any, float
 
 
 def draw_grid(
-    images: Any,
-    captions: Any,
+    images: HostArray,
+    captions: Sequence[tuple[str, bool]],
     rows: int,
     columns: int,
     title: str,
-    ax: Any,
-    colours: Any = None,
-    bars: Any = None,
-) -> Any:
+    ax: "Axes | None",
+    colours: Config | None = None,
+    bars: Sequence[tuple[HostArray, int | None]] | None = None,
+) -> "Axes":
     if rows < 1 or columns < 1:
-        raise expected("rows and columns of 1 or more", (rows, columns), "rows=4, columns=8")
+        raise value_error("rows and columns of 1 or more", (rows, columns), "rows=4, columns=8")
     images = np.ma.masked_invalid(images[: rows * columns].astype(float))
     columns, tall = min(columns, len(images)), 0.84 * images.shape[1] / images.shape[2]
     text = 0.05 + 0.17 * len(captions[0][0].splitlines())
     pitch = tall + text + (0.11 if bars is None else 0.11 + BARS)
-    ax, scale = canvas(columns + 0.16, pitch * math.ceil(len(images) / columns) + 0.1, title, ax)
+    ax, scale = inch_axes(columns + 0.16, pitch * math.ceil(len(images) / columns) + 0.1, title, ax)
     colours = colours or {"cmap": "gray_r", "vmin": images.min(), "vmax": images.max()}
     for k, (image, (caption, marked)) in enumerate(zip(images, captions, strict=False)):
         left, top = 0.16 + k % columns, 0.1 + pitch * (k // columns)
@@ -261,7 +267,7 @@ def draw_grid(
         ax.plot(*corners, color=colour, linewidth=width)
         if marked:
             ax.plot(right - 0.1, top + 0.1, "X", color=colour, mec="white", ms=10 * scale)
-        font = {"color": colour, "weight": "bold"} if marked else {}
+        font: Config = {"color": colour, "weight": "bold"} if marked else {}
         ax.text(left + 0.42, bottom + 0.05, caption, ha="center", va="top", size=9 * scale, **font)
         if bars is not None:
             p, truth = bars[k]
@@ -269,8 +275,10 @@ def draw_grid(
     return ax
 
 
-def _draw_bars(ax: Any, left: float, base: float, p: Any, truth: Any, scale: float) -> None:
-    """The probabilities as bars on a line; a triangle below the one that should be highest."""
+def _draw_bars(
+    ax: "Axes", left: float, base: float, p: HostArray, truth: int | None, scale: float
+) -> None:
+    """Draw the probabilities as bars, and a triangle below the bar of the true class."""
     step, dark = 0.84 / len(p), VERMILLION if truth is not None else BLUE
     xs = left + step * (np.arange(len(p)) + 0.5)
     colours = [dark if k == p.argmax() else SKY for k in range(len(p))]
@@ -280,17 +288,17 @@ def _draw_bars(ax: Any, left: float, base: float, p: Any, truth: Any, scale: flo
         ax.plot(xs[truth], base + 0.05, "^", color=dark, markersize=4 * scale)
 
 
-def _read_layers(model: Any) -> list[tuple[int, str, Any]]:
-    """The size of each column, the input's first, the text below it, and its weights if known."""
+def _read_layers(model: Model) -> list[tuple[int, str, HostArray | None]]:
+    """Return each column's size, text and kernel (if there is one), the input's column first."""
     layers = [x for x in getattr(model, "layers", ()) if type(x).__name__ != "InputLayer"]
     shapes = [shape for x in layers for shape in (x.input_shape, x.output_shape)]
     if not layers or not model.built or any(s is None or None in s[1:] for s in shapes):
-        raise expected("a model with layers, built", model, "model.build((None, 784))")
+        raise value_error("a built model with layers", model, "model.build((None, 784))")
     shape = shapes[0][1:]
     noun = "pixel" if sum(n > 1 for n in shape) == 2 else "value"
     factors = " × ".join(map(str, shape)) + " = " if len(shape) > 1 else ""
     text = ["input", factors + counted(math.prod(shape), noun)]
-    columns: list[tuple[int, list[str], Any]] = [(math.prod(shape), text, None)]
+    columns: list[tuple[int, list[str], HostArray | None]] = [(math.prod(shape), text, None)]
     for x in layers:
         size, count = math.prod(x.output_shape[1:]), x.count_params()
         name = f"{x.name} ({type(x).__name__})"
@@ -303,7 +311,7 @@ def _read_layers(model: Any) -> list[tuple[int, str, Any]]:
             fits = kernel is not None and kernel.shape == (columns[-1][0], size)
             text = [name, counted(size, "unit") + called, *parameters]
             columns.append((size, text, kernel if fits else None))
-        elif len(columns) > 1 or count or x.input_shape == x.output_shape:  # no Flatten in front
+        elif len(columns) > 1 or count or x.input_shape == x.output_shape:  # not a Flatten in front
             columns[-1][1].extend([f"then {name}{called}", *parameters])
     return [
         (size, "\n".join(textwrap.fill(line, 24) for line in lines), kernel)

@@ -1,7 +1,7 @@
-"""Models in Keras's files: `save` writes one, `load` opens it, `hdf5` holds the weights in it."""
+"""Models in Keras's file formats: `save` writes, `load` reads, `hdf5` does both for the weights."""
 
 from tinynet.saving.save import (
-    KERAS as KERAS,
+    KERAS_VERSION as KERAS_VERSION,
     get_config as get_config,
     save_model as save_model,
     to_json as to_json,

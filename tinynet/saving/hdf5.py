@@ -1,11 +1,11 @@
-"""Weights in HDF5, in Keras's layout (``….weights.h5``, and inside of ``….keras``).
+"""Weights in HDF5, in Keras's layout (``….weights.h5``, and inside ``….keras``).
 
     layers/dense/vars/0, 1     kernel and bias of the first `Dense`, whatever its name
     layers/dense_1/vars/0, 1   those of the second one
-    optimizer/vars/0, 1, 2 …   steps, learning rate, then what the optimizer keeps for each weight
+    optimizer/vars/0, 1, 2 …   steps, learning rate, then the optimizer's state for each weight
 
-h5py reads and writes it. A file is not trusted: it is asked only for the places above, nothing in
-it may point elsewhere, and a number is read when its array is known to have the right shape.
+h5py reads and writes the files. They are not trusted: only the paths above are read, links are
+refused, and the numbers of an array are read only after its shape has been checked.
 """
 
 import contextlib
@@ -13,45 +13,48 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 from tinynet import backend
-from tinynet.backend import HostArray, Shape
+from tinynet.backend.types import DTypeLike, HostArray, Model, Shape
 from tinynet.compat import arguments, naming
+from tinynet.layers import Layer
 from tinynet.utils import files
 
 SUFFIX = ".weights.h5"
 
-# A file has float64 at most, and an optimizer's state, some times the weights. What has more bytes
-# for each of the model's, and more than these few beside, is no file of its weights.
-MOST_BYTES, SMALL = 32, 10_000_000
+# A file has at most float64, and optimizer state of a few times the weights. With more bytes than
+# this for each byte of the model's weights, plus a fixed allowance, it cannot be one of its files.
+MAX_RATIO, SLACK_BYTES = 32, 10_000_000
 
 
-def h5py() -> Any:
-    """The package, or an ImportError that says how to get it."""
+def h5py() -> ModuleType:
+    """Return the package h5py, or raise an ImportError that says how to install it."""
     try:
         import h5py
     except ImportError as error:
         raise ImportError(
-            "Keras's files are HDF5, which the package h5py reads and writes, and it is not "
+            "Keras's files are in HDF5 format, which needs the package h5py, and it is not "
             'installed. Write: python -m pip install h5py (or -e ".[saving]")'
         ) from error
-    return h5py
+    library: ModuleType = h5py
+    return library
 
 
-def save_weights(model: Any, filepath: files.PathLike, overwrite: bool = True) -> None:
-    """Write the weights, and the optimizer's state, to `filepath`, as Keras writes them.
+def save_weights(model: Model, filepath: files.PathLike, overwrite: bool = True) -> None:
+    """Write the weights and the optimizer's state to `filepath`, in Keras's format.
 
-    The file appears, or is replaced, in one step; folders are made.
+    The file is created or replaced in one step; missing folders are created.
 
     Arguments:
-        filepath: ends in ``.weights.h5``.
-        overwrite: whether a file that is there may be replaced.
+        filepath: the file to write, ending in ``.weights.h5``.
+        overwrite: whether an existing file may be replaced.
 
     Raises:
-        ValueError: for another ending, or a model without weights yet.
-        ImportError: without h5py.
-        OSError: if it cannot be written; then what was there is there still.
+        ValueError: for another ending, or a model that is not built yet.
+        ImportError: if h5py is not installed.
+        OSError: if the file cannot be written; an existing file is then unchanged.
 
     Source: https://keras.io/api/models/model_saving_apis/weights_saving_and_loading/
     """
@@ -61,20 +64,20 @@ def save_weights(model: Any, filepath: files.PathLike, overwrite: bool = True) -
             f"You are saving a model that has not yet been built: '{model.name}' has no weights. "
             "Write: model.build((None, 784)), or train it first"
         )
-    files.write_whole(path, to_hdf5(model), overwrite)
+    files.write_atomically(path, to_hdf5(model), overwrite)
 
 
-def load_weights(model: Any, filepath: files.PathLike, skip_mismatch: bool = False) -> None:
-    """Take the weights from `filepath`, a ``….weights.h5`` of tinynet's or Keras's.
+def load_weights(model: Model, filepath: files.PathLike, skip_mismatch: bool = False) -> None:
+    """Load the weights from `filepath`, a ``….weights.h5`` file written by tinynet or Keras.
 
-    As in Keras, an optimizer that has begun to train takes its state from there, too, if that fits;
-    one that has not stays new, with a warning. `tinynet.models.load_model` brings back everything.
+    As in Keras, an optimizer that has begun training also takes its state from the file, if it
+    fits; one that has not stays new, with a warning. `tinynet.models.load_model` loads everything.
 
     Raises:
-        ValueError: if they are another model's, NaN or infinite, or the file is damaged; then
-            nothing is changed.
-        FileNotFoundError: if it is not there.
-        ImportError: without h5py.
+        ValueError: if the weights belong to another model, are NaN or infinite, or the file is
+            damaged; nothing is changed then.
+        FileNotFoundError: if there is no such file.
+        ImportError: if h5py is not installed.
 
     Source: https://keras.io/api/models/model_saving_apis/weights_saving_and_loading/
     """
@@ -82,81 +85,83 @@ def load_weights(model: Any, filepath: files.PathLike, skip_mismatch: bool = Fal
     arguments.refuse("load_weights", {"skip_mismatch": skip_mismatch})
     if not model.built:
         raise ValueError(
-            f"Expected a model with weights to load into, but '{model.name}' is not built. "
-            "Write: model.build((None, 784)) before, or tinynet.models.load_model of a .keras file"
+            f"Expected a built model to load the weights into, but '{model.name}' is not built. "
+            "Write: model.build((None, 784)) first, or tinynet.models.load_model of a .keras file"
         )
     if not path.exists():
         raise FileNotFoundError(f"Expected a file of weights, but there is no {path}")
-    size = path.stat().st_size  # looked at before it is read
-    if size > MOST_BYTES * sum(weight.nbytes for weight in model.weights) + SMALL:
+    size = path.stat().st_size  # checked before the file is read
+    if size > MAX_RATIO * sum(weight.nbytes for weight in model.weights) + SLACK_BYTES:
         raise files.damaged(path, f"it has {size:,} bytes, far too many for this model")
     optimizer = model.optimizer
-    begun = optimizer is not None and optimizer.built
-    with opened(path.read_bytes(), path) as file:
+    has_trained = optimizer is not None and optimizer.built
+    with open_weights(path.read_bytes(), path) as file:
         weights = file.weights([(layer, shapes_of(layer)) for layer in model.layers])
-        state = file.optimizer(optimizer.variables) if begun else None
-        left = optimizer is not None and state is None and (begun or file.has_trained())
+        state = file.optimizer(optimizer.variables) if has_trained else None
+        state_ignored = (
+            optimizer is not None and state is None and (has_trained or file.has_trained())
+        )
         if state is not None:
             optimizer.set_variables(state)
     model.set_weights(weights)
-    if left:
-        why = "is another one" if begun else "has not begun, and stays new"
+    if state_ignored:
+        why = "does not match it" if has_trained else "has not begun training, and stays new"
         warnings.warn(
-            f"Of {path}, only the weights were loaded, and not the optimizer's state: "
-            f"'{optimizer.name}' {why}. To go on where a training was, write: model.save(….keras) "
+            f"Only the weights were loaded from {path}, not the optimizer's state: "
+            f"'{optimizer.name}' {why}. To resume training, write: model.save(….keras) "
             "and tinynet.models.load_model(….keras)",
             stacklevel=2,
         )
 
 
-def to_hdf5(model: Any) -> bytes:
-    """The weights of `model`, and the state of its optimizer, as an HDF5 file."""
+def to_hdf5(model: Model) -> bytes:
+    """Return the weights of `model` and the state of its optimizer as the bytes of an HDF5 file."""
     memory = io.BytesIO()
     with h5py().File(memory, "w") as file:
 
-        def write(place: str, name: str, arrays: Sequence[HostArray]) -> None:
-            group = file.create_group(f"{place}/vars" if place else "vars")
+        def write(path: str, name: str, arrays: Sequence[HostArray]) -> None:
+            group = file.create_group(f"{path}/vars" if path else "vars")
             group.attrs["name"] = name
             for number, array in enumerate(arrays):
                 group[str(number)] = array
 
         write("", model.name, [])
-        for place, layer in zip(places(model.layers), model.layers, strict=True):
-            write(place, layer.name, layer.get_weights())
+        for path, layer in zip(group_paths(model.layers), model.layers, strict=True):
+            write(path, layer.name, layer.get_weights())
         if model.optimizer is not None:
             write("optimizer", model.optimizer.name, optimizer_variables(model))
     return memory.getvalue()
 
 
-def optimizer_variables(model: Any) -> list[HostArray]:
-    """The state of the optimizer; of one that has not begun, that with which it would begin."""
+def optimizer_variables(model: Model) -> list[HostArray]:
+    """Return the state of the optimizer; if it has not begun training, its initial state."""
     optimizer = model.optimizer
-    if not optimizer.built and model.built:  # Keras warns where a file has less than that
+    if not optimizer.built and model.built:  # Keras warns if a file has fewer variables
         optimizer = type(optimizer).from_config(optimizer.get_config())
         optimizer.build(model.trainable_weights)
     return optimizer.variables
 
 
-def places(layers: Sequence[Any]) -> list[str]:
-    """Where Keras keeps each layer's weights: under its class, numbered from the second one on."""
+def group_paths(layers: Sequence[Layer]) -> list[str]:
+    """Return Keras's path of each layer's weights: its class name, numbered from the second on."""
     seen: Counter[str] = Counter()
-    found = []
+    paths = []
     for layer in layers:
         stem = naming.snake_case(type(layer).__name__)
-        found.append(f"layers/{stem}_{seen[stem]}" if seen[stem] else f"layers/{stem}")
+        paths.append(f"layers/{stem}_{seen[stem]}" if seen[stem] else f"layers/{stem}")
         seen[stem] += 1
-    return found
+    return paths
 
 
-def shapes_of(layer: Any) -> list[Shape]:
+def shapes_of(layer: Layer) -> list[Shape]:
     return [weight.shape for weight in layer.weights]
 
 
 @contextlib.contextmanager
-def opened(data: bytes, where: files.PathLike) -> Iterator["WeightFile"]:
-    """The HDF5 file with the content `data`, which came from `where`.
+def open_weights(data: bytes, where: files.PathLike) -> Iterator["WeightFile"]:
+    """Open the HDF5 file with the content `data`, which was read from `where`.
 
-    Whatever fails inside of the block is a ValueError that names `where`.
+    Any error in the ``with`` block, except MemoryError, becomes a ValueError that names `where`.
     """
     library = h5py()
     try:
@@ -169,111 +174,113 @@ def opened(data: bytes, where: files.PathLike) -> Iterator["WeightFile"]:
 
 
 class WeightFile:
-    """An open file, which is asked for arrays of known shapes."""
+    """An open HDF5 file from which arrays of known shapes are read."""
 
-    def __init__(self, file: Any, library: Any, size: int) -> None:
+    def __init__(self, file: Any, library: ModuleType, size: int) -> None:
         self._file, self._library = file, library
-        self._left = size  # bytes; all arrays together have no more than the file
+        self._bytes_left = size  # bytes; all arrays together cannot have more than the file
 
-    def weights(self, expected: Sequence[tuple[Any, Sequence[Shape]]]) -> list[HostArray]:
-        """The weights of all layers, in order.
+    def weights(self, expected: Sequence[tuple[Layer, Sequence[Shape]]]) -> list[HostArray]:
+        """Return the weights of all layers, in order.
 
         Arguments:
             expected: each layer, and the shapes of its weights.
         """
-        found: list[HostArray] = []
+        weights: list[HostArray] = []
         layers = [layer for layer, _ in expected]
-        for place, (layer, shapes) in zip(places(layers), expected, strict=True):
+        for path, (layer, shapes) in zip(group_paths(layers), expected, strict=True):
             if not shapes:
                 continue
-            arrays = self._arrays(f"{place}/vars", f"layer '{layer.name}'")
-            self._compare(arrays, shapes, f"{place}/vars", f"layer '{layer.name}'")
-            found += [self._floats(array, layer.dtype) for array in arrays]
-        known = {place.partition("/")[2] for place in places(layers)}
+            arrays = self._arrays(f"{path}/vars", f"layer '{layer.name}'")
+            self._compare(arrays, shapes, f"{path}/vars", f"layer '{layer.name}'")
+            weights += [self._floats(array, layer.dtype) for array in arrays]
+        known = {path.partition("/")[2] for path in group_paths(layers)}
         for name in self._names("layers"):
             if name not in known and self._names(f"layers/{name}/vars"):
                 raise ValueError(
-                    f"it has weights of a further layer, {name}, which the model does not have"
+                    f"it has weights of an additional layer, {name}, which the model does not have"
                 )
-        return found
+        return weights
 
     def has_trained(self) -> bool:
-        """Whether there is the state of an optimizer that has made a step, and keeps something."""
+        """Return whether the file has the state, beyond steps and rate, of a trained optimizer."""
         group = self._group("optimizer/vars")
         steps = None if group is None or len(group) <= 2 else group.get("0")
         return isinstance(steps, self._library.Dataset) and steps.shape == () and steps[()] > 0
 
-    def optimizer(self, like: Sequence[HostArray]) -> list[HostArray] | None:
-        """The variables of the optimizer; None if there are others than `like`."""
-        if len(self._names("optimizer/vars")) != len(like):
+    def optimizer(self, expected: Sequence[HostArray]) -> list[HostArray] | None:
+        """Return the optimizer's variables, or None if their shapes are not those of `expected`."""
+        if len(self._names("optimizer/vars")) != len(expected):
             return None
         arrays = self._arrays("optimizer/vars", "the optimizer")
-        if [array.shape for array in arrays] != [array.shape for array in like]:
+        if [array.shape for array in arrays] != [array.shape for array in expected]:
             return None
         steps = arrays[0]
         if steps.dtype.kind not in "iu" or not 0 <= int(steps[()]) < 2**31:
-            raise ValueError("the optimizer's number of steps is no number of steps")
-        floats = [self._floats(a, b.dtype) for a, b in zip(arrays[1:], like[1:], strict=True)]
+            raise ValueError("the optimizer's number of steps is invalid")
+        floats = [self._floats(a, b.dtype) for a, b in zip(arrays[1:], expected[1:], strict=True)]
         return [steps[()], *floats]
 
-    def _group(self, place: str) -> Any:
-        """The group at `place`, or None; nothing on the way may point elsewhere."""
+    def _group(self, path: str) -> Any:
+        """Return the group at `path`, or None; a link on the way raises a ValueError."""
         group = self._file
-        for part in place.split("/"):
+        for part in path.split("/"):
             link = group.get(part, getlink=True)
             if link is None:
                 return None
             if not isinstance(link, self._library.HardLink):
-                raise ValueError(f"{place} points elsewhere, which is not followed")
+                raise ValueError(f"{path} contains a link, which is not followed")
             group = group[part]
             if not isinstance(group, self._library.Group):
-                raise ValueError(f"{place} is no group")
+                raise ValueError(f"{path} is not a group")
         return group
 
-    def _names(self, place: str) -> list[str]:
-        group = self._group(place)
+    def _names(self, path: str) -> list[str]:
+        group = self._group(path)
         return [] if group is None else list(group)
 
-    def _arrays(self, place: str, whose: str) -> list[Any]:
-        """The datasets 0, 1, 2 … at `place`, not read yet."""
-        group = self._group(place)
+    def _arrays(self, path: str, owner: str) -> list[Any]:
+        """Return the datasets 0, 1, 2 … at `path`, without reading them."""
+        group = self._group(path)
         if group is None:
-            raise ValueError(f"it has no {place}, where the weights of {whose} would be")
-        found = []
+            raise ValueError(f"it has no {path}, where the weights of {owner} should be")
+        arrays = []
         for number in range(len(group)):
-            where = f"{place}/{number}"
+            array_path = f"{path}/{number}"
             if not isinstance(group.get(str(number), getlink=True), self._library.HardLink):
-                raise ValueError(f"it has no {where}")
+                raise ValueError(f"it has no {array_path}")
             array = group[str(number)]
             if not isinstance(array, self._library.Dataset):
-                raise ValueError(f"{where} is no array")
+                raise ValueError(f"{array_path} is not an array")
             plain = array.chunks is None and not array.is_virtual and not array.external
             if not plain or array.id.get_storage_size() != array.nbytes:
-                raise ValueError(f"{where} is packed, or elsewhere: not as Keras writes it")
-            # Several names can lead to the same bytes. They are counted for each: else a small file
-            # could fill the memory.
-            self._left -= array.nbytes
-            if self._left < 0:
+                raise ValueError(
+                    f"{array_path} is chunked, compressed or external, unlike in Keras"
+                )
+            # Several names can lead to the same bytes. They are counted for each name: otherwise, a
+            # small file could fill the memory.
+            self._bytes_left -= array.nbytes
+            if self._bytes_left < 0:
                 raise ValueError("its arrays have more bytes than the file")
-            found.append(array)
-        return found
+            arrays.append(array)
+        return arrays
 
     def _compare(
-        self, arrays: Sequence[Any], shapes: Sequence[Shape], place: str, whose: str
+        self, arrays: Sequence[Any], shapes: Sequence[Shape], path: str, owner: str
     ) -> None:
         received = [array.shape for array in arrays]
         if received != list(map(tuple, shapes)):
             raise ValueError(
-                f"{place} has arrays of shapes {naming.short(received)}, and {whose} wants "
-                f"{naming.short(list(shapes))}: it is another model's"
+                f"{path} has arrays of shapes {naming.short(received)}, but {owner} expects "
+                f"{naming.short(list(shapes))}: the file belongs to another model"
             )
 
-    def _floats(self, array: Any, dtype: Any) -> HostArray:
-        """The numbers, read now, as `dtype`."""
+    def _floats(self, array: Any, dtype: DTypeLike | None) -> HostArray:
+        """Read the numbers of `array` and return them as `dtype`."""
         if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
             raise ValueError(f"{array.name} holds {array.dtype}, not floats")
         with backend.ignore_overflow():
-            values = array[()].astype(dtype)
+            values: HostArray = array[()].astype(dtype)
         if not backend.host.isfinite(values).all():
             raise ValueError(f"{array.name} holds NaN or infinity")
         return values

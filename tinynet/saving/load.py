@@ -1,105 +1,104 @@
-"""A model out of a file that tinynet or Keras wrote: `load_model`, `model_from_json`.
+"""`load_model` and `model_from_json`: models from files written by tinynet or Keras.
 
-What comes from a file is data: no class is imported by its name, no code is in it, and no array is
-made before the shapes that the configuration implies were found in the file.
+Files are treated as data: no class is imported by its name, no code from a file is run, and a model
+is built only after the shapes that its configuration implies were found in the file.
 """
 
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
 
 from tinynet import backend, layers, losses, metrics
-from tinynet.backend import Shape
-from tinynet.compat import naming, validation
+from tinynet.backend.types import Array, Config, Identifier, Model, Shape
+from tinynet.compat import checks, naming
 from tinynet.config import floatx
 from tinynet.layers import InputLayer, Layer
 from tinynet.saving import hdf5
-from tinynet.saving.save import CONFIG, KERAS, METADATA, SUFFIX, WEIGHTS
+from tinynet.saving.save import CONFIG, KERAS_VERSION, METADATA, SUFFIX, WEIGHTS
 from tinynet.utils import files
 
-LONGEST_JSON = 20_000_000  # characters
-MOST_LAYERS = 1000
+MAX_JSON_CHARACTERS = 20_000_000  # characters
+MAX_LAYERS = 1000
 
 # Keras's compile settings that change nothing in the numbers.
 _HOW_KERAS_COMPUTES = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")
 
 
-def loaders(model_class: type) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """`models.load_model` and `model_from_json`, which make a `model_class`, `Sequential`."""
+def load_model(
+    cls: type[Model],
+    filepath: files.PathLike,
+    custom_objects: Mapping[str, object] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Model:
+    """Load the model in a ``.keras`` file of tinynet or Keras, ready to resume training.
 
-    def load_model(
-        filepath: files.PathLike,
-        custom_objects: Mapping[str, Any] | None = None,
-        compile: bool = True,
-        safe_mode: bool = True,
-    ) -> Any:
-        """The model in a ``.keras`` file of tinynet's or Keras's, ready to train on where it was.
+    Arguments:
+        filepath: the file.
+        custom_objects: your own classes and functions that the file refers to, by name.
+        compile: whether to load the compile settings and the optimizer's state as well.
+        safe_mode: must be True; code in a file is never run.
 
-        Arguments:
-            filepath: the file.
-            custom_objects: classes and functions of your own that it names, by name.
-            compile: whether to take compile settings and the optimizer's state over, too.
-            safe_mode: True; nothing in a file is ever evaluated.
+    Raises:
+        ValueError: if the file is missing or damaged, names layers or other parts that tinynet
+            does not have, or has weights that do not belong to its layers.
+        ImportError: if h5py is not installed.
 
-        Raises:
-            ValueError: for a file that is not there, or damaged; for layers, or other parts, that
-                tinynet does not have, by name; for weights that do not belong to those layers.
-            ImportError: without h5py.
+    Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
+    """
+    with naming.custom_objects(custom_objects):
+        return read_model(cls, filepath, compile, safe_mode)
 
-        Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
-        """
-        with naming.custom_objects(custom_objects):
-            return open_model(model_class, filepath, compile, safe_mode)
 
-    def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
-        """A new model of the architecture that `Sequential.to_json` of tinynet's or Keras's wrote.
+def model_from_json(
+    cls: type[Model], json_string: str, custom_objects: Mapping[str, object] | None = None
+) -> Model:
+    """Return a new model of the architecture that `to_json` of tinynet or Keras wrote.
 
-        Raises:
-            ValueError: if it is no such text, or names what tinynet does not have.
+    Raises:
+        ValueError: if the text is invalid, or names parts that tinynet does not have.
 
-        Source: https://keras.io/api/models/model_saving_apis/model_config_serialization/
-        """
-        config = parse(json_string, "this text")
-        with naming.custom_objects(custom_objects):
-            model = make(model_class, config, *layers_of(config, "this text"), "this text")
-            if config.get("compile_config"):
-                compile_from(config["compile_config"], model, "this text")
-        return model
-
-    for function in (load_model, model_from_json):
-        function.__module__, function.__qualname__ = model_class.__module__, function.__name__
-    return load_model, model_from_json
+    Source: https://keras.io/api/models/model_saving_apis/model_config_serialization/
+    """
+    config = parse(json_string, "this text")
+    with naming.custom_objects(custom_objects):
+        model = build_model(cls, config, *read_layers(config, "this text"), "this text")
+        if config.get("compile_config"):
+            compile_from(config["compile_config"], model, "this text")
+    return model
 
 
 def from_config(
-    cls: Any, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
-) -> Any:
-    """A model of the same architecture, with new weights, from what `get_config` returned.
+    cls: type[Model], config: Config, custom_objects: Mapping[str, object] | None = None
+) -> Model:
+    """Return a model with new weights, of the architecture that `get_config` returned.
 
     Arguments:
-        custom_objects: classes and functions of your own that it names, by name.
+        custom_objects: your own classes and functions that the configuration refers to, by name.
 
     Raises:
         ValueError: for a layer that neither tinynet nor `custom_objects` has.
     """
     model = cls(trainable=config.get("trainable", True), name=config.get("name"))
     with naming.custom_objects(custom_objects):
-        found = [layers.get(layer) for layer in config["layers"]]
-    for layer in found:
+        layer_list = [layers.get(layer) for layer in config["layers"]]
+    for layer in layer_list:
         model.add(layer)
     if not model.built and config.get("build_input_shape") and model.layers:
         model.build(config["build_input_shape"])
     return model
 
 
-def open_model(model_class: type, filepath: files.PathLike, compile: bool, safe_mode: bool) -> Any:
+def read_model(
+    model_class: type[Model], filepath: files.PathLike, compile: bool, safe_mode: bool
+) -> Model:
     if safe_mode is not True:
         raise ValueError(
             f"Expected safe_mode=True, received: {naming.short(safe_mode)}. tinynet never runs "
-            "what is in a file. Leave safe_mode out"
+            "code from a file. Leave safe_mode out"
         )
     path = files.check_path(filepath, SUFFIX)
     hdf5.h5py()
@@ -115,14 +114,14 @@ def open_model(model_class: type, filepath: files.PathLike, compile: bool, safe_
             raise files.damaged(path, f"it has no {name}")
     check_version(parts.get(METADATA), path)
     config = parse(parts[CONFIG], path)
-    with nothing_drawn():
-        found, shape = layers_of(config, path)
-        with understanding(path):
-            imagined = imagine(found, shape, room=len(parts[WEIGHTS]))
-        with hdf5.opened(parts[WEIGHTS], path) as file:
-            weights = file.weights(imagined)
-        # The file holds just the weights that these layers will make: now they may.
-        model = make(model_class, config, found, shape, path)
+    with preserved_generator():
+        layer_list, shape = read_layers(config, path)
+        with reporting_bad_configs(path):
+            expected = weight_shapes(layer_list, shape, max_bytes=len(parts[WEIGHTS]))
+        with hdf5.open_weights(parts[WEIGHTS], path) as file:
+            weights = file.weights(expected)
+        # The file has exactly the weights that these layers will create, so now create them.
+        model = build_model(model_class, config, layer_list, shape, path)
         model.set_weights(weights)
         if compile and config.get("compile_config"):
             compile_from(config["compile_config"], model, path)
@@ -130,32 +129,32 @@ def open_model(model_class: type, filepath: files.PathLike, compile: bool, safe_
     return model
 
 
-def check_version(metadata: bytes | None, path: Any) -> None:
-    """Raise a ValueError for a file of another Keras than 3; a file need not say."""
+def check_version(metadata: bytes | None, path: files.PathLike) -> None:
+    """Raise a ValueError if the file states a version of Keras other than 3."""
     version = parse(metadata, path).get("keras_version") if metadata is not None else None
     if version is not None and not str(version).startswith("3."):
         raise ValueError(
             f"Expected a file of Keras 3, received {path}, of Keras {naming.short(version)}. "
-            f"Open it there, and write its weights with Keras 3, such as {KERAS}"
+            f"Open it in that version, and save its weights with Keras 3, such as {KERAS_VERSION}"
         )
 
 
-def parse(text: str | bytes, where: Any) -> dict[str, Any]:
-    """The JSON object that `text` is."""
+def parse(text: str | bytes, where: files.PathLike) -> Config:
+    """Return the JSON object in `text`."""
     try:
-        if len(text) > LONGEST_JSON:
-            raise ValueError(f"a configuration of {len(text):,} characters is no configuration")
-        found = json.loads(text)
-        if not isinstance(found, dict):
-            raise ValueError(f"expected an object, received {naming.short(found)}")
+        if len(text) > MAX_JSON_CHARACTERS:
+            raise ValueError(f"its configuration has {len(text):,} characters, far too many")
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError(f"expected an object, received {naming.short(document)}")
     except (ValueError, TypeError, RecursionError) as error:
         raise files.damaged(where, error) from None
-    return found
+    return document
 
 
 @contextmanager
-def nothing_drawn() -> Iterator[None]:
-    """A ``with`` block that leaves tinynet's generator as it was: its numbers are not wanted."""
+def preserved_generator() -> Iterator[None]:
+    """Restore tinynet's random generator after a ``with`` block that draws unused weights."""
     generator = backend.generator()
     before = generator.bit_generator.state
     try:
@@ -165,8 +164,8 @@ def nothing_drawn() -> Iterator[None]:
 
 
 @contextmanager
-def understanding(where: Any) -> Iterator[None]:
-    """A ``with`` block that makes of a configuration what it says, or a ValueError."""
+def reporting_bad_configs(where: files.PathLike) -> Iterator[None]:
+    """Turn the errors of a ``with`` block that reads a malformed configuration into ValueErrors."""
     try:
         yield
     except (ValueError, MemoryError, ImportError):
@@ -176,159 +175,163 @@ def understanding(where: Any) -> Iterator[None]:
         raise files.damaged(where, why) from error
 
 
-def layers_of(config: Mapping[str, Any], where: Any) -> tuple[list[Layer], Shape | None]:
-    """The layers of a model, without weights, and the shape of its input, where that is known.
+def read_layers(config: Config, where: files.PathLike) -> tuple[list[Layer], Shape | None]:
+    """Return the layers of a model, without weights, and its input shape, or None if unknown.
 
     Raises:
-        ValueError: if some are not tinynet's, with their names, or the model is no `Sequential`.
+        ValueError: if the model is not a `Sequential`, or has layers that tinynet does not have.
     """
     kind = config.get("class_name")
     if kind != "Sequential":
         raise ValueError(
-            f"Expected a Sequential model, received {naming.short(kind)} in {where}: tinynet has "
-            "layers in a row. Open it in Keras"
+            f"Expected a Sequential model, received {naming.short(kind)} in {where}: tinynet only "
+            "has stacks of layers. Open it in Keras"
         )
-    with understanding(where):
+    with reporting_bad_configs(where):
         entries = config["config"]["layers"]
-        if len(entries) > MOST_LAYERS:
-            raise files.damaged(where, f"{len(entries):,} layers are no model")
+        if len(entries) > MAX_LAYERS:
+            raise files.damaged(where, f"it has {len(entries):,} layers, far too many")
         listed = [(layer["class_name"], layer["config"].get("name"), layer) for layer in entries]
         unknown = [
-            f"{k} ('{name}')" for k, name, _ in listed if not naming.is_known(k, layers.KNOWN)
+            f"{class_name} ('{name}')"
+            for class_name, name, _ in listed
+            if not naming.is_known(class_name, layers.KNOWN)
         ]
         if unknown:
             raise ValueError(
                 f"Expected layers that tinynet has ({', '.join(layers.KNOWN)}), received "
-                f"{', '.join(unknown)} in {where}. Open it in Keras; or, for layers of your own, "
+                f"{', '.join(unknown)} in {where}. Open it in Keras; or, for your own layers, "
                 "write: custom_objects={'Name': Class}, each a tinynet.Layer"
             )
-        found = []
-        for k, name, layer in listed:
+        layer_list = []
+        for class_name, name, layer in listed:
             try:
-                found.append(layers.get(layer))
+                layer_list.append(layers.get(layer))
             except ValueError as error:
                 raise ValueError(
-                    f"Expected what tinynet has, received {k} '{name}' in {where} with more, or "
-                    f"other, than that: {error} Or open it in Keras"
+                    f"Expected settings that tinynet supports, received {class_name} '{name}' in "
+                    f"{where} with others: {error} Or open it in Keras"
                 ) from error
         shape = config["config"].get("build_input_shape")
         if shape is None:
             shape = (config.get("build_config") or {}).get("input_shape")
-        shape = None if shape is None else validation.shape(shape, "build_input_shape")
-        first = found[0] if found else None
+        shape = None if shape is None else checks.shape(shape, "build_input_shape")
+        first = layer_list[0] if layer_list else None
         if isinstance(first, InputLayer):
             shape = first.batch_shape
         elif first is not None and first.declared_shape is not None:
             shape = first.declared_shape
-    return found, shape
+    return layer_list, shape
 
 
-def imagine(
-    found: Sequence[Layer], shape: Shape | None, room: int
+def weight_shapes(
+    layer_list: Sequence[Layer], shape: Shape | None, max_bytes: int
 ) -> list[tuple[Layer, list[Shape]]]:
-    """Each layer, and the shapes of the weights that it will make.
+    """Return each layer, and the shapes of the weights that it will create.
 
-    They are made by doubles of the layers, one after the other, and thrown away at once.
+    To find them, a copy of each layer in turn is built, and discarded at once.
 
     Arguments:
-        found: the layers, not built.
-        shape: of the model's input, or None if that is not known.
-        room: the bytes of the file that should hold such weights; larger ones are refused.
+        layer_list: the layers, not built.
+        shape: the shape of the model's input, or None if unknown.
+        max_bytes: the size of the file that should hold the weights; larger ones are refused.
     """
     expected = []
-    for layer in found:
+    for layer in layer_list:
         if isinstance(layer, InputLayer):
             continue
-        double = type(layer).from_config(layer.get_config())
-        scales = Scales(double, room)
+        probe = type(layer).from_config(layer.get_config())
+        recorder = ShapeRecorder(probe, max_bytes)
         if shape is not None:
-            double.ensure_built(shape)
-            shape = tuple(double.compute_output_shape(shape))
-        expected.append((layer, scales.trained + scales.kept))
-        vars(double).clear()  # the two know each other: nothing else would free the weights now
+            probe.ensure_built(shape)
+            shape = tuple(probe.compute_output_shape(shape))
+        expected.append((layer, recorder.trainable + recorder.non_trainable))
+        del probe.add_weight  # breaks the reference cycle with `recorder`, to free the weights
     return expected
 
 
-class Scales:
-    """Takes the place of a layer's `add_weight`, and refuses what cannot be in the file."""
+class ShapeRecorder:
+    """A replacement for a layer's `add_weight` that refuses weights too large for the file."""
 
-    def __init__(self, layer: Layer, room: int) -> None:
-        self.trained: list[Shape] = []
-        self.kept: list[Shape] = []  # those that do not train; they come last
-        self._layer, self._room = layer, room
+    def __init__(self, layer: Layer, max_bytes: int) -> None:
+        self.trainable: list[Shape] = []
+        self.non_trainable: list[Shape] = []  # of weights that do not train, which come last
+        self._layer, self._bytes_left = layer, max_bytes
         layer.add_weight = self.add_weight  # type: ignore[method-assign]
 
     def add_weight(
         self,
         shape: Sequence[int] = (),
-        initializer: Any = None,
+        initializer: Identifier = None,
         trainable: bool = True,
         name: str | None = None,
-    ) -> Any:
+    ) -> Array:
         shape = tuple(shape)
-        self._room -= 2 * math.prod(shape)  # bytes, if they were float16
-        if self._room < 0:
+        self._bytes_left -= 2 * math.prod(shape)  # bytes, if stored as float16
+        if self._bytes_left < 0:
             raise ValueError(
-                f"Expected the weights in the file, received layer '{self._layer.name}' that wants "
-                f"{name} of shape {shape}, which is more than the file has"
+                f"Expected weights that the file can hold, received layer '{self._layer.name}', "
+                f"whose {name} of shape {shape} is too large for it"
             )
-        (self.trained if trainable else self.kept).append(shape)
+        (self.trainable if trainable else self.non_trainable).append(shape)
         numbers = backend.xp.zeros(shape, self._layer.dtype or floatx())
         setattr(self._layer, str(name), numbers)
         setattr(self._layer, f"{name}_gradient", numbers)
         return numbers
 
 
-def make(
-    model_class: type,
-    document: Mapping[str, Any],
-    found: list[Layer],
+def build_model(
+    model_class: type[Model],
+    document: Config,
+    layer_list: list[Layer],
     shape: Shape | None,
-    where: Any,
-) -> Any:
-    """The model of these layers, with weights, for inputs of `shape`."""
+    where: files.PathLike,
+) -> Model:
+    """Return the model of these layers, with weights, for inputs of `shape`."""
     settings = document["config"]
-    with understanding(where):
-        model = model_class(found, settings.get("trainable", True), settings.get("name"))
+    with reporting_bad_configs(where):
+        model = model_class(layer_list, settings.get("trainable", True), settings.get("name"))
         if shape is not None and model.layers:
             model.build(shape)
     return model
 
 
-def compile_from(settings: Mapping[str, Any], model: Any, where: Any) -> None:
-    """Compile `model` by what Keras, or `compile_config`, wrote."""
+def compile_from(settings: Config, model: Model, where: files.PathLike) -> None:
+    """Compile `model` with the settings that Keras or `compile_config` wrote."""
     try:
-        with understanding(where):
-            wanted = {k: v for k, v in settings.items() if k not in _HOW_KERAS_COMPUTES}
-            wanted["loss"] = part(losses, wanted.get("loss"))
-            wanted["metrics"] = [part(metrics, metric) for metric in wanted.get("metrics") or ()]
-            model.compile(**wanted)
+        with reporting_bad_configs(where):
+            arguments = {k: v for k, v in settings.items() if k not in _HOW_KERAS_COMPUTES}
+            arguments["loss"] = resolve(losses, arguments.get("loss"))
+            arguments["metrics"] = [
+                resolve(metrics, metric) for metric in arguments.get("metrics") or ()
+            ]
+            model.compile(**arguments)
     except ValueError as error:
         raise ValueError(
-            f"{where} wants to be trained in a way that tinynet does not know: {error} "
-            "Without that, write: tinynet.models.load_model(…, compile=False)"
+            f"{where} has compile settings that tinynet does not support: {error} "
+            "To load it without them, write: tinynet.models.load_model(…, compile=False)"
         ) from error
 
 
-def part(kind: Any, config: Any) -> Any:
-    """The loss or metric that was written; a name of tinynet's stays a name."""
+def resolve(kind: ModuleType, config: Identifier) -> Identifier:
+    """Return the loss or metric of a configuration; a name stays a name, unless it is custom."""
     name = naming.function_name(config)
     return name if isinstance(name, str) and not naming.is_known(name, {}) else kind.get(config)
 
 
-def restore_optimizer(model: Any, data: bytes, where: Any) -> None:
-    """Take the optimizer's state from the HDF5 file `data`, if it had begun to train."""
+def restore_optimizer(model: Model, data: bytes, where: files.PathLike) -> None:
+    """Restore the optimizer's state from the HDF5 file `data`, or warn if it does not fit."""
     if not model.built or not model.weights:
         return
-    model.ready_optimizer()
-    with hdf5.opened(data, where) as file:
+    model.build_optimizer()
+    with hdf5.open_weights(data, where) as file:
         state = file.optimizer(model.optimizer.variables)
         if state is not None:
             model.optimizer.set_variables(state)
-        left = state is None and file.has_trained()
-    if left:
+        state_ignored = state is None and file.has_trained()
+    if state_ignored:
         warnings.warn(
             f"The state of the optimizer in {where} does not fit {type(model.optimizer).__name__} "
-            "and these weights. The model is loaded, and its optimizer begins anew.",
+            "and these weights. The model is loaded, but its optimizer starts anew.",
             stacklevel=4,
         )

@@ -1,17 +1,18 @@
-"""A whole model in a file, as Keras 3 writes it: ``model.save("m.keras")``.
+"""Saving a whole model to a file in Keras 3's format: ``model.save("m.keras")``.
 
-A ``.keras`` file is an archive of three parts: ``config.json`` says which layers and how they are
-trained, ``model.weights.h5`` holds the numbers (see `hdf5`), ``metadata.json`` the version.
-Keras opens what is written here; `load` opens it, and what Keras wrote.
+A ``.keras`` file is an archive of three parts: ``config.json`` has the layers and the compile
+settings, ``model.weights.h5`` the weights (see `hdf5`), and ``metadata.json`` the version. Keras
+opens the files that are written here; `load` opens them too, and those that Keras wrote.
 """
 
 import json
 import time
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from types import ModuleType
 
-from tinynet import config, layers, losses, metrics
+from tinynet import config, losses, metrics
+from tinynet.backend.types import Config, Identifier, Model
 from tinynet.compat import configuration, naming
 from tinynet.losses import Loss
 from tinynet.metrics import Metric
@@ -19,27 +20,27 @@ from tinynet.saving import hdf5
 from tinynet.utils import files
 
 SUFFIX = ".keras"
-KERAS = "3.15.1"  # whose format this is
+KERAS_VERSION = "3.15.1"  # the version that uses this format
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 
 
 def save_model(
-    model: Any, filepath: files.PathLike, overwrite: bool = True, zipped: Any = None
+    model: Model, filepath: files.PathLike, overwrite: bool = True, zipped: object = None
 ) -> None:
     """Write `model` to `filepath`: layers, weights, compile settings and the optimizer's state.
 
-    The file appears, or is replaced, in one step; folders are made. `load_model` opens it, and so
-    does ``keras.models.load_model``. Parts of your own are saved by name.
+    The file is created or replaced in one step; missing folders are created. `load_model` and
+    ``keras.models.load_model`` open it. User-defined layers and functions are saved by name.
 
     Arguments:
-        filepath: ends in ``.keras``.
-        overwrite: whether a file that is there may be replaced.
-        zipped: Keras's; True, or leave it out.
+        filepath: the file to write, ending in ``.keras``.
+        overwrite: whether an existing file may be replaced.
+        zipped: for compatibility with Keras; must be True or None.
 
     Raises:
         ValueError: for another ending.
-        ImportError: without h5py.
-        OSError: if it cannot be written; then what was there is there still.
+        ImportError: if h5py is not installed.
+        OSError: if the file cannot be written; an existing file is then unchanged.
 
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
     """
@@ -56,7 +57,7 @@ def save_model(
             stacklevel=3,
         )
     metadata = {
-        "keras_version": KERAS,
+        "keras_version": KERAS_VERSION,
         "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"),
         "tinynet_version": config.__version__,
     }
@@ -65,11 +66,11 @@ def save_model(
         CONFIG: to_json(model).encode(),
         WEIGHTS: hdf5.to_hdf5(model),
     }
-    files.write_whole(path, files.pack(parts), overwrite)
+    files.write_atomically(path, files.pack(parts), overwrite)
 
 
-def to_json(model: Any) -> str:
-    """The architecture and how to train it, without weights, in Keras's form."""
+def to_json(model: Model) -> str:
+    """Return the architecture and the compile settings, without weights, as JSON for Keras."""
     document = configuration.serialize(model)
     document |= {"module": "keras", "class_name": "Sequential", "registered_name": None}
     if model.built:
@@ -79,21 +80,26 @@ def to_json(model: Any) -> str:
     return json.dumps(document)
 
 
-def get_config(model: Any) -> dict[str, Any]:
-    """The architecture, without weights, in Keras's form."""
-    found = [layers.serialize(layer) for layer in (model.input_layer, *model.layers) if layer]
+def get_config(model: Model) -> Config:
+    """Return the architecture, without weights, in Keras's format."""
+    configs = [
+        configuration.serialize_layer(layer)
+        for layer in (model.input_layer, *model.layers)
+        if layer
+    ]
     config = {"name": model.name, "trainable": model.trainable}
-    config |= {"dtype": configuration.dtype_policy(model.dtype), "layers": found}
+    config |= {"dtype": configuration.dtype_policy(model.dtype), "layers": configs}
     return config | ({"build_input_shape": model.input_shape} if model.built else {})
 
 
-def compile_config(model: Any) -> dict[str, Any]:
-    """What `compile` was given, in Keras's form."""
+def compile_config(model: Model) -> Config:
+    """Return the settings passed to `compile`, in Keras's format."""
     return {
         "optimizer": configuration.serialize(model.optimizer),
-        "loss": as_config(losses, model.loss),
+        "loss": loss_or_metric_config(losses, model.loss),
         "loss_weights": None,
-        "metrics": [as_config(metrics, metric) for metric in model.metrics_given] or None,
+        "metrics": [loss_or_metric_config(metrics, metric) for metric in model.compile_metrics]
+        or None,
         "weighted_metrics": None,
         "run_eagerly": False,
         "steps_per_execution": 1,
@@ -101,8 +107,8 @@ def compile_config(model: Any) -> dict[str, Any]:
     }
 
 
-def as_config(kind: Any, part: Any) -> Any:
-    """A loss or a metric as a configuration holds it: as `compile` was given it, if by name."""
+def loss_or_metric_config(kind: ModuleType, part: Identifier) -> str | Config:
+    """Return the configuration of a loss or a metric; a name passed to `compile` stays a name."""
     if isinstance(part, str):
         return part
     if isinstance(part, Mapping):
@@ -110,6 +116,7 @@ def as_config(kind: Any, part: Any) -> Any:
     if isinstance(part, type):
         part = part()
     if isinstance(part, Loss | Metric):
-        return configuration.serialize(part)
-    tinynet_s = configuration.is_tinynet_s(part)
-    return part.__name__ if tinynet_s else configuration.serialize_function(part)
+        config: Config = configuration.serialize(part)
+        return config
+    tinynet_s = naming.is_builtin(part)
+    return str(part.__name__) if tinynet_s else configuration.serialize_function(part)

@@ -1,4 +1,4 @@
-"""One-hot labels and seeds, as Keras's `utils`; files that are whole, Ctrl-C, the progress line."""
+"""One-hot labels and seeds, as in Keras's `utils`; atomic files, Ctrl-C, the progress line."""
 
 from tinynet.utils.labels import (
     clear_session as clear_session,

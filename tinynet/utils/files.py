@@ -1,8 +1,8 @@
-"""Files that are always whole, and archives that are checked before they are believed.
+"""Write files atomically, and read archives that may be damaged or hostile.
 
-A file is written beside its place, flushed to the disk, and put in place in one step: whoever
-looks, at whatever moment, finds the old file or the new one. An archive is a ZIP of a few parts.
-Its checksums show damage, and what its parts would take unpacked is known before they are read.
+A file is written under a temporary name in the same folder, flushed to the disk, and renamed, so
+that at any moment either the old or the new file is there. An archive is a ZIP of a few parts. Its
+checksums reveal damage, and the unpacked size of its parts is checked before they are read.
 """
 
 import contextlib
@@ -15,17 +15,17 @@ from collections.abc import Iterable, Mapping
 
 PathLike = str | os.PathLike[str]
 
-# Weights hardly get smaller by packing. What grows more than so many times is no honest archive.
-MOST_PACKED = 32
-SMALL = 1_000_000  # bytes that a part may have whatever the size of its archive
-LONG_AGO = 3600  # seconds after which nobody is still writing a draft
+# Weights hardly compress. An archive that expands by more than this factor is refused.
+MAX_RATIO = 32
+SLACK_BYTES = 1_000_000  # bytes that an archive of any size may expand to
+DRAFT_SECONDS = 3600  # seconds after which a draft counts as abandoned
 
 
 def check_path(path: PathLike, suffix: str) -> pathlib.Path:
-    """`path` if it ends in `suffix`.
+    """Return `path` as a `pathlib.Path` if it ends in `suffix`.
 
     Raises:
-        ValueError: if it does not, with the name that it could have.
+        ValueError: if it does not; the message proposes a name.
     """
     if not isinstance(path, str | bytes | os.PathLike):
         raise ValueError(
@@ -50,35 +50,35 @@ def check_path(path: PathLike, suffix: str) -> pathlib.Path:
             stem = stem[: -len(known)]
     hint = ""
     if given.endswith(".weights.h5"):
-        hint = " (weights alone: save_weights, load_weights, save_weights_only=True)"
+        hint = " (for weights alone: save_weights, load_weights, save_weights_only=True)"
     elif given.endswith((".h5", ".hdf5")):
-        hint = " (Keras writes an old file anew: keras.models.load_model(old).save(new))"
+        hint = " (to convert an old file with Keras: keras.models.load_model(old).save(new))"
     elif given.endswith(".keras"):
-        hint = " (a model whole, with its optimizer: model.save, tinynet.models.load_model)"
+        hint = " (for a whole model and its optimizer: model.save, tinynet.models.load_model)"
     raise ValueError(
         f"The filename must end in `{suffix}`. Received: {given!r}. "
         f'Write: "{stem or "model"}{suffix}"{hint}'
     )
 
 
-def write_whole(path: pathlib.Path, data: bytes, overwrite: bool = True) -> None:
-    """Make `data` the file at `path`, in one step; folders are made.
+def write_atomically(path: pathlib.Path, data: bytes, overwrite: bool = True) -> None:
+    """Write `data` to the file at `path` atomically, and create missing folders.
 
     Raises:
-        FileExistsError: if there is a file, and it shall not be overwritten.
-        OSError: if it cannot be written. Then what was there is there still.
+        FileExistsError: if the file exists and `overwrite` is False.
+        OSError: if it cannot be written; an existing file stays as it was.
     """
     if not overwrite and path.exists():
         raise FileExistsError(
-            f"Expected a new file, but {path} is there. Write: overwrite=True, or another name"
+            f"Expected a new file, but {path} exists. Write: overwrite=True, or another name"
         )
-    path = pathlib.Path(os.path.realpath(path))  # a link goes on to point there
+    path = pathlib.Path(os.path.realpath(path))  # write through a symbolic link
     path.parent.mkdir(parents=True, exist_ok=True)
-    drop_drafts(path, LONG_AGO)
+    remove_drafts(path, DRAFT_SECONDS)
     draft = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.draft")
     try:
         with draft.open("xb") as file:
-            with contextlib.suppress(OSError):  # who may read the old file may read the new one
+            with contextlib.suppress(OSError):  # keep the old file's permissions
                 os.chmod(draft, path.stat().st_mode & 0o777)
             file.write(data)
             file.flush()
@@ -86,7 +86,7 @@ def write_whole(path: pathlib.Path, data: bytes, overwrite: bool = True) -> None
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not every system can open, or flush, a folder
+    with contextlib.suppress(OSError):  # not every system can open or flush a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -94,8 +94,8 @@ def write_whole(path: pathlib.Path, data: bytes, overwrite: bool = True) -> None
             os.close(folder)
 
 
-def drop_drafts(path: pathlib.Path, seconds: float = 0) -> None:
-    """Remove drafts of `path`, left by programs that were killed, if they are as old as that."""
+def remove_drafts(path: pathlib.Path, seconds: float = 0) -> None:
+    """Remove drafts of `path`, left by killed programs, that are at least `seconds` old."""
     for draft in path.parent.glob(f".{glob.escape(path.name[:100])}.*.draft"):
         with contextlib.suppress(OSError):
             if time.time() - draft.stat().st_mtime >= seconds:
@@ -103,8 +103,8 @@ def drop_drafts(path: pathlib.Path, seconds: float = 0) -> None:
 
 
 def pack(parts: Mapping[str, bytes]) -> bytes:
-    """An archive of `parts`, by name, as Keras writes it: not compressed, without times."""
-    import zipfile  # here, as it takes a while and `import tinynet.models` wants none of it
+    """Return an archive of `parts`, by name, as Keras writes it: uncompressed, without times."""
+    import zipfile  # not at the top: it is slow to import, and `tinynet.models` imports this file
 
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -114,53 +114,53 @@ def pack(parts: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(path: PathLike, names: Iterable[str]) -> dict[str, bytes]:
-    """Those of the parts `names` that the archive at `path` has, each as its checksum wants it.
+    """Return those parts of `names` that the archive at `path` has, with checksums verified.
 
     Raises:
-        OSError: if there is no file to be read.
-        ValueError: if it is no archive, is damaged, or would grow beyond measure; nothing is
-            unpacked to disk, whatever its parts are called.
+        OSError: if the file cannot be read.
+        ValueError: if it is not an archive, is damaged, or would expand too much. Nothing is
+            unpacked to disk, so the names of its parts cannot do harm.
     """
     import zipfile
 
-    found, wanted = {}, set(names)
+    parts, expected = {}, set(names)
     with open(path, "rb") as file:
-        room = os.fstat(file.fileno()).st_size * MOST_PACKED + SMALL
+        max_bytes = os.fstat(file.fileno()).st_size * MAX_RATIO + SLACK_BYTES
         try:
             with zipfile.ZipFile(file) as archive:
-                listed = [info for info in archive.infolist() if info.filename in wanted]
+                listed = [info for info in archive.infolist() if info.filename in expected]
                 if len({info.filename for info in listed}) < len(listed):
                     raise ValueError("it has a part twice")
                 size = sum(info.file_size for info in listed)
-                if size > room:
+                if size > max_bytes:
                     raise ValueError(f"unpacked, it would take {size:,} bytes, far too many")
                 for info in listed:
                     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                        raise ValueError(f"{info.filename} is packed in a way that Keras does not")
-                    # The size that it says of itself can be a lie. With a number to `read`, no more
-                    # than that is ever unpacked; the checksum then finds the lie.
+                        raise ValueError(f"{info.filename} is packed as Keras never does")
+                    # The declared size can be false. Given a limit, `read` never unpacks more than
+                    # that, and the checksum then fails.
                     with archive.open(info) as part:
-                        found[info.filename] = part.read(info.file_size + 1)
+                        parts[info.filename] = part.read(info.file_size + 1)
         except MemoryError:
             raise
-        except Exception as error:  # whatever `zipfile` makes of damaged bytes
+        except Exception as error:  # `zipfile` raises many types for damaged bytes
             raise damaged(path, error) from error
-    return found
+    return parts
 
 
 class DamagedError(ValueError):
-    """A file is not what it should be; `why` is the reason alone."""
+    """Raised for a file that is damaged or does not fit the model; `why` is the bare reason."""
 
     def __init__(self, path: PathLike, why: str) -> None:
         self.why = why
         super().__init__(
             f"Expected a whole file of a model like this, received {os.fspath(path)}: {why}. "
-            "Nothing was loaded. Save it anew, or load it into a model of its kind"
+            "Nothing was loaded. Save it again, or load it into a model that it fits"
         )
 
 
 def damaged(path: PathLike, why: object) -> DamagedError:
-    """The error for the file at `path`, and what was found."""
+    """Return the error for the file at `path`, with the reason `why`."""
     if isinstance(why, Exception):
         why = getattr(why, "why", None) or str(why) or type(why).__name__
     return DamagedError(path, str(why))

@@ -1,4 +1,4 @@
-"""Ctrl-C, which comes at any moment, waits for a moment at which everything is whole."""
+"""Postpone Ctrl-C until the end of a step, when the model is in a consistent state."""
 
 import signal
 import threading
@@ -9,40 +9,42 @@ from typing import Any
 
 
 class Interrupt:
-    """A ``with`` block in which Ctrl-C is only noted; `check` raises the KeyboardInterrupt.
+    """A ``with`` block that only records Ctrl-C; `check` raises the KeyboardInterrupt.
 
-    A second Ctrl-C raises it at once, wherever that is. Only a program's main thread hears Ctrl-C,
-    and a handler of the program's own stays what it is.
+    A second Ctrl-C raises it immediately. Ctrl-C is caught only in the main thread of a program,
+    and only if the program has not installed its own handler.
     """
 
     def __init__(self) -> None:
-        self.pending = False  # has it been pressed?
-        self.whole = False  # and was a whole step waited for?
-        self._waits = True
-        self._before: Any = None
+        self.pending = False  # whether Ctrl-C has been pressed
+        self.step_completed = (
+            False  # whether it was pressed only once, so that no step was cut short
+        )
+        self._deferred = True
+        self._previous: Any = None
 
     def __enter__(self) -> "Interrupt":
         now = signal.getsignal(signal.SIGINT)
-        # In a training that a callback has started, both trainings are told.
+        # If a callback has started this training within another, Ctrl-C interrupts both.
         nested = isinstance(getattr(now, "__self__", None), Interrupt)
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and (nested or now is signal.default_int_handler):
-            self._before = signal.signal(signal.SIGINT, self._hear)
+            self._previous = signal.signal(signal.SIGINT, self._on_signal)
         return self
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
         if kind is None:
-            self.check()  # pressed so late that nobody has looked since
+            self.check()  # pressed after the last check
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         twice, self.pending = self.pending, True
-        self.whole = not twice
-        if twice or not self._waits:
+        self.step_completed = not twice
+        if twice or not self._deferred:
             raise KeyboardInterrupt
-        if self._before is not signal.default_int_handler:
-            self._before(number, frame)
+        if self._previous is not signal.default_int_handler:
+            self._previous(number, frame)
 
     def check(self) -> None:
         """Raise a KeyboardInterrupt if Ctrl-C has been pressed."""
@@ -50,11 +52,11 @@ class Interrupt:
             raise KeyboardInterrupt
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """A ``with`` block that changes nothing, and may end anywhere."""
+    def interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C raise immediately in a ``with`` block that modifies nothing."""
         self.check()
-        self._waits = False
+        self._deferred = False
         try:
             yield
         finally:
-            self._waits = True
+            self._deferred = True

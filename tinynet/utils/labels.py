@@ -1,14 +1,13 @@
 """Small helpers with Keras's names: one-hot labels, and a seed for everything random."""
 
-from typing import Any
-
 import numpy as np
 
 from tinynet import backend
+from tinynet.backend.types import ArrayLike
 from tinynet.compat import naming
 
 
-def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
+def to_categorical(x: ArrayLike, num_classes: int | None = None) -> np.ndarray:
     """Turn class numbers into one-hot rows.
 
     >>> to_categorical([0, 2, 1])
@@ -52,7 +51,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
 
 
 def set_random_seed(seed: int) -> None:
-    """Seed everything random: tinynet's generator, and Python's and NumPy's global ones.
+    """Seed all random generators: tinynet's, and the global ones of Python and NumPy.
 
     The initial weights of models made afterwards, and the order of the samples in `fit`, are
     then the same in every run.
@@ -67,13 +66,13 @@ def set_random_seed(seed: int) -> None:
             f"Expected seed to be an integer from 0 to 2**32 - 1, received: {seed!r}. "
             "Write: tinynet.utils.set_random_seed(42)"
         )
-    import random  # here, as it takes a while
+    import random  # not at the top: it is slow to import
 
     random.seed(int(seed))
-    np.random.seed(int(seed))  # noqa: NPY002, the global generator is what Keras seeds as well
+    np.random.seed(int(seed))  # noqa: NPY002, Keras seeds the global generator as well
     backend.seed(int(seed))
 
 
 def clear_session() -> None:
-    """Start the automatic names anew: the next dense layer is called ``dense`` again."""
-    naming.clear()
+    """Reset the automatic names: the next dense layer is called ``dense`` again."""
+    naming.reset_names()

@@ -1,9 +1,9 @@
 """The lines that `fit`, `evaluate` and `predict` print while they work, as Keras prints them.
 
-In a terminal or a notebook one line an epoch is redrawn in place, some ten times a second; in
-between, a step pays for one look at the clock. In a pipe or a file nothing can be redrawn: the line
-is written once, when the epoch is over, without control codes. `verbose=2` does so everywhere.
-Only the standard library is imported: loading `rich` would take a good part of a short epoch.
+In a terminal or a notebook, one line per epoch is redrawn in place, about ten times a second; other
+steps only read the clock. In a pipe or a file nothing can be redrawn, so the line is written once,
+at the end of the epoch, without control codes. `verbose=2` does so everywhere. Only the standard
+library is imported, because importing `rich` can take as long as a short epoch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Hashable, Mapping
 from math import inf
 from time import perf_counter
-from typing import Any, TextIO
+from typing import TextIO
 
 _BAR_CELLS, _REDRAW_SECONDS = 20, 0.1
 _BOLD, _GREEN, _WHITE, _RESET = "\x1b[1m", "\x1b[32m", "\x1b[37m", "\x1b[0m"
@@ -23,13 +23,13 @@ _Pieces = list[tuple[str, str]]  # (style, text), left to right; a style takes n
 class ProgressBar:
     """One epoch's progress: `  32/1875 ━━━━━ 3s 2ms/step - acc: 0.9012 - loss: 0.3214`.
 
-    The time before the step's is what remains, `3s`, `2:05` or `1:02:05`; in the last line, what
-    has passed. A step's time is the mean without the first step, which pays for compilers, caches.
+    The first time is the time remaining, `3s`, `2:05` or `1:02:05`, or in the last line the time
+    elapsed. The time per step is a mean without the first step, which includes warm-up.
 
     Arguments:
-        steps: steps in the epoch; None when only its end will tell (`     32/Unknown`).
+        steps: steps in the epoch; None if not known before its end (`     32/Unknown`).
         verbose: 0 silent; 1 a bar; 2 one line when done, `1875/1875 - 4s - 2ms/step - acc: 0.901`.
-        stream: where to write; None means what `sys.stdout` is now. If missing or closed: silence.
+        stream: where to write; None means the current `sys.stdout`. Silent if missing or closed.
     """
 
     def __init__(self, steps: int | None, verbose: int, stream: TextIO | None = None) -> None:
@@ -38,7 +38,7 @@ class ProgressBar:
         self._kind = _kind(self._stream)
         self._coloured = self._kind != "file" and _understands_colours(self._stream, self._kind)
         self._step = self._cells_shown = 0
-        # The first step is due even where nothing can be redrawn, to keep its time out of the mean.
+        # The first step is due even if nothing can be redrawn, to exclude its time from the mean.
         self._next_redraw = -inf if verbose == 1 else inf
         self._first_step_done: float | None = None
         self._start = perf_counter()
@@ -48,7 +48,7 @@ class ProgressBar:
         return perf_counter() >= self._next_redraw
 
     def update(self, step: int, logs: Mapping[str, float]) -> None:
-        """Redraw the running line: `step` steps are done, `logs` to be shown in their order."""
+        """Redraw the line after `step` steps, with the values of `logs` in their order."""
         if self.verbose != 1:
             return
         now = perf_counter()
@@ -57,13 +57,13 @@ class ProgressBar:
             self._first_step_done = now
         if self._kind != "file":
             self._draw(self._line(step, now, logs, last=False), last=False)
-        # Counted from the end of the writing: a slow terminal must not eat the training's time.
+        # Counted from the end of the writing, so that a slow terminal does not slow the training.
         self._next_redraw = perf_counter() + (inf if self._kind == "file" else _REDRAW_SECONDS)
 
     def finish(self, logs: Mapping[str, float], steps: int | None = None) -> None:
-        """Write the epoch's last line, `logs` in their order, and end it with a newline.
+        """Write the epoch's last line, with `logs` in their order, and end it with a newline.
 
-        `steps` is the count of steps where it was not known at the start (None: the last update's).
+        `steps` is the number of steps if it was not known at the start (None: of the last update).
         """
         if self.verbose not in (1, 2):
             return
@@ -86,7 +86,7 @@ class ProgressBar:
         pieces: _Pieces = [("", self._counter(step))]
         if self.steps:
             filled = min(_BAR_CELLS * step // self.steps, _BAR_CELLS)
-            # Without colours, the part to come must look different by itself.
+            # Without colours, the remaining part needs another character.
             rest = ("━" if self._coloured else ".") * (_BAR_CELLS - filled)
             done: _Pieces = [(_GREEN, "━" * filled)] if filled else []
             pieces = [(_BOLD, self._counter(step)), ("", " "), *done, (_WHITE, rest)]
@@ -101,7 +101,7 @@ class ProgressBar:
         return (now - self._start) / step if step else 0.0
 
     def _draw(self, pieces: _Pieces, last: bool) -> None:
-        # \r cannot go back over a wrapped line, and some consoles wrap once the last column fills.
+        # \r cannot go back over a wrapped line, and some consoles wrap when the last column fills.
         columns = _columns(self._stream) if self._kind == "terminal" and not last else 0
         room = columns - 1 if columns else sys.maxsize
         line, cells = "", 0
@@ -109,31 +109,31 @@ class ProgressBar:
             shown = text[: room - cells]
             cells += len(shown)
             line += style + shown + _RESET if style and self._coloured else shown
-        if self._kind != "file":  # \r erases nothing: blank what a longer line before left behind
+        if self._kind != "file":  # \r erases nothing: overwrite the rest of a longer line
             line = "\r" + line + " " * (min(self._cells_shown, room) - cells)
         self._cells_shown = cells
         _write(self._stream, line + "\n" * last)
 
 
 def epoch_header(epoch: int, epochs: int, verbose: int, stream: TextIO | None = None) -> None:
-    """Write `Epoch 1/2` above a bar if `epochs` are more than one; `epoch` counts from 1."""
+    """Write `Epoch 1/2` above a bar if there are several epochs; `epoch` counts from 1."""
     if verbose and epochs > 1:
         _write(sys.stdout if stream is None else stream, f"Epoch {epoch}/{epochs}\n")
 
 
 def resolve_verbose(verbose: object) -> int:
-    """Return 0, 1 or 2 for "auto" (it is 1), a bool, 0, 1 or 2; else raise ValueError."""
+    """Return 0, 1 or 2 for "auto" (1), a bool, 0, 1 or 2; otherwise raise a ValueError."""
     levels = {"auto": 1, 0: 0, 1: 1, 2: 2}  # True equals 1, False 0
     if isinstance(verbose, Hashable) and verbose in levels:
         return levels[verbose]
     raise ValueError(
         f'Expected verbose to be "auto", 0, 1 or 2. Received: verbose={verbose!r}. '
-        "Write verbose=0 for silence, 1 for a progress bar, 2 for one line an epoch."
+        "Write verbose=0 for silence, 1 for a progress bar, 2 for one line per epoch."
     )
 
 
 def printable(text: str, stream: object) -> str:
-    """Return `text` with what the stream's encoding lacks replaced: `━` by `=`, the rest by `?`."""
+    """Return `text` with characters that the stream lacks replaced: `━` by `=`, others by `?`."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
@@ -143,7 +143,7 @@ def printable(text: str, stream: object) -> str:
 
 
 def _write(stream: TextIO | None, text: str) -> None:
-    if stream is not None and not getattr(stream, "closed", False):  # under pythonw there is none
+    if stream is not None and not getattr(stream, "closed", False):  # None under pythonw
         stream.write(printable(text, stream))
         stream.flush()
 
@@ -165,24 +165,24 @@ def _values(logs: Mapping[str, float]) -> str:
     return "".join(f" - {k}: {v:{'.4f' if abs(v) > 1e-3 else '.4e'}}" for k, v in logs.items())
 
 
-def _kind(stream: Any) -> str:
-    """What the stream shows its text in: "terminal", "notebook" or "file"."""
+def _kind(stream: TextIO) -> str:
+    """Return where the stream's text is shown: "terminal", "notebook" or "file"."""
     maker = type(stream).__module__
     if maker.startswith("ipykernel"):
         return "notebook"
-    # A closed stream refuses the question; IDLE's shell says yes, and prints \r as a character.
+    # isatty raises on a closed stream; it is True in IDLE's shell, which prints \r as a character.
     mute = getattr(stream, "closed", False) or maker.startswith("idlelib")
     return "terminal" if not mute and getattr(stream, "isatty", bool)() else "file"
 
 
-def _columns(stream: Any) -> int:
+def _columns(stream: TextIO) -> int:
     try:
         return os.get_terminal_size(stream.fileno()).columns
     except (AttributeError, OSError, ValueError):
-        return 0  # not known, as on some serial lines
+        return 0  # unknown, as on some serial lines
 
 
-def _understands_colours(stream: Any, kind: str) -> bool:
+def _understands_colours(stream: TextIO, kind: str) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":  # https://no-color.org
         return False
     if kind == "notebook" or sys.platform != "win32":
@@ -194,7 +194,7 @@ def _understands_colours(stream: Any, kind: str) -> bool:
         console = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno()))
     except (AttributeError, OSError, ValueError):
         return False
-    # A Windows console obeys escape codes when asked to (4), unless it is too old for them.
+    # Enable escape codes (mode bit 4) in a Windows console; one that is too old returns an error.
     kernel32, mode = ctypes.windll.kernel32, ctypes.c_ulong()
     known = kernel32.GetConsoleMode(console, ctypes.byref(mode))
     return bool(known and kernel32.SetConsoleMode(console, mode.value | 4))

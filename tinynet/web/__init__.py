@@ -1,8 +1,8 @@
 """The trained network as one HTML page: draw a digit, and see every layer light up.
 
-`export_html` fills a template. The page that comes of it needs no server and no network: the
-weights are in it as text, and what it computes is in `network.js`, the forward pass, and `page.js`,
-everything one sees. Both are written to be read.
+`export_html` fills a template. The resulting page needs no server and no internet connection: the
+weights are embedded as text, `network.js` computes the forward pass, and `page.js` draws
+everything that the user sees. Both scripts are written to be read.
 """
 
 import base64
@@ -17,57 +17,58 @@ from typing import Any
 import numpy as np
 
 from tinynet import backend
-from tinynet.compat import naming, validation
-from tinynet.compat.activation import OWN, name_of
+from tinynet.backend.types import Config, HostArray, Model
+from tinynet.compat import checks, naming
+from tinynet.compat.activation import BUILT_IN, activation_name
 from tinynet.datasets import prepare
-from tinynet.layers import Activation, Dense, Dropout, Flatten
+from tinynet.layers import Activated, Activation, Dense, Dropout, Flatten, Layer
 from tinynet.models import Sequential
 from tinynet.utils import files
-from tinynet.web.samples import check_answers, check_samples, samples_of
+from tinynet.web.samples import check_answers, check_samples, describe_samples
 
 TYPES = ("float32", "float16")
 
 
 def export_html(
-    model: Any,
+    model: Model,
     path: files.PathLike,
-    samples: Any = None,
-    labels: Sequence[Any] | None = None,
+    samples: tuple[HostArray, HostArray] | None = None,
+    labels: Sequence[object] | None = None,
     *,
     title: str | None = None,
     brightest: float = 1.0,
     image_shape: Sequence[int] | None = None,
-    box: Any = None,
+    box: int | Sequence[int] | None = None,
     dtype: str = "float32",
 ) -> pathlib.Path:
     """Write `model` as a page that any browser opens: ``export_html(model, "digits.html")``.
 
-    On it one draws with mouse, pen, finger or keyboard, and sees what the network makes of it: the
-    drawing as MNIST would have it, every activation, the probabilities; behind every unit
-    its weights and its sum; softmax step by step. Units can be turned off.
+    The user draws with mouse, pen, finger or keyboard, and sees the drawing preprocessed as in
+    MNIST, every activation and the probabilities, the weights and the weighted sum of any unit,
+    and softmax step by step. Units can be turned off.
 
     Arguments:
-        model: a built `Sequential` of `Dense`, `Flatten`, `Activation` (and `Dropout`, which does
-            nothing in use), with tinynet's own activations. What goes in is an image, (h, w) or
-            (h, w, channels), or a plain vector, whose numbers are shown as bars.
-        path: the file; folders are made.
-        samples: (x, y) such as test data, as the model takes it, with class numbers or one-hot
-            rows; some 20 are shown, among them some that the model gets wrong.
+        model: a built `Sequential` of `Dense`, `Flatten`, `Activation` and `Dropout` (which does
+            nothing in inference), with tinynet's own activations. Its input is an image, (h, w) or
+            (h, w, channels), or a plain vector, whose values are shown as bars.
+        path: the file to write; missing folders are created.
+        samples: (x, y), such as test data: x as for `predict`, y as class numbers or one-hot rows.
+            About 20 of them are shown, including some that the model gets wrong.
         labels: the names of the classes; 0, 1, 2 … if not given.
         title: the page's title.
-        brightest: what a pixel full of ink is in `x`: 1, or 255 for a model of raw pixels.
-        image_shape: (h, w) if a plain vector is an image after all.
-        box: the pixels that a drawing is made to fit, a number or (h, w); of 28 pixels 20, as in
-            MNIST, of small images all.
-        dtype: ``"float16"`` makes the page half as large, and its numbers less exact; it is
-            refused if that changes an answer on the samples.
+        brightest: the value of a pixel full of ink in `x`: 1, or 255 for a model of raw pixels.
+        image_shape: (h, w) if the input is a vector that holds the pixels of an image.
+        box: the size in pixels to which a drawing is scaled, a number or (h, w); by default 20 of
+            28 pixels, as in MNIST, and the whole side of an image smaller than 20.
+        dtype: ``"float16"`` halves the size of the weights and lowers their precision; it is
+            refused if it changes an answer on the samples.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: for a model or samples that cannot be shown; then nothing is written.
-        OSError: if the file cannot be written; then what was there is there still.
+        ValueError: if the model or the samples cannot be shown; nothing is written in this case.
+        OSError: if the file cannot be written; an existing file stays as it was.
     """
     if not isinstance(model, Sequential):
         raise ValueError(
@@ -84,8 +85,8 @@ def export_html(
         raise ValueError(
             f'Expected a file, received the folder {path}. Write: "{path}/digits.html"'
         )
-    dtype = validation.choice(dtype, "dtype", *TYPES) or TYPES[0]
-    brightest = validation.number(brightest, "brightest", 1e-6, 1e9, 255)
+    dtype = checks.choice(dtype, "dtype", *TYPES) or TYPES[0]
+    brightest = checks.number(brightest, "brightest", 1e-6, 1e9, 255)
     shape: tuple[Any, ...] = tuple((model.input_shape or ())[1:])
     if image_shape is not None:
         if backend.is_integer(image_shape) or len(image_shape) != 2:
@@ -93,13 +94,13 @@ def export_html(
                 f"Expected image_shape to be (h, w), received: {naming.short(image_shape)}. "
                 "Write: image_shape=(28, 28)"
             )
-        image_shape = tuple(size or 0 for size in validation.shape(image_shape, "image_shape"))
+        image_shape = tuple(size or 0 for size in checks.shape(image_shape, "image_shape"))
         if len(shape) != 1 or int(np.prod(image_shape)) != shape[0]:
             raise ValueError(
-                f"Expected an image_shape of as many numbers as the model takes, {shape}, "
+                f"Expected an image_shape with as many pixels as the model's input {shape}, "
                 f"received {image_shape}. Leave image_shape out"
             )
-    layers = layers_of(model, shape, dtype)
+    layers = describe_layers(model, shape, dtype)
     units = layers[-1]["units"]
     if labels is not None and (isinstance(labels, str) or not hasattr(labels, "__iter__")):
         raise ValueError(
@@ -112,10 +113,9 @@ def export_html(
             f"Expected a name for each of the {units} outputs, received {len(names)} labels. "
             "Leave labels out to number them"
         )
-    inputs = input_of(shape, image_shape, brightest, box)
-    told = (
-        f"{' → '.join(str(n) for n in sizes_of(layers, inputs))}: {model.count_params():,} weights."
-    )
+    inputs = describe_input(shape, image_shape, brightest, box)
+    sizes = " → ".join(str(n) for n in layer_sizes(layers, inputs))
+    summary = f"{sizes}: {model.count_params():,} weights."
     shown = None
     if samples is not None:
         x, y = check_samples(samples, model, units)
@@ -124,19 +124,19 @@ def export_html(
             check_answers(model, x, answers, dtype)
         if units > 1:
             right = int((answers.argmax(axis=1) == y).sum())
-            told += f" Right on {right:,} of {len(x):,} samples."
-        shown, low, high = samples_of(x, y, answers, inputs, units)
+            summary += f" Correct on {right:,} of {len(x):,} samples."
+        shown, low, high = describe_samples(x, y, answers, inputs, units)
         if inputs["kind"] == "vector":
             inputs["range"] = [min(low, 0.0), max(high, 0.0)] if low or high else [-1.0, 1.0]
         elif (
             max(abs(low), abs(high)) > 10 * brightest
-        ):  # 255 for 1, and not a few standard deviations
+        ):  # 255 where 1 is expected, not a few standard deviations
             raise ValueError(
                 f"Expected pixels of up to {brightest:g}, received samples of up to {high:g}. "
                 "Write: brightest=255 for a model of raw pixels, or samples=(x_test / 255, y_test)"
             )
     data = {
-        "about": told,
+        "about": summary,
         "input": inputs,
         "layers": layers,
         "labels": names,
@@ -145,18 +145,18 @@ def export_html(
     }
     if title is None:
         title = "Draw a digit" if inputs["kind"] == "image" and units == 10 else model.name
-    files.write_whole(path, page(data, str(title)).encode())
+    files.write_atomically(path, page(data, str(title)).encode())
     return path
 
 
-def page(data: dict[str, Any], title: str) -> str:
-    """The template, filled."""
+def page(data: Config, title: str) -> str:
+    """Return the filled template."""
     parts = {
         "title": html.escape(title),
         "css": asset("page.css"),
         "network": asset("network.js"),
         "page": asset("page.js"),
-        # Inside of a script, only `<` could be taken for the end of it.
+        # Inside a script element, only `<` could begin the end tag.
         "data": json.dumps(data).replace("<", "\\u003c"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], asset("page.html"))
@@ -166,41 +166,43 @@ def asset(name: str) -> str:
     return (importlib.resources.files(__package__) / name).read_text("utf-8").strip()
 
 
-def layers_of(model: Any, shape: tuple[int, ...], dtype: str) -> list[dict[str, Any]]:
-    """What the page has to know of each layer that computes."""
-    found: list[dict[str, Any]] = []
+def describe_layers(model: Model, shape: tuple[int, ...], dtype: str) -> list[Config]:
+    """Return the page's description of each layer that computes."""
+    entries: list[Config] = []
     for layer in model.layers:
         if isinstance(layer, Dropout) and type(layer) is Dropout:
-            continue  # in use, it does nothing
+            continue  # it does nothing in inference
         if type(layer) is Flatten and (layer.data_format == "channels_last" or len(shape) < 3):
             shape = (int(np.prod(shape)),)
             continue
-        if type(layer) not in (Dense, Activation):
-            raise refused(
+        if not isinstance(layer, Activated) or type(layer) not in (Dense, Activation):
+            raise unsupported_layer(
                 layer,
-                "the page knows Dense, Flatten (channels last), Activation and Dropout. "
+                "the page supports Dense, Flatten (channels last), Activation and Dropout. "
                 "Write: a Sequential of these",
             )
-        if layer.activation not in OWN:
-            name = name_of(layer.activation)
-            raise refused(
+        if layer.activation not in BUILT_IN:
+            name = activation_name(layer.activation)
+            raise unsupported_layer(
                 layer,
-                f"the page does not know its activation {name}. Write: activation='relu', or "
+                f"the page does not support its activation {name}. Write: activation='relu', or "
                 "another of tinynet's own",
             )
         if len(shape) != 1:
-            raise refused(layer, f"it sees images {shape}, not rows. Write: Flatten() before it")
-        name = name_of(layer.activation)
+            raise unsupported_layer(
+                layer, f"its input is {shape}, not a vector. Write: Flatten() before it"
+            )
+        name = activation_name(layer.activation)
         if isinstance(layer, Activation):
-            if found and found[-1]["activation"] == "linear":
-                found[-1]["activation"] = name  # together they are a Dense with an activation
+            if entries and entries[-1]["activation"] == "linear":
+                entries[-1]["activation"] = name  # the two are one Dense with an activation
                 continue
             kernel = bias = None
-        else:
-            kernel = text_of(backend.to_numpy(layer.kernel), dtype)
-            bias = text_of(backend.to_numpy(layer.bias), dtype) if layer.use_bias else None
+        elif isinstance(layer, Dense):
+            kernel = encode_base64(backend.to_numpy(layer.kernel), dtype)
+            bias = encode_base64(backend.to_numpy(layer.bias), dtype) if layer.use_bias else None
             shape = (layer.units,)
-        found.append(
+        entries.append(
             {
                 "name": layer.name,
                 "units": shape[0],
@@ -209,34 +211,37 @@ def layers_of(model: Any, shape: tuple[int, ...], dtype: str) -> list[dict[str, 
                 "bias": bias,
             }
         )
-    if not found:
+    if not entries:
         raise ValueError("Expected a model with layers that compute, received none. Add a Dense")
-    return found
+    return entries
 
 
-def refused(layer: Any, why: str) -> ValueError:
+def unsupported_layer(layer: Layer, why: str) -> ValueError:
     return ValueError(
         f"Expected a model that the page can compute, received layer '{layer.name}' "
         f"({type(layer).__name__}): {why}"
     )
 
 
-def text_of(array: np.ndarray, dtype: str) -> str:
-    """The numbers as base64 of little-endian floats."""
+def encode_base64(array: np.ndarray, dtype: str) -> str:
+    """Return the array as base64 of little-endian floats."""
     with backend.ignore_overflow():
         small = array.astype(np.dtype(dtype).newbyteorder("<"))
     if not np.isfinite(small).all():
         raise ValueError(
-            f"Expected weights that are finite in {dtype}, received NaN, infinity, or too large "
-            'numbers. Write: dtype="float32", and train the model until its loss is finite'
+            f"Expected weights that are finite in {dtype}, received NaN, infinity or numbers too "
+            'large for it. Write: dtype="float32", with a model whose loss is finite'
         )
     return base64.b64encode(small.tobytes()).decode()
 
 
-def input_of(
-    shape: tuple[int, ...], image_shape: Any, brightest: float, box: Any
-) -> dict[str, Any]:
-    """What goes in: an image to draw, or the bars of a plain vector."""
+def describe_input(
+    shape: tuple[int, ...],
+    image_shape: Sequence[int] | None,
+    brightest: float,
+    box: int | Sequence[int] | None,
+) -> Config:
+    """Return the page's description of the input: an image to draw, or a vector as bars."""
     if any(size is None for size in shape) or len(shape) > 3:
         raise ValueError(
             f"Expected a model of images (h, w) or (h, w, channels), or of vectors, received "
@@ -273,5 +278,5 @@ def input_of(
     }
 
 
-def sizes_of(layers: list[dict[str, Any]], inputs: dict[str, Any]) -> list[int]:
+def layer_sizes(layers: list[Config], inputs: Config) -> list[int]:
     return [inputs["length"], *(layer["units"] for layer in layers if layer["kernel"])]

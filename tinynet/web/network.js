@@ -1,8 +1,8 @@
-// The network, and what becomes of a drawing before it gets there. Nothing here knows of the page:
-// numbers go in and numbers come out, as in tinynet's own layers.py and datasets/prepare.py.
+// The forward pass of the network, and the preprocessing of a drawing. Nothing here depends on the
+// page: all functions map numbers to numbers, like tinynet's layers.py and datasets/prepare.py.
 "use strict";
 
-// Reading the numbers that export_html wrote
+// Reading the data that export_html wrote
 
 function bytesOf(text) {
   const binary = atob(text);
@@ -13,14 +13,14 @@ function bytesOf(text) {
 
 function floatsOf(text, type) {
   const bytes = bytesOf(text);
-  const view = new DataView(bytes.buffer); // little-endian, whatever this machine is
+  const view = new DataView(bytes.buffer); // little-endian on every machine
   if (type === "float32") {
     return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
   }
   return Float32Array.from({ length: bytes.length / 2 }, (_, i) => half(view.getUint16(2 * i, true)));
 }
 
-// A float16: a sign, five bits of exponent, ten of fraction.
+// The value of a float16: a sign bit, five exponent bits and ten fraction bits.
 function half(bits) {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
@@ -34,7 +34,7 @@ function readModel(data) {
     ...layer,
     kernel: layer.kernel === null ? null : floatsOf(layer.kernel, data.type),
     bias: layer.bias === null ? null : floatsOf(layer.bias, data.type),
-    off: new Set(), // the units that somebody has turned off
+    off: new Set(), // the units that the user has turned off
   }));
   return { ...data, layers };
 }
@@ -49,8 +49,8 @@ const ACTIVATIONS = {
   softmax: (z) => softmaxSteps(z, 1).p,
 };
 
-// p_k = e^(z_k / T) / Σ_j e^(z_j / T). The largest z / T is subtracted first: that changes no p,
-// and no e^… becomes infinite. A unit that is off has no share: its z is taken for −∞.
+// p_k = e^(z_k / T) / Σ_j e^(z_j / T). The largest z / T is subtracted first, so that no exponential
+// overflows; this does not change p. A unit that is off has p = 0: its z is replaced by −∞.
 function softmaxSteps(z, temperature, off = new Set()) {
   const scaled = z.map((v, k) => (off.has(k) && off.size < z.length ? -Infinity : v / temperature));
   const largest = scaled.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -59,7 +59,7 @@ function softmaxSteps(z, temperature, off = new Set()) {
   return { scaled, largest, powers, sum, p: powers.map((v) => v / sum) };
 }
 
-// z_j = Σ_i x_i W_ij + b_j. Most pixels are 0 and have no say, so they are skipped.
+// z_j = Σ_i x_i W_ij + b_j. Most pixels are 0 and contribute nothing, so they are skipped.
 function weightedSums(layer, x) {
   const z = layer.bias === null ? new Float64Array(layer.units) : Float64Array.from(layer.bias);
   for (let i = 0; i < x.length; i++) {
@@ -70,7 +70,7 @@ function weightedSums(layer, x) {
   return z;
 }
 
-// From the input to the answer: for every layer what goes in (x), the sums (z) and what comes out.
+// The forward pass: for every layer its input (x), weighted sums (z) and activations (a).
 function forward(model, input, temperature = 1) {
   let x = Float64Array.from(input);
   const passes = [];
@@ -88,8 +88,8 @@ function forward(model, input, temperature = 1) {
   return passes;
 }
 
-// MNIST's own preprocessing, of a drawing of ink from 0 to 1: cut it out, make it as large as the
-// box allows (20 pixels in MNIST), put its centre of mass into the middle (of 28 × 28).
+// MNIST's preprocessing of a drawing with ink from 0 to 1: crop it, scale it to fit the box
+// (20 pixels in MNIST), and put its centre of mass in the middle of the image (28 × 28).
 // `size` and `box` are { h, w }.
 
 function prepare(ink, width, height, size, box) {
@@ -111,7 +111,7 @@ function prepare(ink, width, height, size, box) {
     const from = (top + y) * width + left;
     cropped.set(ink.subarray(from, from + w), y * w);
   }
-  const byHeight = h * box.w >= w * box.h; // which side meets the box first
+  const byHeight = h * box.w >= w * box.h; // which side limits the scale
   const scale = byHeight ? box.h / h : box.w / w;
   const newH = byHeight ? box.h : Math.max(1, Math.floor(h * scale + 0.5));
   const newW = byHeight ? Math.max(1, Math.floor(w * scale + 0.5)) : box.w;
@@ -139,7 +139,7 @@ function prepare(ink, width, height, size, box) {
   };
 }
 
-// Each new pixel is the mean of what it covers, pixels that it covers in part counted in part.
+// Each new pixel is the mean of the old pixels that it covers, weighted by the covered area.
 function resize(pixels, h, w, newH, newW) {
   const rows = shares(h, newH), columns = shares(w, newW);
   const half = new Float64Array(newH * w);
@@ -160,7 +160,7 @@ function resize(pixels, h, w, newH, newW) {
   return result;
 }
 
-// Which of `from` pixels each of `to` pixels covers, and which share of it each of them is.
+// For each of `to` new pixels, the first of the `from` old pixels that it covers, and their weights.
 function shares(from, to) {
   const length = from / to;
   return Array.from({ length: to }, (_, i) => {

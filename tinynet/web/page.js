@@ -1,26 +1,26 @@
-// The page: a pad to draw on, the stages of what is drawn, every unit, and the answer. All of it
-// shows one state; whatever changes it calls `changed`, and the next frame shows it.
+// The page: a pad to draw on, the stages of the drawing, every unit, and the answer. Everything
+// shows one `state`; code that changes it calls `changed`, and the next frame redraws the page.
 "use strict";
 
-const TOP = 6; // contributions that are listed
-const MOST_UNITS = 1024; // shown of a layer
+const TOP = 6; // the number of contributions listed for a unit
+const MOST_UNITS = 1024; // the most units shown of a layer
 
 const model = readModel(JSON.parse(document.getElementById("data").textContent));
 const isImage = model.input.kind === "image";
-// The drawing's own pixels, whatever its size on the screen.
+// The resolution of the drawing, independent of its size on the screen.
 const PAD_W = 280;
 const PAD_H = isImage ? Math.round((PAD_W * model.input.h) / model.input.w) : PAD_W;
 const $ = (id) => document.getElementById(id);
 const state = {
-  strokes: [], // of the drawing: { width, points: [[x, y], …] }
-  sample: null, // the number of the test image that is shown in place of a drawing
-  values: new Float32Array(model.input.length), // what goes into the network, before its scale
+  strokes: [], // the drawing: { width, points: [[x, y], …] } for each stroke
+  sample: null, // the index of the sample that is shown in place of a drawing
+  values: new Float32Array(model.input.length), // the network's input, before scaling
   stages: null,
   passes: [],
   temperature: 1,
-  chosen: null, // the unit that is looked at: { layer, unit }
-  past: [], // strokes and samples as they were, for undo
-  pinned: null, // the one that was clicked, to which one comes back from others
+  chosen: null, // the unit that is shown: { layer, unit }
+  past: [], // earlier strokes and samples, for undo
+  pinned: null, // the unit that was clicked, shown again after the pointer leaves another
   milliseconds: 0,
 };
 
@@ -41,7 +41,7 @@ const number = (v) => {
 };
 const percent = (p) => (p < 1 && p >= 0.9995 ? ">\u00a099.9\u00a0%" : `${(100 * p).toFixed(1)}\u00a0%`);
 
-// Colours, as the theme has them
+// The colours of the theme
 
 let palette = {}, inkTable = null, tintTable = null;
 function readPalette() {
@@ -54,14 +54,14 @@ function readPalette() {
   inkTable = tableOf(asInk);
   tintTable = tableOf(tint);
 }
-// From −1 to 1: the negative colour, that of nothing, the positive one.
+// The colour of a value from −1 to 1: from the negative colour through that of 0 to the positive.
 function tint(share) {
   const s = Math.max(-1, Math.min(1, share));
   const end = s < 0 ? palette.negative : palette.positive;
   return palette.zero.map((c, i) => Math.round(c + (end[i] - c) * Math.abs(s)));
 }
-// Pictures are painted in each frame, so their colours are worked out once: `table` has them for
-// 0 … 2·STEPS, which stand for −1 … 1.
+// Pictures are painted in each frame, so their colours are computed once: the indices 0 … 2·STEPS
+// of `table` stand for the values −1 … 1.
 const STEPS = 127;
 function paint(canvas, pixels, w, h, table, largest = 1) {
   if (canvas.width !== w) canvas.width = w;
@@ -82,8 +82,8 @@ function tableOf(colour) {
 const asInk = (v) => palette.zero.map((c, i) => Math.round(c + (palette.ink[i] - c) * Math.max(0, Math.min(1, v))));
 const largestOf = (values) => values.reduce((most, v) => Math.max(most, Math.abs(v)), 0) || 1;
 
-// Drawing. Strokes that are finished stay in a canvas of their own: only the last one is drawn anew
-// in each frame.
+// Drawing. Finished strokes are kept in a separate canvas, so that each frame redraws only the
+// last one.
 
 const finished = { canvas: element("canvas", { width: PAD_W, height: PAD_H }), strokes: [] };
 const inkCanvas = element("canvas", { width: PAD_W, height: PAD_H });
@@ -116,7 +116,7 @@ function inkOfDrawing() {
   return ink;
 }
 
-// Where an event is, in the drawing's pixels; the border of the pad is not part of it.
+// The position of an event in pixels of the drawing, which excludes the border of the pad.
 function pointOf(event) {
   const pad = $("pad"), box = pad.getBoundingClientRect();
   return [
@@ -125,15 +125,15 @@ function pointOf(event) {
   ];
 }
 
-const pen = { x: PAD_W / 2, y: PAD_H / 2, down: false, shown: false }; // of the keyboard
-let pointer = null; // the number of the finger, pen or mouse that draws; others do not
+const pen = { x: PAD_W / 2, y: PAD_H / 2, down: false, shown: false }; // for the keyboard
+let pointer = null; // the id of the finger, pen or mouse that is drawing; others are ignored
 
 function liftPen() {
   pen.down = false;
   pointer = null;
 }
 
-// Whatever changes the drawing keeps what was there, for undo.
+// Called before each change of the drawing, for undo.
 function remember() {
   state.past.push({ strokes: [...state.strokes], sample: state.sample });
 }
@@ -190,7 +190,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 function setUpDrawing() {
   const pad = $("pad");
   pad.setAttribute("aria-label", "Drawing area");
-  $("pad-help").replaceChildren("With mouse, pen or finger. ", element("span", { class: "keys" },
+  $("pad-help").replaceChildren("Draw with mouse, pen or finger. ", element("span", { class: "keys" },
     "With the keyboard: arrow keys move the pen, space puts it down and lifts it."));
   pad.addEventListener("pointerdown", (event) => {
     if (pointer !== null || event.button !== 0) return;
@@ -272,7 +272,7 @@ function showPad() {
   }
 }
 
-// A plain vector: bars that are pulled up and down
+// A plain vector: bars that the user drags up and down
 
 const bars = { at: 0 };
 function setUpBars() {
@@ -280,7 +280,7 @@ function setUpBars() {
   $("input-title").textContent = "The input";
   $("tools").querySelector("#brush-label").remove();
   $("undo").remove();
-  $("clear").textContent = "All to 0";
+  $("clear").textContent = "Set all to 0";
   $("clear").addEventListener("click", () => {
     state.sample = null;
     state.values.fill(0);
@@ -288,9 +288,9 @@ function setUpBars() {
   });
   const pad = $("pad"), [low, high] = model.input.range;
   pad.setAttribute("role", "slider");
-  pad.setAttribute("aria-label", "Numbers that go in");
-  $("pad-help").replaceChildren("Pull the bars. ", element("span", { class: "keys" },
-    "With the keyboard: left and right choose one, up and down change it."));
+  pad.setAttribute("aria-label", "Input values");
+  $("pad-help").replaceChildren("Drag the bars. ", element("span", { class: "keys" },
+    "With the keyboard: left and right select a bar, up and down change it."));
   const set = (bar, value) => {
     state.sample = null;
     bars.at = bar;
@@ -302,7 +302,7 @@ function setUpBars() {
     const share = Math.max(0, Math.min(0.999999, x / PAD_W)), part = Math.max(0, Math.min(1, y / PAD_H));
     return { bar: Math.floor(share * model.input.length), value: high - part * (high - low) };
   };
-  let last = null; // where the pull was before: a quick one passes over bars
+  let last = null; // the previous position of the drag: a quick one skips bars
   pad.addEventListener("pointerdown", (event) => {
     pad.setPointerCapture(event.pointerId);
     last = whereIs(event);
@@ -359,11 +359,11 @@ function setUpSamples() {
   samples.rows = Array.from({ length: samples.y.length }, (_, n) =>
     Float32Array.from(all.subarray(n * length, (n + 1) * length), (v) => v * samples.scale));
   const wrong = samples.wrong.filter(Boolean).length;
-  $("samples-title").textContent = `${samples.y.length} samples` + (wrong ? `; it gets the ${wrong} dashed ones wrong` : "");
+  $("samples-title").textContent = `${samples.y.length} samples` + (wrong ? `; the network gets the ${wrong} dashed ones wrong` : "");
   samples.rows.forEach((_, n) => {
     const button = element("button", { type: "button", class: samples.wrong[n] ? "wrong" : "" });
     const truth = truthOf(n);
-    button.setAttribute("aria-label", `Sample ${n + 1}, a ${truth}${samples.wrong[n] ? ", which it gets wrong" : ""}`);
+    button.setAttribute("aria-label", `Sample ${n + 1}, a ${truth}${samples.wrong[n] ? ", which the network gets wrong" : ""}`);
     if (isImage) button.append(element("canvas"));
     else button.append(String(truth));
     button.addEventListener("click", () => takeSample(n));
@@ -371,7 +371,7 @@ function setUpSamples() {
   });
 }
 
-// What a sample is: the name of its class, or, where there is one output only, its number.
+// The label of a sample: the name of its class or, with a single output, its target value.
 const truthOf = (n) => (model.labels.length > 1 ? model.labels[model.samples.y[n]] : String(model.samples.y[n]));
 
 function showSamples() {
@@ -388,7 +388,7 @@ function paintSamples() {
     paint(button.firstChild, greyOf(model.samples.rows[n]), w, h, inkTable));
 }
 
-// An image's numbers, one for each pixel: of a colour image the mean of its channels.
+// The values of an image, one for each pixel: the mean over the channels of a colour image.
 function greyOf(values) {
   const { h, w, channels } = model.input;
   if (channels === 1) return values;
@@ -399,7 +399,7 @@ function greyOf(values) {
   });
 }
 
-// From the state to the numbers
+// Computing
 
 function compute() {
   const start = performance.now();
@@ -421,7 +421,7 @@ function compute() {
   state.milliseconds = performance.now() - start;
 }
 
-// Values of 0…1 in the units in which the network was trained.
+// Values of 0 … 1, scaled to the range that the network was trained on.
 const inputOf = (values) => values.map((v) => v * model.input.brightest);
 const isBlank = () => isImage && state.sample === null && state.stages === null;
 
@@ -437,7 +437,7 @@ function changed() {
     compute();
     show();
     $("timing").textContent = `${(performance.now() - start).toFixed(0)} ms, of which the network takes ` +
-      `${state.milliseconds.toFixed(1)}`;
+      `${state.milliseconds.toFixed(1)} ms`;
   });
 }
 
@@ -461,9 +461,9 @@ function showStages() {
   const seen = { pixels: greyOf(state.values), h, w };
   const box = model.input.box;
   const stages = state.sample !== null
-    ? [["the sample as it is", seen]]
+    ? [["the sample, unchanged", seen]]
     : [
-        ["1. cut out", state.stages?.cropped ?? blank],
+        ["1. cropped", state.stages?.cropped ?? blank],
         [`2. fitted into ${box.w} × ${box.h}`, state.stages?.scaled ?? blank],
         [`3. centred by mass in ${w} × ${h}`, state.stages?.centred ?? blank],
       ];
@@ -481,7 +481,7 @@ function showStages() {
   });
 }
 
-// A picture in the middle of a square, so that its proportions stay.
+// A picture in the middle of a square, which preserves its proportions.
 function onSquare({ pixels, h, w }) {
   const side = Math.max(h, w), square = new Float32Array(side * side);
   const top = (side - h) >> 1, left = (side - w) >> 1;
@@ -528,7 +528,7 @@ function unitButton(l, u, columns, count, kind) {
   button.addEventListener("blur", () => state.pinned !== null && look(state.pinned));
   button.addEventListener("click", (event) => {
     pin(unit);
-    if (event.detail === 0) return $("unit-off").focus(); // the keyboard goes on to the unit's switch
+    if (event.detail === 0) return $("unit-off").focus(); // a keyboard click moves the focus to the unit's switch
     const { top } = $("unit").getBoundingClientRect();
     if (top < window.innerHeight - 200) return;
     const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -550,7 +550,7 @@ function unitButton(l, u, columns, count, kind) {
 
 function look(unit) {
   state.chosen = unit;
-  showUnit(); // now: by the next frame, the focus may be in what this replaces
+  showUnit(); // now, because by the next frame the focus may be in an element that this replaces
   changed();
 }
 function pin(unit) {
@@ -592,13 +592,13 @@ function showOutputs() {
     value.textContent = blank ? "" : probabilities ? percent(a[u]) : number(a[u]);
     button.classList.toggle("best", !blank && classes && u === best);
   });
-  let name = "–", words = model.samples === null ? "Draw something." : "Draw something, or take a sample.";
+  let name = "–", words = model.samples === null ? "Draw something." : "Draw something, or choose a sample.";
   if (!blank && classes) {
     name = model.labels[best];
     words = probabilities ? `with ${percent(a[best])}` : `with ${number(a[best])}`;
     if (state.sample !== null) {
       const truth = truthOf(state.sample);
-      words += truth === name ? "; it is right." : `; wrong: it is a ${truth}.`;
+      words += truth === name ? "; correct." : `; wrong: it is a ${truth}.`;
     }
   } else if (!blank) {
     words = `${model.labels[0]}: ${number(a[0])}`;
@@ -617,7 +617,7 @@ function showSteps() {
   const { scaled, largest, powers, sum } = softmaxSteps(state.passes[l].z, state.temperature, layer.off);
   const { z } = state.passes[l];
   const cells = (tag, words) => words.map((word) => element(tag, {}, word));
-  const head = element("tr", {}, ...cells("th", ["", "z", "z ÷ T", "− largest", "e to that", "÷ sum"]));
+  const head = element("tr", {}, ...cells("th", ["", "z", "z ÷ T", "− largest", "exp", "÷ sum"]));
   const two = (v) => (Number.isFinite(v) ? v.toFixed(2) : "-∞").replace("-", "−");
   const power = (v) => (v < 0.001 ? v.toExponential(1).replace("-", "−") : v.toFixed(3));
   const rows = [...z].map((v, u) => element("tr", {}, ...cells("td", [
@@ -627,9 +627,9 @@ function showSteps() {
     element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows, foot)));
 }
 
-// One unit, its weights and its sum
+// The selected unit, its weights and its weighted sum
 
-// How the numbers that go into a layer lie in a picture, and what each of them is called.
+// How the inputs of a layer are arranged in a picture, and the name of each.
 function mapOf(l) {
   if (l === 0 && isImage) {
     const { h, w, channels } = model.input;
@@ -649,7 +649,7 @@ function mapOf(l) {
   return { h, w, grey, name: (i) => `${from}, ${l === 0 ? "number" : "unit"} ${i + 1}` };
 }
 
-let built = ""; // for which unit the section below was made
+let built = ""; // the unit for which the section below was built
 function showUnit() {
   if (state.chosen === null) return;
   const { layer: l, unit: u } = state.chosen, layer = model.layers[l], { x, z, a } = state.passes[l];
@@ -662,7 +662,7 @@ function showUnit() {
   const result = f === "softmax" ? `a = its share of the softmax = ${percent(a[u])}` : `a = ${f}(z) = ${number(a[u])}`;
   $("unit-activation").textContent = off ? "a = 0: it is turned off" : result;
   if (layer.kernel === null) {
-    $("unit-sum").textContent = `z = ${number(z[u])}, what comes in`;
+    $("unit-sum").textContent = `z = ${number(z[u])}, the input`;
     return;
   }
   const weights = Float32Array.from({ length: x.length }, (_, i) => layer.kernel[i * layer.units + u]);
@@ -698,7 +698,7 @@ function buildUnit(l, u) {
   const on = element("button", { type: "button", id: "all-on" }, "Turn all on");
   on.addEventListener("click", () => {
     for (const { off } of model.layers) off.clear();
-    off.focus(); // this button goes
+    off.focus(); // this button disappears
     changed();
   });
   const figure = (caption) => element("figure", {},
@@ -708,16 +708,16 @@ function buildUnit(l, u) {
   const parts = layer.kernel === null ? lines : [
     ...lines,
     element("div", { class: "pictures" },
-      figure("its weights w"), figure("weights × what comes in, w x"),
+      figure("weights w"), figure("weights × inputs, w x"),
       element("div", { class: "table" },
-        element("h3", {}, "What counts most"),
+        element("h3", {}, "Largest contributions"),
         element("table", {}, element("thead", {}, head), element("tbody", { id: "unit-top" })))),
   ];
   $("unit-body").replaceChildren(
     element("div", { class: "tools" }, element("label", {}, off, " Turn this unit off"), on), ...parts);
 }
 
-// Beginning
+// Start
 
 function setTheme(dark) {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
@@ -750,7 +750,7 @@ function begin() {
   $("steps").addEventListener("toggle", changed);
   $("brush")?.addEventListener("input", changed);
   const system = window.matchMedia("(prefers-color-scheme: dark)");
-  let asSystem = true; // until somebody chooses
+  let asSystem = true; // until the user chooses
   system.addEventListener("change", (event) => asSystem && setTheme(event.matches));
   $("theme").addEventListener("click", () => {
     asSystem = false;

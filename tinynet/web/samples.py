@@ -1,17 +1,19 @@
-"""The samples on the page: checked against the model, and a few of them chosen to be shown."""
+"""Check samples against the model, and choose those that the page shows."""
 
 import base64
-from typing import Any
 
 import numpy as np
 
-from tinynet.compat import naming, validation
+from tinynet.backend.types import Config, HostArray, Model
+from tinynet.compat import checks, naming
 
-SAMPLES, WRONG = 20, 6  # how many are shown, and how many of them at least that it gets wrong
+SAMPLES, WRONG = 20, 6  # how many are shown, and the most of them that the model gets wrong
 
 
-def check_samples(samples: Any, model: Any, units: int) -> tuple[np.ndarray, np.ndarray]:
-    """The samples, and their class numbers."""
+def check_samples(
+    samples: tuple[HostArray, HostArray], model: Model, units: int
+) -> tuple[HostArray, HostArray]:
+    """Return the samples, and their class numbers (for one output, their targets)."""
     try:
         x, y = samples
     except (TypeError, ValueError):
@@ -19,7 +21,8 @@ def check_samples(samples: Any, model: Any, units: int) -> tuple[np.ndarray, np.
             "Expected samples to be (x, y), such as (x_test, y_test), received: "
             f"{naming.short(samples)}. Write: samples=(x_test, y_test)"
         ) from None
-    x, y, _ = validation.triple(validation.array(x, "x"), y, None)
+    x, y = checks.array(x, "x"), checks.array(y, "y")
+    checks.same_length({"x": x, "y": y})
     x = model.adapt(x)
     model.compute_output_shape(x.shape)
     one_hot = y.ndim == 2 and y.shape[1] == units > 1
@@ -37,28 +40,28 @@ def check_samples(samples: Any, model: Any, units: int) -> tuple[np.ndarray, np.
     return x, labels.astype(int)
 
 
-def check_answers(model: Any, x: np.ndarray, answers: np.ndarray, dtype: str) -> None:
-    """Raise a ValueError if weights of `dtype` change an answer on the samples."""
+def check_answers(model: Model, x: HostArray, answers: HostArray, dtype: str) -> None:
+    """Raise a ValueError if rounding the weights to `dtype` changes an answer on the samples."""
     weights = model.get_weights()
     try:
         model.set_weights([weight.astype(dtype) for weight in weights])
         others = model.predict(x, verbose=0)
     finally:
         model.set_weights(weights)
-    # With one output, an answer is on which side of a half it is.
+    # With one output, the answer is whether it is above 0.5.
     one, other = (a.argmax(axis=1) if a.shape[1] > 1 else a[:, 0] > 0.5 for a in (answers, others))
     changed = int((one != other).sum())
     if changed:
         raise ValueError(
-            f"Expected the same answers with weights of {dtype}, received {changed} others on "
-            f'{len(x):,} samples. Write: dtype="float32"'
+            f"Expected the same answers with {dtype} weights, received {changed} different ones "
+            f'on {len(x):,} samples. Write: dtype="float32"'
         )
 
 
-def samples_of(
-    x: np.ndarray, y: np.ndarray, answers: np.ndarray, inputs: dict[str, Any], units: int
-) -> tuple[dict[str, Any], float, float]:
-    """The samples that the page shows, and their lowest and highest number."""
+def describe_samples(
+    x: HostArray, y: HostArray, answers: HostArray, inputs: Config, units: int
+) -> tuple[Config, float, float]:
+    """Return the samples that the page shows, and their lowest and highest value."""
     wrong = answers.argmax(axis=1) != y if units > 1 else np.zeros(len(y), bool)
     chosen = choose(y, wrong)
     rows = np.ascontiguousarray(x[chosen].reshape(len(chosen), -1), "float32")
@@ -80,12 +83,12 @@ def samples_of(
             "x": rows.astype("<f4").tobytes(),
         }
     stored["x"] = base64.b64encode(stored["x"]).decode()
-    found = {**stored, "y": y[chosen].tolist(), "wrong": wrong[chosen].tolist()}
-    return found, float(rows.min()), float(rows.max())
+    selection = {**stored, "y": y[chosen].tolist(), "wrong": wrong[chosen].tolist()}
+    return selection, float(rows.min()), float(rows.max())
 
 
-def choose(y: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Which samples are shown: some of every class, in order; some that are wrong, at the end."""
+def choose(y: HostArray, wrong: HostArray) -> HostArray:
+    """Return the indices of the samples to show: some of every class, then some mistakes."""
     right = np.flatnonzero(~wrong)
     mistakes = np.flatnonzero(wrong)[: max(WRONG, SAMPLES - len(right))]
     # One of each class, then another of each, until there are enough.

@@ -1,4 +1,4 @@
-"""The mean squared error beside Keras's, its gradient, and a model that learns numbers with it."""
+"""The mean squared error compared with Keras's, its gradient, and training a regression model."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from gradients import central_differences
 from networks import network
 from oracle import agree, both
 
-import tinynet as bare  # as it is; the rest of the file looks at it from the host
+import tinynet as bare  # without the conversion of arrays that `through` adds
 from tinynet.compat.targets import as_loss
 
 pytestmark = pytest.mark.computes
@@ -16,19 +16,19 @@ tinynet = through(bare)
 MeanSquaredError = tinynet.losses.MeanSquaredError
 REDUCTIONS = ["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None]
 SHAPES = [((6, 3), (6, 3)), ((6,), (6, 1)), ((6, 1), (6, 1)), ((4, 5, 3), (4, 5, 3))]
-# One of the two lacks an axis of 1: Keras takes it off the outputs, which changes no mean.
+# Targets or outputs lack an axis of length 1, which does not affect the mean.
 LACKING = [((6, 1), (6,)), ((4, 5), (4, 5, 1))]
 
 
 def pair(rng, shapes, dtype="float32"):
-    """Targets and outputs of these shapes."""
+    """Return targets and outputs of these shapes."""
     return tuple(rng.normal(size=shape).astype(dtype) for shape in shapes)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("shapes", SHAPES[:4], ids=str)
-def test_values_are_keras_s(keras, rng, shapes, reduction, weighted):
+def test_values_equal_keras(keras, rng, shapes, reduction, weighted):
     y, p = pair(rng, shapes)
     weights = rng.uniform(0, 2, len(y)).astype("float32") if weighted and p.ndim == 2 else None
     expected = keras.losses.MeanSquaredError(reduction)(y, p, sample_weight=weights)
@@ -38,7 +38,7 @@ def test_values_are_keras_s(keras, rng, shapes, reduction, weighted):
 
 
 @pytest.mark.parametrize("shapes", LACKING, ids=str)
-def test_a_missing_axis_changes_no_mean(keras, rng, shapes):
+def test_a_missing_axis_does_not_affect_the_mean(keras, rng, shapes):
     y, p = pair(rng, shapes)
     expected = float(keras.losses.MeanSquaredError()(y, p))
     assert float(MeanSquaredError()(y, p)) == pytest.approx(expected, rel=1e-6)
@@ -46,7 +46,7 @@ def test_a_missing_axis_changes_no_mean(keras, rng, shapes):
 
 @pytest.mark.parametrize("kind", ["int64", "uint8", "float64", "bool"])
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
-def test_the_function_gives_one_value_for_each_sample(keras, rng, shapes, kind):
+def test_the_function_returns_one_value_for_each_sample(keras, rng, shapes, kind):
     y, p = pair(rng, shapes)
     y = (10 * abs(y)).astype(kind)
     expected = np.asarray(keras.losses.mean_squared_error(y, p))
@@ -72,7 +72,7 @@ def test_backward_is_the_derivative(keras, rng, shapes):
 
 
 def regression(library, rng_seed=3):
-    """A small model that learns a number, from the same weights in both libraries."""
+    """Return a small regression model, with the same weights in both libraries."""
     model = network((5, "tanh"), (1,), inputs=(2,), library=library)
     rng = np.random.default_rng(rng_seed)
     model.set_weights([rng.normal(size=w.shape) * 0.5 for w in model.get_weights()])
@@ -81,7 +81,7 @@ def regression(library, rng_seed=3):
 
 @pytest.mark.parametrize("identifier", ["mse", "MSE", "mean_squared_error", "MeanSquaredError"])
 @pytest.mark.parametrize("column", [True, False])
-def test_training_on_numbers_is_keras_s(keras, rng, identifier, column):
+def test_training_a_regression_model_equals_keras(keras, rng, identifier, column):
     x = rng.normal(size=(40, 2)).astype("float32")
     y = x[:, 0] * x[:, 1]
     y = y[:, None] if column else y
@@ -99,7 +99,7 @@ def test_training_on_numbers_is_keras_s(keras, rng, identifier, column):
     agree(their_weights, our_weights, atol=1e-6)
 
 
-def test_names_and_configuration_are_keras_s(keras):
+def test_names_and_configuration_equal_keras(keras):
     losses = bare.losses
     ours, theirs = losses.MeanSquaredError(), keras.losses.MeanSquaredError()
     assert ours.get_config() == theirs.get_config()

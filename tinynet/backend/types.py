@@ -1,0 +1,52 @@
+"""The names of the types that annotations use: arrays, shapes, logs, configurations, models.
+
+`Model` is the class `Sequential`, which is above this file: type checkers and editors import it,
+a running program does not.
+"""
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Protocol
+
+import numpy
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike as ArrayLike, DTypeLike as DTypeLike, NDArray
+
+    from tinynet.models import Sequential
+
+    Model = Sequential
+
+    class Library(Protocol):
+        """NumPy, or CuPy, which has the same functions."""
+
+        def __getattr__(self, name: str) -> Callable[..., "Array"]: ...
+
+    Array = NDArray[Any]  # NumPy's or CuPy's, whose arrays have the same interface
+    HostArray = NDArray[Any]  # NumPy's
+else:  # as `help` shows them
+    Model, Library, Array, HostArray = "Sequential", ModuleType, numpy.ndarray, numpy.ndarray
+    ArrayLike, DTypeLike = NewType("ArrayLike", object), NewType("DTypeLike", object)
+
+
+class Device(NamedTuple):
+    """Where arrays are: the backend's name, and the number of the GPU (0 on the host)."""
+
+    backend: str
+    number: int = 0
+
+
+UNSET: Any = None  # in place of an array or object that is made later
+
+Shape = tuple[int | None, ...]  # None where a length is not known or does not matter
+Sizes = Sequence[int | None]  # a shape as a caller may write it, such as [None, 784]
+Samples = tuple[HostArray, HostArray, HostArray | None]  # x, y, sample_weight
+Pairs = tuple[tuple[Array, Array], ...]  # of gradients and weights
+Weights = ArrayLike | None  # how much each sample counts, (n,) or (n, 1)
+Logs = dict[str, float]  # the loss and the metrics by name
+State = dict[str, Any]  # what `get_state` returns: numbers, strings, arrays, and nests of them
+Config = dict[str, Any]  # what `get_config` returns: what JSON can hold
+
+# What `get` of a kind of object takes: a name, a configuration, a class or an object. A constructor
+# with this annotation receives what it stands for, see `compat.constructors`; therefore Any.
+Identifier = Any

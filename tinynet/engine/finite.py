@@ -1,0 +1,100 @@
+"""Errors for a loss or weights that became NaN or infinite, with the likely cause."""
+
+from math import isfinite
+
+from tinynet import backend, config
+from tinynet.backend.types import HostArray, Logs, Model
+from tinynet.engine.data import Batches
+from tinynet.engine.tracker import Tracker
+
+
+def check_finite(
+    logs: Logs,
+    model: Model,
+    batches: Batches,
+    where: str,
+    tracker: Tracker | None = None,
+    accept: bool = False,
+) -> Logs:
+    """Return `logs`, or raise a ValueError with the likely cause if their loss is not finite.
+
+    Arguments:
+        tracker: the epoch's sums, to find the first step with such a loss.
+        accept: whether to end the training instead of raising.
+    """
+    loss = logs["loss"] if "loss" in logs else logs["val_loss"]
+    if isfinite(loss):
+        return logs
+    if accept:
+        model.stop_training = True
+        return logs
+    first = tracker.first_not_finite() if tracker is not None else None
+    if first is not None:
+        where += f" (first in step {first})"
+    raise not_finite(f"a finite loss, received {loss}", model, batches, where)
+
+
+def not_finite(expected: str, model: Model, batches: Batches, where: str) -> ValueError:
+    """Return the error for a loss or weights that are not finite, naming the likeliest cause.
+
+    The data are searched for NaN and infinity only here, after something has gone wrong.
+    """
+    rate = model.optimizer.learning_rate
+    cause = (
+        "The data are finite, so the weights diverged (or were set so). Scale the inputs to "
+        "about 1 (x / 255 for pixels), or lower the learning rate, now "
+        f"{rate:g}: model.optimizer.learning_rate = {rate / 10:g}"
+    )
+    readers = {"x": batches.x, "y": batches.y, "sample_weight": batches.weights}
+    for name, reader in readers.items():
+        row = None if reader is None else _first_not_finite(reader.source)
+        if row is not None:
+            cause = (
+                f"{name} holds NaN or infinity, first in sample {row}. "
+                f"Write: {name} = np.nan_to_num({name}), or leave such samples out"
+            )
+            break
+    state = describe_weights(model)
+    return ValueError(
+        f"Expected {expected} {where}.{f' {state}.' if state else ''} {cause}. The model is as it "
+        "was before this call."
+    )
+
+
+def describe_weights(model: Model) -> str:
+    """Return a sentence about the weights that are not finite, or else about the largest one."""
+    bad, largest = [], (0.0, "")
+    weights = [
+        (layer, name)
+        for layer in model.layers
+        for name in (*layer.trainable_names, *layer.non_trainable_names)
+    ]
+    for layer, name in weights:
+        values = abs(backend.to_numpy(getattr(layer, name)))
+        if not backend.host.isfinite(values).all():
+            bad.append(f"{layer.name}/{name}")
+        else:
+            largest = max(largest, (float(values.max(initial=0)), f"{layer.name}/{name}"))
+    if not bad:
+        size, name = largest
+        return f"The weights are finite; the largest ({size:.3g}) is in {name}" if name else ""
+    names = "All weights" if len(bad) == len(weights) else f"The weights {', '.join(bad)}"
+    return f"{names} are now NaN or infinite"
+
+
+def check_finite_weights(total: float, model: Model, batches: Batches, where: str) -> None:
+    """Raise a ValueError if `total`, the sum of the weights, shows that one is NaN or infinite."""
+    if not isfinite(float(total)):
+        expected = "a finite loss and finite weights, received weights that are NaN or infinite"
+        raise not_finite(expected, model, batches, where)
+
+
+def _first_not_finite(data: HostArray, block: int = 1024) -> int | None:
+    if data.dtype.kind != "f":
+        return None
+    for start in range(0, len(data), block):
+        rows = data[start : start + block].astype(config.floatx())  # 1e300 becomes infinite
+        bad = ~backend.host.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+        if bad.any():
+            return start + int(bad.argmax())
+    return None
