@@ -227,7 +227,7 @@ def epochs(out: pathlib.Path, quick: bool, answer: Answer) -> None:
 def race(
     folder: pathlib.Path, size: int, rounds: int, figures: dict[str, Any], answer: Answer
 ) -> None:
-    """Time each program with batches of `size`, in an order drawn anew for each round."""
+    """Time each program with batches of `size`, in a new random order for each round."""
     out = {**figures["left_out"], **figures["failed"]}
     workers = {
         p: peers.Worker(p, folder, size, variables=dict(os.environ)) for p in RACE if p not in out

@@ -432,7 +432,7 @@ def main() -> int:
     if chosen != ["summary"]:
         out.mkdir(parents=True, exist_ok=True)
     file = out / (f"on_gpu-{half}.json" if half else "on_gpu.json")
-    # With --part, results are added to the existing ones; otherwise the file is started anew.
+    # With --part, results are added to the existing ones; otherwise the file is overwritten.
     own = json.loads(file.read_text("utf-8")) if arguments.part and file.exists() else {}
 
     def shown() -> Results:

@@ -6,7 +6,7 @@
     python benchmarks/peers.py --plot peers.png --json peers.json
 
 Every library runs in its own process (`programs.py`). After two epochs to warm up, each library
-trains one epoch per round, in an order drawn anew for each round. All start from the same weights
+trains one epoch per round, in a new random order for each round. All start from the same weights
 and see the same batches in the first epoch; if their losses after it differ by more than 2 %, the
 comparison is aborted. Libraries that are not installed are skipped and listed.
 

@@ -3,7 +3,7 @@
 Each class below is the shortest program that follows its library's documentation for this network,
 with the same initial weights, Adam, cross-entropy, and the loss and accuracy of the epoch reported
 (scikit-learn reports the loss alone). No program has special optimisations; each is timed with its
-data already in the place and shape that it requires.
+data already on the device and in the shape that it requires.
 
 `peers.py` and `on_gpu.py` run this file once for each program, in a separate process. They write
 a line to request an epoch, and read the seconds from the answer. JAX and PyTorch compute on a GPU

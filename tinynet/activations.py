@@ -1,6 +1,6 @@
 """Activations: functions of a layer's weighted sums z, each followed by its backward function.
 
-An activation is a plain function ``a = f(z)``. Its backward function takes the upstream gradient
+An activation is a plain function ``a = f(z)``. Its backward function takes the incoming gradient
 ∂L/∂a and the *output* a, and returns ∂L/∂z = ∂L/∂a · f′(z). Every derivative here can be written in
 terms of a, so a layer can overwrite its sums with its outputs and keep one array instead of two.
 

@@ -116,7 +116,7 @@ class Dense(Activated):
 
     Shapes: x (batch, …, in), W = ``kernel`` (in, units), b = ``bias`` (units,), a (batch, …, units)
 
-    A ValueError is raised for an invalid argument, and for inputs of another width than at first.
+    Raises a ValueError for an invalid argument, or inputs whose width is not that of the first.
     Source: https://keras.io/api/layers/core_layers/dense/
     """
 
@@ -175,7 +175,7 @@ class Dense(Activated):
             product = xp.multiply if len(delta) == 1 else xp.matmul
             product(self._x.T, delta, out=self.kernel_gradient)
             if self.kernel_regularizer is not None:  # add ∂R/∂W
-                scratch = self.buffer("cost", self.kernel.shape, self.kernel.dtype)
+                scratch = self.buffer("penalty", self.kernel.shape, self.kernel.dtype)
                 self.kernel_gradient += self.kernel_regularizer.gradient(self.kernel, out=scratch)
             if self.use_bias:
                 delta.sum(axis=0, out=self.bias_gradient)
@@ -187,8 +187,8 @@ class Dense(Activated):
 
     def penalty(self) -> Array | None:
         """Return R(W), or None without a regulariser or if the layer is frozen."""
-        cost = self.kernel_regularizer if self.trainable else None
-        return None if cost is None else cost(self.kernel)
+        regularizer = self.kernel_regularizer if self.trainable else None
+        return None if regularizer is None else regularizer(self.kernel)
 
 
 class Activation(Activated):
@@ -249,7 +249,7 @@ class Dropout(Layer):
             return mask
         self.drawn += 1
         bits = self.random_bits(x.shape, random.key(self.seed, self.drawn))
-        limit = min(round(self.rate * random.RANGE), random.RANGE - 1)  # a fraction r is below
+        limit = min(round(self.rate * random.RANGE), random.RANGE - 1)  # a fraction r is below it
         backend.xp.greater_equal(bits, limit, out=mask)
         mask *= 1 / (1 - self.rate)
         return mask

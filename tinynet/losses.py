@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinynet import activations, backend
-from tinynet.backend.types import Array, Shape, Weights
+from tinynet.backend.types import Array, Shape, Weighting
 from tinynet.compat import rules
 from tinynet.compat.configuration import Configurable, get_and_serialize
 from tinynet.compat.naming import is_builtin, snake_case
@@ -44,7 +44,7 @@ class Loss(Configurable):
     def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
         """Raise a ValueError if targets and outputs have incompatible shapes."""
 
-    def weigh(self, array: Array, n: int, sample_weight: Weights = None) -> Array:
+    def weigh(self, array: Array, n: int, sample_weight: Weighting = None) -> Array:
         """Return `array`, (batch, …), with each sample scaled by wᵢ/n, or 1/n without weights."""
         n = n if self.reduction in rules.MEANS else 1
         if sample_weight is None:
@@ -53,10 +53,10 @@ class Loss(Configurable):
         share = w / n
         if self.reduction == "mean_with_sample_weight":
             total = w.sum()
-            share = w * (total != 0) / (total + (total == 0))  # 0 if that sums to 0
+            share = w * (total != 0) / (total + (total == 0))  # 0 if the weights sum to 0
         return backend.of(array).multiply(array, share)
 
-    def __call__(self, y_true: Array, y_pred: Array, sample_weight: Weights = None) -> Array:
+    def __call__(self, y_true: Array, y_pred: Array, sample_weight: Weighting = None) -> Array:
         """Return the loss of a batch, L = (1/n) Σᵢ wᵢ ℓᵢ; wᵢ = 1 if no weights are given."""
         y_pred = backend.as_float(y_pred)
         y_true = backend.of(y_pred).asarray(y_true)
@@ -168,7 +168,7 @@ class Objective:
 
     def __init__(self, loss: Any, layers: Sequence[Any], trains: bool = True) -> None:
         self.loss, self.layer = loss, layers[-1]
-        self.penalties = [each.penalty for each in layers if trains]  # none if all is frozen
+        self.penalties = [each.penalty for each in layers if trains]  # none if the model is frozen
         crossentropy = isinstance(loss, CategoricalCrossentropy) and not loss.from_logits
         softmax = getattr(self.layer, "activation", None) is activations.softmax
         builtin = is_builtin(type(loss)) and is_builtin(type(self.layer).forward)

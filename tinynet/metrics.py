@@ -6,7 +6,7 @@ Source: https://keras.io/api/metrics/
 """
 
 from tinynet import backend, losses
-from tinynet.backend.types import Array, Weights
+from tinynet.backend.types import Array, Weighting
 from tinynet.compat import rules
 from tinynet.compat.configuration import Configurable, get_and_serialize
 from tinynet.compat.naming import snake_case, subclasses_by_name
@@ -35,12 +35,12 @@ class Metric(Configurable):
         self.total: Array | float = 0
         self.count: Array | float = 0
 
-    def update_state(self, y_true: Array, y_pred: Array, sample_weight: Weights = None) -> None:
+    def update_state(self, y_true: Array, y_pred: Array, sample_weight: Weighting = None) -> None:
         """Add the values of a batch."""
         y_pred = backend.as_array(y_pred)
         self.add(self.call(backend.of(y_pred).asarray(y_true), y_pred), sample_weight)
 
-    def add(self, values: Array, sample_weight: Weights = None) -> None:
+    def add(self, values: Array, sample_weight: Weighting = None) -> None:
         """Add the samples' values: booleans are counted, other types are summed in float64."""
         if sample_weight is not None:
             weights = as_weights(sample_weight, values.astype("float64"))
@@ -57,7 +57,7 @@ class Metric(Configurable):
         total, count = backend.to_floats(self.total, self.count)
         return total / count if count else 0.0
 
-    def __call__(self, y_true: Array, y_pred: Array, sample_weight: Weights = None) -> float:
+    def __call__(self, y_true: Array, y_pred: Array, sample_weight: Weighting = None) -> float:
         """Add a batch, and return the mean so far."""
         self.update_state(y_true, y_pred, sample_weight)
         return self.result()

@@ -99,7 +99,7 @@ class Sequential(Network):
         self.objective = Objective(self.loss_object, self._layers, self._trainable)
 
     def prepare_training(self, input_shape: Shape) -> None:
-        """Do as `prepare_evaluation`, and pass the trainable weights to the optimizer."""
+        """Do the same as `prepare_evaluation`, and pass the trainable weights to the optimizer."""
         self.prepare_evaluation(input_shape)
         trains = [self.trainable and bool(layer.trainable_weights) for layer in self._layers]
         self.end_backward_at(trains.index(True) if any(trains) else len(trains))
@@ -112,7 +112,7 @@ class Sequential(Network):
             layer.needs_input_gradient = number != lowest
 
     def build_optimizer(self) -> None:
-        """Pass the trainable weights to the optimizer; a ValueError if it was built for others."""
+        """Pass the trainable weights to the optimizer, or raise a ValueError if it has others."""
         self.parameters.ensure_gathered(self.dtype)
         parts = self.parameters.select_trainable(self._trainable)
         arrays = [weights for _, weights in self.parameters.pairs]

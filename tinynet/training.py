@@ -1,7 +1,7 @@
 """Training: one step, one epoch, and `fit`.
 
 A step is four lines in `train_step`: forward, loss, backward, update. The rest of this file does
-that for every batch of every epoch, and notifies the callbacks and the progress bar. `engine.plan`
+that for every batch of every epoch, calls the callbacks and updates the progress bar. `engine.plan`
 checks the data; if something fails, `engine.rollback` restores everything.
 Source: https://keras.io/api/models/model_training_apis/
 """
@@ -43,11 +43,11 @@ def train_epoch(
     callback_list: CallbackList, bar: ProgressBar, interrupt: Interrupt,
 ) -> Logs:  # fmt: skip
     """Train on the batches of the next epoch; return the loss and metrics over all of them."""
-    batches, accept = state.data, callback_list.accept_nan
+    batches, accept_nan = state.batches, callback_list.accept_nan
     where = f"in epoch {state.epoch + 1}"
 
     def checked_logs(when: str) -> Logs:
-        return check_finite(tracker.logs(), model, batches, when, tracker, accept)
+        return check_finite(tracker.logs(), model, batches, when, tracker, accept_nan)
 
     with threads.limited_for(threads.largest_product(model.layers, batches.largest_batch())):
         for step, batch in state.begin_epoch(tracker):
@@ -65,7 +65,7 @@ def train_epoch(
                 break
     (weight_sum,) = tracker.resync(model.flat.sum(dtype="float64"))
     logs = checked_logs(where)
-    if not accept:
+    if not accept_nan:
         check_finite_weights(weight_sum, model, batches, where)
     return logs
 
@@ -169,7 +169,7 @@ def train_on_batch(
     sample_weight: HostArray | None = None,
     class_weight: Mapping[int, float] | None = None,
     return_dict: bool = False,
-) -> float | list[float] | dict[str, float]:
+) -> float | list[float] | Logs:
     """Do one step on all of `x` as one batch; return its loss and metrics, as `evaluate` does."""
     check_can_train(model)
     samples = apply_class_weight(model, prepare_data(model, x, y, sample_weight), class_weight)

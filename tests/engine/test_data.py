@@ -50,10 +50,10 @@ def one_epoch(passes, steps):
     return [i for batch in passes.next_epoch(steps) for i in ids(batch)]
 
 
-# Rows
+# ArrayReader
 
 
-# `take` returns rows on the host; `take_on_device` on a GPU, tested below through `Batches`.
+# `take` returns rows on the host; `take_on_gpu` on a GPU, tested below through `Batches`.
 
 
 @pytest.mark.host
@@ -161,7 +161,7 @@ def test_integer_targets_keep_their_type_and_floats_get_that_of_the_model():
     assert y.dtype == np.float32
 
 
-# Passes
+# EpochIterator
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ class use_device:  # noqa: N801, a ``with`` block
             _switch_back(self._before)
 
 
-place_of, wished = device_of, default_backend  # their names in 0.1.0
+place_of, wished = device_of, default_backend  # their former names
 
 # Moving numbers
 
@@ -266,13 +266,13 @@ def free_memory() -> int | None:
 
 
 def gpu_memory() -> tuple[int, int]:
-    """The bytes that are free on the GPU in use, and those that it has."""
+    """Return the free and the total memory of the GPU in use, in bytes."""
     free, total = _cupy.cuda.runtime.memGetInfo()
     return free, total
 
 
 def memory_pool() -> Any:
-    """The memory that CuPy keeps of the GPU in use, for new arrays."""
+    """Return CuPy's memory pool for the GPU in use."""
     return _cupy.get_default_memory_pool()
 
 

@@ -56,7 +56,7 @@ def fill_with_bits(bits: Bits, positions: Bits, key: int, scratch: Bits, xp: Any
     """Write 32 random bits for each index in `positions` to `bits`: the hash of index and `key`.
 
     Arguments:
-        bits, places, scratch: arrays of equal shape, of type uint32.
+        bits, positions, scratch: arrays of equal shape, of type uint32.
         xp: the library of these arrays.
     """
     xp.bitwise_xor(positions, key, out=bits)

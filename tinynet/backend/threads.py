@@ -32,12 +32,12 @@ THREAD_VARIABLES = (
 
 
 @contextmanager
-def limited_for(largest_product: int) -> Iterator[None]:
-    """Limit BLAS to one thread in a ``with`` block if its products have few `multiplications`.
+def limited_for(multiplications: int) -> Iterator[None]:
+    """Limit BLAS to one thread in a ``with`` block if its products are small.
 
     The number of threads is never raised, so a limit set by the user is never exceeded.
     """
-    libraries = None if largest_product >= MULTITHREAD_THRESHOLD else _libraries()
+    libraries = None if multiplications >= MULTITHREAD_THRESHOLD else _libraries()
     if libraries is None or any(os.environ.get(name) for name in THREAD_VARIABLES):
         yield
         return

@@ -1,6 +1,6 @@
 """The names of the types that annotations use: arrays, shapes, logs, configurations, models.
 
-`Model` is the class `Sequential`, which is above this file: type checkers and editors import it,
+`Model` is the class `Sequential`, whose module imports this one: only type checkers import it,
 a running program does not.
 """
 
@@ -36,17 +36,17 @@ class Device(NamedTuple):
     number: int = 0
 
 
-UNSET: Any = None  # in place of an array or object that is made later
+UNSET: Any = None  # a placeholder for an array or object that is created later
 
 Shape = tuple[int | None, ...]  # None where a length is not known or does not matter
 Sizes = Sequence[int | None]  # a shape as a caller may write it, such as [None, 784]
 Samples = tuple[HostArray, HostArray, HostArray | None]  # x, y, sample_weight
 Pairs = tuple[tuple[Array, Array], ...]  # of gradients and weights
-Weights = ArrayLike | None  # how much each sample counts, (n,) or (n, 1)
+Weighting = ArrayLike | None  # how much each sample counts, (n,) or (n, 1)
 Logs = dict[str, float]  # the loss and the metrics by name
 State = dict[str, Any]  # what `get_state` returns: numbers, strings, arrays, and nests of them
 Config = dict[str, Any]  # what `get_config` returns: what JSON can hold
 
-# What `get` of a kind of object takes: a name, a configuration, a class or an object. A constructor
-# with this annotation receives what it stands for, see `compat.constructors`; therefore Any.
+# What a `get` function takes: a name, a configuration, a class or an object. It is Any because
+# `compat.constructors` replaces such an argument by the object before a constructor receives it.
 Identifier = Any

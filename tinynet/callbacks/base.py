@@ -45,9 +45,12 @@ class Callback:
         self.params = params
 
     def set_training_state(self, training_state: object) -> None:
-        """Receive the `TrainingState` of `fit`, to save and restore; None when training ended."""
+        """Receive the `TrainingState` of `fit`, to save and restore, or None after training."""
 
-    set_course = set_training_state  # its name in 0.1.0
+        self.set_course(training_state)
+
+    def set_course(self, training_state: object) -> None:
+        """The former name of `set_training_state`, which calls it."""
 
     def goes_on(self) -> bool:
         """Return whether training that stops now can resume from what this callback has saved."""
@@ -72,7 +75,7 @@ class Callback:
         """Called by `fit` before the first epoch."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Called by `fit` after the last epoch; `logs` are those of its end."""
+        """Called by `fit` after the last epoch; `logs` are those of that epoch."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Called before epoch number `epoch`, counted from 0."""
@@ -81,10 +84,10 @@ class Callback:
         """Called after an epoch; `logs` has its loss and metrics, with ``val_…`` ones."""
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Another name of `on_train_batch_begin`."""
+        """Called by `on_train_batch_begin`."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Another name of `on_train_batch_end`."""
+        """Called by `on_train_batch_end`."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Called before step number `batch` of an epoch, counted from 0."""

@@ -146,7 +146,7 @@ PUBLIC_NAMES = {"InputLayer": "Input"}
 def checks_for(kind: type) -> dict[str, Check]:
     """Return the checks for the arguments of a class and of its base classes."""
     tables = [CHECKS.get(base.__name__, {}) for base in reversed(kind.__mro__)]
-    # PARTS come last: creating an object can draw a random number; a refusal must not.
+    # PART_CHECKS come last: creating an object can draw a random number; a refused call must not.
     return {**{name: check for table in tables for name, check in table.items()}, **PART_CHECKS}
 
 
@@ -177,9 +177,9 @@ def refuse(
     Arguments:
         where: the class or method that received the arguments.
         arguments: the arguments that are not among tinynet's parameters.
-        keras_has: the parameters that only Keras has, with their defaults; those of `where` in
-            `FURTHER` if not given.
-        unknown_are: Keras's message for arguments that Keras does not have either.
+        unsupported: the parameters that only Keras has, with their defaults; those of `where` in
+            `UNSUPPORTED` if not given.
+        unknown_message: Keras's message for arguments that Keras does not have either.
     """
     unsupported = UNSUPPORTED[where] if unsupported is None else unsupported
     unknown = {name: value for name, value in arguments.items() if name not in unsupported}

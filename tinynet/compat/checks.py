@@ -219,7 +219,7 @@ def validation_schedule(frequency: object) -> Callable[[int], bool]:
 
 
 def save_freq(value: Any) -> Any:
-    """`value` if it says how often a callback saves: ``"epoch"``, or a number of batches."""
+    """Return `value` if it is a saving frequency: ``"epoch"``, or a number of batches."""
     if value != "epoch" and not (is_integer(value) and value > 0):
         raise ValueError(
             "Expected save_freq to be 'epoch' or a number of batches, received: "

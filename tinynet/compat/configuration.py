@@ -35,11 +35,11 @@ class Configurable:
     def get_config(self) -> Config:
         """Return the arguments that recreate the same object, in Keras's form."""
         kind = next(base for base in type(self).__mro__ if is_builtin(base))
-        decided = (
+        omitted = (
             arguments.OMITTED_IN_SUBCLASS.get(kind.__name__, ()) if kind is not type(self) else ()
         )
         known = getattr(kind.__init__, "names", ())  # type: ignore[misc]
-        names = [name for name in known if name not in decided]
+        names = [name for name in known if name not in omitted]
         own = {name: as_config(getattr(self, name)) for name in names if hasattr(self, name)}
         return {**own, **arguments.extra_config(kind)}
 
@@ -59,16 +59,16 @@ def as_config(value: Any) -> object:
 
 
 def get_and_serialize(
-    kind: str, base: Any, known: Mapping[str, object] | None = None, **how: Any
+    kind: str, base: Any, known: Mapping[str, object] | None = None, **options: Any
 ) -> tuple[Callable[[Identifier], Any], Callable[[Any], Any]]:
     """Return Keras's functions `get` and `serialize` for a kind of object.
 
     Arguments:
         known: what `get` finds by name; if not given, the classes derived from `base`.
-        how: further arguments of `naming.getter`.
+        options: further keyword arguments for `naming.getter`.
     """
     get = naming.getter(
-        kind, naming.subclasses_by_name(base) if known is None else known, base, **how
+        kind, naming.subclasses_by_name(base) if known is None else known, base, **options
     )
     return get, serialize if base else as_config
 

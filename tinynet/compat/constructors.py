@@ -21,8 +21,8 @@ POSITIONAL_OR_KEYWORD, KEYWORD_ONLY = (
 def checked_init(kind: type, fixed: Mapping[str, object]) -> Callable[..., None]:
     """Return the constructor of `kind` with checks; arguments that are `fixed` cannot be given.
 
-    Its attribute `unsupported` has Keras's arguments that it refuses; `names`, a configuration's
-    keys.
+    Its attribute `unsupported` has the arguments of Keras that it refuses, and `names` the keys of
+    a configuration.
     """
     constructor = kind.__init__  # type: ignore[misc]
     own = dict(inspect.signature(constructor).parameters)

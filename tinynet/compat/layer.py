@@ -77,9 +77,8 @@ class LayerBase(HasWeights, Configurable):
         # False in the lowest trainable layer: no layer below it needs a gradient, so `backward`
         # may skip computing one and return None.
         self.needs_input_gradient = True
-        self.owner: Callable[[], object] | None = (
-            None  # a weak reference to the `Parameters` that hold the weights
-        )
+        # A weak reference to the `Parameters` that hold the weights.
+        self.owner: Callable[[], object] | None = None
         # The names of the weights with a gradient, and of those without, in order of creation.
         self.trainable_names: list[str] = []
         self.non_trainable_names: list[str] = []

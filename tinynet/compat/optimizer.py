@@ -19,7 +19,7 @@ class OptimizerBase(Configurable):
     # The names of the arrays that an optimizer keeps for each array of weights, initially zero.
     slots: tuple[str, ...] = ()
 
-    # The names of further numbers that it changes, which rollback and backups include.
+    # The names of other numeric attributes that it changes; rollback and backups include them.
     kept: tuple[str, ...] = ()
 
     def __init__(

@@ -147,9 +147,9 @@ def parse_idx(data: bytes, name: str = "data") -> np.ndarray:
 
 def _find(name: str, store: Path) -> Path | None:
     """Return the file `name` in TFDS's store, or None."""
-    brought = store / "manual" / name
-    if brought.is_file():
-        return brought
+    manual = store / "manual" / name
+    if manual.is_file():
+        return manual
     # TFDS names a download <address><SHA-256 in base64>.gz, in a folder for the dataset or, in
     # older versions, in the store itself. An incomplete download has another name.
     digest = base64.urlsafe_b64encode(bytes.fromhex(FILES[name][1])).decode().rstrip("=")
@@ -198,7 +198,7 @@ def _read_npz(file: Path) -> tuple[Split, Split]:
 
 def _download(store: Path, copy: Path) -> dict[str, Path]:
     """Let TFDS download the missing files into `store`, and return the paths of all four."""
-    ways_out = (
+    hint = (
         f"Looked for {copy} and, in {store / 'manual'} and its parent, for\n  "
         + "\n  ".join(FILES)
         + f"\nPut these four into {store / 'manual'} (TFDS_DATA_DIR moves that folder), or use "
@@ -217,7 +217,7 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
             raise ImportError(
                 f"MNIST is not on this machine, and cannot be downloaded: {error}. To install what "
                 "is missing:  python -m pip install tensorflow-datasets importlib_resources\n"
-                + ways_out
+                + hint
             ) from error
 
         urls = {url.rpartition("/")[2]: url for url in catalogue}
@@ -225,7 +225,7 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
         if refusal := _probe(smallest, requests.get):
             raise ConnectionError(
                 f"MNIST is not on this machine, and {smallest} is not available: {refusal}.\n"
-                + ways_out
+                + hint
             )
         print(f"Downloading MNIST (11 MB) to {store} …", file=sys.stderr)
         tfds.disable_progress_bar()
@@ -242,14 +242,12 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
         except wrong_checksum as error:
             raise ValueError(
                 f"{error}\nIf you put that file there, replace it. If it was downloaded, something "
-                f"on the way changed it, such as a proxy or a sign-in page.\n{ways_out}"
+                f"on the way changed it, such as a proxy or a sign-in page.\n{hint}"
             ) from None
         except (requests.RequestException, tfds.download.DownloadError) as error:
-            raise ConnectionError(
-                f"Downloading MNIST failed: {_reason(error)}.\n{ways_out}"
-            ) from None
+            raise ConnectionError(f"Downloading MNIST failed: {_reason(error)}.\n{hint}") from None
         except OSError as error:
-            raise OSError(f"MNIST cannot be stored in {store}: {error}.\n{ways_out}") from error
+            raise OSError(f"MNIST cannot be stored in {store}: {error}.\n{hint}") from error
         finally:
             tfds.enable_progress_bar()
 

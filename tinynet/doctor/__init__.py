@@ -44,12 +44,14 @@ def examine() -> tuple[int, str]:
             f"tinynet does not start ({type(error).__name__}: {str(error)!a}).\n"
             "Fix: python -m pip install --force-reinstall numpy"
         )
-    wish = backend.default_backend()
+    requested = backend.default_backend()
     asked = (
-        f"TINYNET_BACKEND is {wish!a}" if "TINYNET_BACKEND" in os.environ else "It is the default"
+        f"TINYNET_BACKEND is {requested!a}"
+        if "TINYNET_BACKEND" in os.environ
+        else "It is the default"
     )
     try:
-        chosen, why = backend.gpu.resolve_backend(wish)
+        chosen, why = backend.gpu.resolve_backend(requested)
     except ValueError:
         names = ", ".join(backend.gpu.BACKENDS)
         return 1, (
@@ -59,7 +61,7 @@ def examine() -> tuple[int, str]:
     except RuntimeError:
         return 1, f"Backend: none. {asked}, which cannot run here.\n{about_gpu()}"
     lines = [
-        f"Backend: {chosen}. {asked}{f': {why}' if wish == 'auto' else ''}.",
+        f"Backend: {chosen}. {asked}{f': {why}' if requested == 'auto' else ''}.",
         f"CPU: NumPy {backend.host.__version__}",
         about_gpu(),
     ]

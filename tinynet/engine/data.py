@@ -79,7 +79,7 @@ class ArrayReader:
         self._loaded = loaded
 
     def take_on_gpu(self, rows: slice | Array) -> Array:
-        """Return the same rows as `take`, on the GPU in use; send them now unless `load` did."""
+        """Return the same rows as `take`, on the GPU in use; send them unless `copy_to_gpu` did."""
         if self._loaded is None:
             part = self._send(self._gather(rows))
         elif isinstance(rows, slice):
@@ -89,7 +89,7 @@ class ArrayReader:
         return part.astype(self.dtype, copy=False)
 
     def classes(self) -> "ArrayReader":
-        """Return the index of each row's maximum, as loaded rows; call `load` first."""
+        """Return a reader, already on the GPU, of each row's class; call `copy_to_gpu` first."""
         classes = ArrayReader(self.source[..., 0], "int64")
         classes._loaded = self._loaded.argmax(axis=-1)
         return classes
@@ -146,7 +146,7 @@ class Batches:
         return -(-self.samples // self.batch_size)
 
     def largest_batch(self, merge: int = 1) -> int:
-        """Return the size of the largest batch when `together` batches are merged into one."""
+        """Return the size of the largest batch when `merge` batches are merged into one."""
         return min(merge * self.batch_size, self.samples)
 
     def clip_steps(self, steps: int, first: int = 0) -> int:
@@ -167,7 +167,7 @@ class Batches:
         """Yield batches `first` to `last` − 1, with the samples in `order`, or as given if None.
 
         Arguments:
-            together: how many batches are merged into one.
+            merge: how many batches are merged into one.
         """
         end = min(last * self.batch_size, self.samples)
         size = merge * self.batch_size
@@ -195,7 +195,7 @@ class Batches:
 
 
 class EpochIterator:
-    """Successive passes over the samples, each shuffled anew if a generator is given, as epochs.
+    """Passes over the samples, reshuffled for each pass if a generator is given, cut into epochs.
 
     An epoch shorter than a pass continues where the previous one ended, as in Keras; a pass that
     ends within an epoch also ends the epoch, with a warning.
@@ -205,9 +205,8 @@ class EpochIterator:
         self.batches = batches
         self._generator = generator
         self._order: HostArray | None = None
-        self._drawn_from: Mapping[str, object] | None = (
-            None  # the generator's state before the order was drawn
-        )
+        # The generator's state before the order was drawn.
+        self._drawn_from: Mapping[str, object] | None = None
         self._first = self._last = 0  # the batches of this epoch
         self._next = 0  # the first batch of the next epoch
 

@@ -15,8 +15,8 @@ def to(model: Model, name: str, device: int = 0) -> Model:
         This model; training continues where it was.
 
     Raises:
-        ValueError: if weights are borrowed from a model that is not there yet, or this model is
-            computing; nothing is moved then.
+        ValueError: if weights are borrowed from a model that is not on that device yet, or this
+            model is computing; nothing is moved then.
         RuntimeError: if CuPy cannot run, with the reason; nothing is moved then.
     """
     if model.active_calls:
@@ -29,10 +29,10 @@ def to(model: Model, name: str, device: int = 0) -> Model:
     with backend.use(name, device):
         if set(parameters.devices().values()) <= {backend.current_device()}:
             return model
-        begun = optimizer is not None and optimizer.is_built_for(arrays)
-        moved, runs = optimizer.slots_on_current_device() if begun else (), parameters.runs
+        has_slots = optimizer is not None and optimizer.is_built_for(arrays)
+        moved, runs = optimizer.slots_on_current_device() if has_slots else (), parameters.runs
         parameters.move(model.dtype)
         parameters.make_pairs(runs)
-        if begun:
+        if has_slots:
             optimizer.rebind([weights for _, weights in parameters.pairs], *moved)
     return model

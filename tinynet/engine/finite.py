@@ -14,18 +14,18 @@ def check_finite(
     batches: Batches,
     where: str,
     tracker: Tracker | None = None,
-    accept: bool = False,
+    accept_nan: bool = False,
 ) -> Logs:
     """Return `logs`, or raise a ValueError with the likely cause if their loss is not finite.
 
     Arguments:
         tracker: the epoch's sums, to find the first step with such a loss.
-        accept: whether to end the training instead of raising.
+        accept_nan: whether to end the training instead of raising.
     """
     loss = logs["loss"] if "loss" in logs else logs["val_loss"]
     if isfinite(loss):
         return logs
-    if accept:
+    if accept_nan:
         model.stop_training = True
         return logs
     first = tracker.first_not_finite() if tracker is not None else None

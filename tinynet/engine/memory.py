@@ -24,7 +24,7 @@ def explain_out_of_memory(
     Arguments:
         method: the name of the model's method that computes.
         batch: the number of samples in its largest batch.
-        least: the number of samples that it computes at once even if batches are smaller.
+        min_samples: the number of samples that it computes at once even if batches are smaller.
     """
     try:
         yield

@@ -176,7 +176,7 @@ class Parameters:
         """Move the weights to the backend in use; in a borrower, only those without an owner.
 
         Raises:
-            ValueError: if borrowed weights are not there already; nothing is moved then.
+            ValueError: if borrowed weights are not in that backend already; nothing is moved then.
         """
         owner = self.other_owner
         unowned = [layer for layer in self.layers if owner_of(layer) is None]

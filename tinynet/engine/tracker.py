@@ -61,7 +61,7 @@ class Tracker:
         return list(values)
 
     def resync(self, *others: Array) -> list[float]:
-        """Do the same as `read`, but sum the loss over all batches anew.
+        """Do the same as `sync`, but sum the loss over all batches again.
 
         Otherwise, its last bits would depend on how often it was read during the epoch.
         """

@@ -25,7 +25,7 @@ class TrainingState:
     Attributes:
         epoch: the number of completed epochs.
         step: the number of completed steps of the next epoch.
-        halfway: whether the next epoch was restored from a backup made in the middle of it.
+        resumed: whether the next epoch was restored from a backup made in the middle of it.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TrainingState:
         self._initial_rate = model.optimizer.learning_rate
 
     @property
-    def data(self) -> Batches:
+    def batches(self) -> Batches:
         """The batches to train on."""
         return self._iterator.batches
 
@@ -66,7 +66,7 @@ class TrainingState:
             layers[f"layer {n}"] = [type(layer).__name__, config]
         identity = {
             "data": self._iterator.fingerprint(),
-            "batch_size": self.data.batch_size,
+            "batch_size": self.batches.batch_size,
             "steps": self.steps,
             "shuffle": self._iterator.shuffled,
             "callbacks": [type(callback).__name__ for callback in self._callback_list.callbacks],
@@ -180,14 +180,14 @@ class TrainingState:
         if not all(backend.host.isfinite(array).all() for array in arrays):
             raise ValueError("its arrays hold NaN or infinity")
 
-    def interrupt_error(self, epochs: int, whole: bool) -> KeyboardInterrupt:
+    def interrupt_error(self, epochs: int, step_completed: bool) -> KeyboardInterrupt:
         """Return the error for Ctrl-C: where training was stopped, and how to resume it."""
         done = len(self._model.history.epoch) if self._model.history else 0
         kept = f"model.history has {done} complete epoch{'s' * (done != 1)}"
         if self.epoch >= epochs:
             return KeyboardInterrupt(f"Stopped after training was complete. {kept}.")
         where = f"epoch {self.epoch + 1} of {epochs}, after step {self.step} of {self.steps}"
-        if not whole:
+        if not step_completed:
             where += " and possibly in the middle of the next step"
         go_on = f"write: model.fit(…, epochs={epochs}, initial_epoch={self.epoch})"
         if any(callback.goes_on() for callback in self._callback_list.callbacks):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinynet import activations, backend
-from tinynet.backend.types import ArrayLike, Model
+from tinynet.backend.types import HostArray, Model
 from tinynet.compat import checks
 from tinynet.compat.activation import BACKWARDS, activation_name
 from tinynet.layers import Activated
@@ -63,7 +63,7 @@ class DeadUnits:
         return "\n".join(lines)
 
 
-def find_dead_units(model: Model, x: ArrayLike) -> DeadUnits:
+def find_dead_units(model: Model, x: HostArray) -> DeadUnits:
     """Find the sigmoid, tanh and relu units through which no sample of `x` sends a gradient.
 
     A unit is dead if f′(z) < 0.001 for every sample. Layers with other activations are skipped.

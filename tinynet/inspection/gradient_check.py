@@ -27,7 +27,7 @@ from tinynet.inspection.gradient_report import (
 
 # Steps h to try. Smaller ones are less accurate, but less likely to straddle a corner of relu.
 STEPS = (1e-5, 1e-6, 1e-7)
-NUDGE = 1e-3
+NUDGE = 1e-3  # the standard deviation of the shift away from a corner
 
 
 class NonDifferentiableError(Exception):
@@ -39,7 +39,7 @@ def check_gradients(
     x: HostArray,
     y: HostArray,
     sample_weight: HostArray | None = None,
-    samples: int = 100,
+    samples: int | None = 100,
 ) -> GradientCheck:
     """Compare the backward pass of a compiled model with central differences, in float64.
 
@@ -232,7 +232,7 @@ def central_difference(
     """Return ∂L/∂w at the flat index `index`: of the estimates for all h, the nearest to `goal`.
 
     Raises:
-        CornerError: if the slopes on the two sides differ even for the smallest h.
+        NonDifferentiableError: if the slopes on the two sides differ even for the smallest h.
     """
     flat = array.reshape(-1)
     original, slopes, curvatures = flat[index], [], []
@@ -247,8 +247,7 @@ def central_difference(
         curvatures.append(abs(above + below - 2 * value) / h)
         if math.isclose(slopes[-1], goal, rel_tol=TOLERANCE / 10, abs_tol=1e-9):
             return float(slopes[-1])
-    if curvatures[-1] > max(
-        curvatures[0] / 2, FLOOR * max(1.0, abs(value))
-    ):  # no corner: it shrinks with h
+    # Away from a corner, the curvature term shrinks with h.
+    if curvatures[-1] > max(curvatures[0] / 2, FLOOR * max(1.0, abs(value))):
         raise NonDifferentiableError
     return float(min(slopes, key=lambda slope: abs(slope - goal) if math.isfinite(goal) else 0))

@@ -16,7 +16,7 @@ from tinynet.compat.activation import BACKWARDS, FROM_Z, ActivationFunction, act
 from tinynet.compat.targets import match_rank
 from tinynet.engine.data import Batch, Batches
 from tinynet.engine.evaluation import check_compiled, prepare_data
-from tinynet.inspection.trace_table import LayerTrace, Trace, TracedArray, Weight
+from tinynet.inspection.trace_table import LayerTrace, Trace, TracedArray, TracedWeight
 from tinynet.layers import Activated, Activation, Dense, Dropout, Flatten, Layer
 from tinynet.losses import (
     CategoricalCrossentropy,
@@ -27,7 +27,7 @@ from tinynet.losses import (
 )
 from tinynet.regularizers import L2
 
-_FORMULAS: dict[ActivationFunction, tuple[str, ...]] = {
+_FORMULAS: dict[ActivationFunction, tuple[str, str]] = {
     activations.linear: ("z", "∂L/∂a"),
     activations.sigmoid: ("σ(z) = 1 / (1 + e⁻ᶻ)", "∂L/∂a · a (1 − a)"),
     activations.tanh: ("tanh z", "∂L/∂a · (1 − a²)"),
@@ -172,9 +172,9 @@ def _is_dense(layer: Layer) -> TypeGuard[Dense]:
     return isinstance(layer, Dense) and type(layer).forward is Dense.forward
 
 
-def _weights(model: Model) -> dict[str, Weight]:
+def _weights(model: Model) -> dict[str, TracedWeight]:
     """Return the values, gradient and optimizer slots of every trainable weight, by its name."""
-    weights: dict[str, Weight] = {}
+    weights: dict[str, TracedWeight] = {}
     states = iter(model.optimizer.slots_by_variable() if model.optimizer.built else ())
     for layer in model.layers:
         for name in layer.trainable_names if model.trainable and layer.trainable else ():

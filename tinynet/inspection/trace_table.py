@@ -20,7 +20,9 @@ def _outside(index: int, length: int) -> bool:
     return not -length <= index < length
 
 
-Weight = tuple[HostArray, HostArray, tuple[HostArray, ...]]  # value, gradient, optimizer's slots
+TracedWeight = tuple[
+    HostArray, HostArray, tuple[HostArray, ...]
+]  # value, gradient, optimizer's slots
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Trace:
     loss: float
     terms: tuple[str, ...]
     optimizer: Optimizer
-    weights: dict[str, tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]]
+    weights: dict[str, TracedWeight]
 
     def __getitem__(self, layer: str | int) -> LayerTrace:
         """Return the trace of a layer by its name or index."""

@@ -47,8 +47,8 @@ def work_out(
         m, v = b1 * m_old + (1 - b1) * g, b2 * v_old + (1 - b2) * g * g
         top, symbol = max([v, *largest]), "v_max" if largest else "v"
         m_hat, v_hat = m / (1 - b1**t), top / (1 - b2**t)
-        epsilon_hat = epsilon / math.sqrt(1 - b2**t)
-        change = -rate * m_hat / (math.sqrt(v_hat) + epsilon_hat)
+        scaled_epsilon = epsilon / math.sqrt(1 - b2**t)
+        change = -rate * m_hat / (math.sqrt(v_hat) + scaled_epsilon)
         lines += [
             f"t = {t}, η = {rate:.6g}, β₁ = {b1:g}, β₂ = {b2:g}, ε̂ = {epsilon:g}",
             f"m ← β₁ m + (1 − β₁) g = {b1:g} · {m_old:.6g} + {1 - b1:.6g} · {g:.6g} = {m:.6g}",
@@ -56,9 +56,9 @@ def work_out(
             *(f"v_max ← max(v_max, v) = max({old:.6g}, {v:.6g}) = {top:.6g}" for old in largest),
             f"m̂ = m / (1 − β₁ᵗ) = {m:.6g} / {1 - b1**t:.6g} = {m_hat:.6g}",
             f"v̂ = {symbol} / (1 − β₂ᵗ) = {top:.6g} / {1 - b2**t:.6g} = {v_hat:.6g}",
-            f"ε = ε̂ / √(1 − β₂ᵗ) = {epsilon_hat:.6g}",
+            f"ε = ε̂ / √(1 − β₂ᵗ) = {scaled_epsilon:.6g}",
             f"Δw = −η m̂ / (√v̂ + ε) = −{rate:.6g} · {m_hat:.6g} / "
-            f"({math.sqrt(v_hat):.6g} + {epsilon_hat:.6g}) = {change:.6g}",
+            f"({math.sqrt(v_hat):.6g} + {scaled_epsilon:.6g}) = {change:.6g}",
         ]
     elif type(optimizer) is SGD and not optimizer.momentum:
         change = -rate * g

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def plot_history(
-    history: History,
+    history: History | Mapping[str, Sequence[float]],
     *,
     validation_freq: int | Sequence[int] | None = None,
     ax: "Axes | None" = None,
@@ -57,8 +57,9 @@ def plot_history(
         what, line = "lists of equal length, including 'loss'", "plot_history(model.fit(x, y))"
         raise value_error(what, f"{type(history).__name__}, lengths {sizes}", line)
     epochs = np.arange(1, sizes["loss"] + 1)
-    if len(getattr(history, "epoch", ())) == len(epochs):  # differs after a second fit
-        epochs = np.asarray(history.epoch) + 1
+    recorded = getattr(history, "epoch", ())
+    if len(recorded) == len(epochs):  # differs after a second fit
+        epochs = np.asarray(recorded) + 1
     panels = panels_of(logs)
     if ax is None:
         figure = pyplot().figure(figsize=(4.8 * len(panels), 3.8), layout="constrained")

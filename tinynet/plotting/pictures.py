@@ -109,7 +109,7 @@ def plot_network(model: Model, *, ax: "Axes | None" = None) -> "Axes":
     Of a layer with more than 12 units, the first six and the last six are drawn. Positive weights
     are solid blue lines, negative ones dashed red lines; wider means larger within the layer. A
     layer without units, such as Dropout, is a line of text below the layer before it; a Flatten
-    in front shows only in the input's label.
+    at the start appears only in the input's label.
 
     Arguments:
         model: anything that has `name`, `built` and `layers`, such as a `Sequential`.
@@ -134,7 +134,7 @@ def plot_network(model: Model, *, ax: "Axes | None" = None) -> "Axes":
     if any(kernel is not None for _, _, kernel in columns):
         title += "\nblue: positive; red, dashed: negative; wider: larger within the layer"
     ax, scale = inch_axes(1.9 * len(columns), height, title, ax)
-    from matplotlib.collections import LineCollection  # canvas has checked for matplotlib
+    from matplotlib.collections import LineCollection  # `inch_axes` has checked for matplotlib
 
     for i, (y, (size, text, kernel)) in enumerate(zip(ys, columns, strict=True)):
         x, colour = 0.95 + 1.9 * i, ORANGE if i == len(columns) - 1 else SKY if i else "white"

@@ -178,7 +178,7 @@ class WeightFile:
 
     def __init__(self, file: Any, library: ModuleType, size: int) -> None:
         self._file, self._library = file, library
-        self._bytes_left = size  # bytes; all arrays together cannot have more than the file
+        self._bytes_left = size  # all arrays together cannot have more than the file
 
     def weights(self, expected: Sequence[tuple[Layer, Sequence[Shape]]]) -> list[HostArray]:
         """Return the weights of all layers, in order.

@@ -20,10 +20,10 @@ from tinynet.saving import hdf5
 from tinynet.saving.save import CONFIG, KERAS_VERSION, METADATA, SUFFIX, WEIGHTS
 from tinynet.utils import files
 
-MAX_JSON_CHARACTERS = 20_000_000  # characters
+MAX_JSON_CHARACTERS = 20_000_000
 MAX_LAYERS = 1000
 
-# Keras's compile settings that change nothing in the numbers.
+# Keras's compile settings that do not change the results.
 _HOW_KERAS_COMPUTES = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")
 
 
@@ -267,7 +267,7 @@ class ShapeRecorder:
         name: str | None = None,
     ) -> Array:
         shape = tuple(shape)
-        self._bytes_left -= 2 * math.prod(shape)  # bytes, if stored as float16
+        self._bytes_left -= 2 * math.prod(shape)  # stored as float16, the smallest type
         if self._bytes_left < 0:
             raise ValueError(
                 f"Expected weights that the file can hold, received layer '{self._layer.name}', "
@@ -332,6 +332,6 @@ def restore_optimizer(model: Model, data: bytes, where: files.PathLike) -> None:
     if state_ignored:
         warnings.warn(
             f"The state of the optimizer in {where} does not fit {type(model.optimizer).__name__} "
-            "and these weights. The model is loaded, but its optimizer starts anew.",
+            "and these weights. The model is loaded, with the optimizer in its initial state.",
             stacklevel=4,
         )

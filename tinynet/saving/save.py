@@ -118,5 +118,5 @@ def loss_or_metric_config(kind: ModuleType, part: Identifier) -> str | Config:
     if isinstance(part, Loss | Metric):
         config: Config = configuration.serialize(part)
         return config
-    tinynet_s = naming.is_builtin(part)
-    return str(part.__name__) if tinynet_s else configuration.serialize_function(part)
+    builtin = naming.is_builtin(part)
+    return str(part.__name__) if builtin else configuration.serialize_function(part)

@@ -17,15 +17,13 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.pending = False  # whether Ctrl-C has been pressed
-        self.step_completed = (
-            False  # whether it was pressed only once, so that no step was cut short
-        )
+        self.step_completed = False  # whether it was pressed only once: no step was cut short
         self._deferred = True
         self._previous: Any = None
 
     def __enter__(self) -> "Interrupt":
         now = signal.getsignal(signal.SIGINT)
-        # If a callback has started this training within another, Ctrl-C interrupts both.
+        # If a callback called `fit` within another `fit`, Ctrl-C interrupts both.
         nested = isinstance(getattr(now, "__self__", None), Interrupt)
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and (nested or now is signal.default_int_handler):

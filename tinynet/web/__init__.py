@@ -128,9 +128,8 @@ def export_html(
         shown, low, high = describe_samples(x, y, answers, inputs, units)
         if inputs["kind"] == "vector":
             inputs["range"] = [min(low, 0.0), max(high, 0.0)] if low or high else [-1.0, 1.0]
-        elif (
-            max(abs(low), abs(high)) > 10 * brightest
-        ):  # 255 where 1 is expected, not a few standard deviations
+        elif max(abs(low), abs(high)) > 10 * brightest:
+            # Such as 255 where 1 is expected; a few standard deviations are accepted.
             raise ValueError(
                 f"Expected pixels of up to {brightest:g}, received samples of up to {high:g}. "
                 "Write: brightest=255 for a model of raw pixels, or samples=(x_test / 255, y_test)"
