@@ -10,6 +10,7 @@ import gc
 import json
 import pickle
 import random
+import subprocess
 import sys
 import tracemalloc
 import warnings
@@ -1233,3 +1234,41 @@ def test_a_training_step_allocates_no_memory_after_the_first_epoch(batch_size, s
     size, file, line = max(watch.seen)
     overhead = 1536  # Python objects, and the state of a NumPy loop
     assert size < batch_size * 64 + overhead, f"{size} bytes in {file}:{line}"
+
+
+def test_a_model_is_traced_and_checked_in_a_callback():
+    """A copy made while the model computes does not count as computing."""
+    model = tinynet.Sequential([tinynet.Input((3,)), tinynet.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, 3), "float32"), np.ones((4, 2), "float32")
+    checked = []
+
+    def on_epoch_end(epoch, logs):
+        model.trace(x, y)
+        checked.append(tinynet.check_gradients(model, x, y).ok)
+
+    callback = tinynet.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
+    assert checked == [True, True]
+
+
+def test_predict_refuses_outputs_of_unknown_width():
+    class Odd(tinynet.Layer):
+        def compute_output_shape(self, input_shape):
+            return input_shape[0], None
+
+        def forward(self, x, training=False):
+            return x[:, :1] * 1
+
+    model = tinynet.Sequential([tinynet.Input((6,)), Odd()])
+    with pytest.raises(TypeError):
+        model.predict(np.ones((4, 6)), verbose=0)
+
+
+def test_a_backend_can_be_entered_twice():
+    program = (
+        "import tinynet; use = tinynet.backend.use('numpy')\n"
+        "with use: pass\nwith use: print(tinynet.backend.backend())"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout == "numpy\n", run.stderr

@@ -127,7 +127,7 @@ class Sequential(Network):
         self.ensure_built(x.shape)
         self.compute_output_shape(x.shape)
         self.parameters.check_device()
-        with backend.use_device(self.device), backend.ignore_warnings():
+        with backend.use_device(self.parameters.device), backend.ignore_warnings():
             for layer in self._layers:
                 layer.drop_stale_buffers()
             return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
@@ -146,7 +146,6 @@ class Sequential(Network):
     to_json = saving.to_json
     get_config = saving.get_config
     from_config = classmethod(load.from_config)
-    _load_model, _from_json = classmethod(load.load_model), classmethod(load.model_from_json)
 
     def __setstate__(self, state: State) -> None:
         super().__setstate__(state)
@@ -154,4 +153,5 @@ class Sequential(Network):
             self.optimizer.rebind([weights for _, weights in self.parameters.pairs])
 
 
-load_model, model_from_json = Sequential._load_model, Sequential._from_json
+load_model = saving.for_class(load.load_model, Sequential)
+model_from_json = saving.for_class(load.model_from_json, Sequential)

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pathlib
+import pickle
 import pkgutil
 import re
 import subprocess
@@ -548,3 +549,41 @@ def test_the_search_for_names_in_code_and_text():
 
 if __name__ == "__main__":
     print(json.dumps(follow_all()))
+
+
+# Former names
+
+
+def test_a_callback_that_overrides_set_course_is_called():
+    import tinynet
+
+    received = []
+
+    class Former(tinynet.callbacks.Callback):
+        def set_course(self, training_state):
+            received.append(training_state)
+
+    model = tinynet.Sequential([tinynet.Input((2,)), tinynet.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[Former()])
+    assert len(received) == 2
+    assert received[0].batches.batch_size == 32
+    assert received[1] is None
+
+
+def test_former_names_mean_the_same():
+    from tinynet import backend, layers
+
+    assert backend.wished is backend.default_backend
+    assert backend.place_of is backend.device_of
+    layer = layers.Dense(1)
+    assert layer.passes_gradient
+    layer.needs_input_gradient = False
+    assert not layer.passes_gradient
+
+
+def test_functions_that_load_models_can_be_pickled():
+    from tinynet import models
+
+    for function in (models.load_model, models.model_from_json):
+        assert pickle.loads(pickle.dumps(function)) is function

@@ -31,12 +31,12 @@ NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 464,
-    "compat": 802,
+    "backend": 466,
+    "compat": 803,
     "utils": 295,
     "callbacks": 369,
-    "saving": 400,
-    "engine": 1087,
+    "saving": 414,
+    "engine": 1091,
     "inspection": 652,
     "datasets": 294,
     "plotting": 565,

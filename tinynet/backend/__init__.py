@@ -31,6 +31,7 @@ from tinynet.backend.types import (
 if TYPE_CHECKING:
     xp: Library
 
+_NUMPY = cast(Library, numpy)  # once: `of` is called in every operation
 host = numpy  # for data that never leaves the host: scalars, indices, the caller's arrays
 
 _device: Device | None = None  # None until first used: importing tinynet selects no backend
@@ -128,14 +129,14 @@ def _switch_back(before: tuple[Device | None, int | None]) -> None:
     _device, gpu_before = before
     if gpu_before is not None:
         _cupy.cuda.Device(gpu_before).use()
-    if _device is None:
-        del xp
-    else:
+    if _device is not None:
         xp = _library(_device)
+    elif "xp" in globals():
+        del xp
 
 
 def _library(device: Device) -> Library:
-    return cast(Library, numpy if device.backend == "numpy" else sys.modules["cupy"])
+    return _NUMPY if device.backend == "numpy" else cast(Library, sys.modules["cupy"])
 
 
 if not TYPE_CHECKING:
@@ -153,7 +154,7 @@ if not TYPE_CHECKING:
 def of(values: object) -> Library:
     """Return the library of the array `values`, or `xp` if it is not an array."""
     if isinstance(values, numpy.ndarray):
-        return cast(Library, numpy)
+        return _NUMPY
     return _library(Device("cupy") if on_device(values) else current_device())
 
 

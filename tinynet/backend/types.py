@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     Array = NDArray[Any]  # NumPy's or CuPy's, whose arrays have the same interface
     HostArray = NDArray[Any]  # NumPy's
 else:  # as `help` shows them
-    Model, Library, Array, HostArray = "Sequential", ModuleType, numpy.ndarray, numpy.ndarray
+    Library, Array, HostArray = ModuleType, numpy.ndarray, numpy.ndarray
     ArrayLike, DTypeLike = NewType("ArrayLike", object), NewType("DTypeLike", object)
+    Model = NewType("Sequential", object)
 
 
 class Device(NamedTuple):

@@ -85,6 +85,8 @@ class LayerBase(HasWeights, Configurable):
         self._buffers: dict[str, Array] = {}
         self._buffers_device: Device | None = None
 
+    passes_gradient = property(lambda self: self.needs_input_gradient)  # its former name
+
     def penalty(self) -> Array | None:
         """Return what the layer itself adds to the loss, one number, or None for nothing.
 

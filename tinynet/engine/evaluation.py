@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 from tinynet import backend
 from tinynet.backend import threads
@@ -173,7 +174,7 @@ def predict(
         restore_on_error(model),
     ):
         model.ensure_built((batches.largest_batch(), *x.shape[1:]))
-        sizes = [size or 0 for size in model.compute_output_shape(x.shape)[1:]]
+        sizes: tuple[Any, ...] = model.compute_output_shape(x.shape)[1:]
         outputs = backend.host.empty((min(steps * batch_size, len(x)), *sizes), model.dtype)
         bar = ProgressBar(steps, verbose)
         callback_list.call("on_predict_begin", {})

@@ -30,7 +30,7 @@ def explain_out_of_memory(
         yield
     except MemoryError as error:
         match = re.search(r"Out of memory allocating ([\d,]+)", str(error))  # CuPy's text
-        with backend.use_device(model.device):
+        with backend.use_device(model.parameters.device):
             if match is None or backend.backend() == "numpy":
                 raise
             requested = int(match[1].replace(",", ""))

@@ -166,7 +166,7 @@ class Network(HasWeights):
     def _make_weights(self, shape: Shape) -> None:
         """Build the layers that are not built yet, all or none, and gather their weights."""
         fresh = [layer for layer in self._layers if not layer.built]
-        with backend.use_device(self.device):
+        with backend.use_device(self.parameters.device):
             try:
                 for layer in self._layers:
                     if layer.dtype not in (None, self.dtype):
@@ -189,7 +189,7 @@ class Network(HasWeights):
     @property
     def device(self) -> Device | None:
         """The device that the model computes on, that of its weights; None before there are any."""
-        return next(iter(self.parameters.devices().values()), None)
+        return self.parameters.device
 
     @property
     def flat(self) -> Array:
@@ -269,6 +269,6 @@ class Network(HasWeights):
         vars(self).update(state)
         self.parameters = Parameters(self.name, self._layers)
         if self.built:  # the copied layers have separate arrays: gather them into one vector again
-            with backend.use_device(self.device):
+            with backend.use_device(self.parameters.device):
                 self.parameters.gather(self.dtype)
                 self.parameters.make_pairs(runs)

@@ -157,6 +157,11 @@ class Parameters:
 
     # Move
 
+    @property
+    def device(self) -> Device | None:
+        """The device of the weights, on which the model computes; None if there are none yet."""
+        return next(iter(self.devices().values()), None)
+
     def devices(self) -> dict[str, Device]:
         """Return the device of each layer's weights, by the layer's name."""
         return {layer.name: backend.device_of(w) for layer in self.layers for w in layer.weights}

@@ -24,7 +24,7 @@ def restore_on_error(model: Model, trains: bool = False) -> Iterator[None]:
     model.active_calls += 1
     try:
         # In place of NumPy's warnings, `check_finite` says where infinity or NaN came from.
-        with backend.use_device(model.device), backend.ignore_warnings():
+        with backend.use_device(model.parameters.device), backend.ignore_warnings():
             for layer in model.layers:
                 layer.drop_stale_buffers()
             yield
@@ -36,7 +36,9 @@ def restore_on_error(model: Model, trains: bool = False) -> Iterator[None]:
         raise
     finally:
         model.active_calls -= 1
-        if model.device and model.device.backend == "cupy":  # whose memory is short
+        if (
+            device := model.parameters.device
+        ) and device.backend == "cupy":  # whose memory is short
             for layer in model.layers:
                 layer.clear_caches()
             if model.objective is not None:
@@ -48,7 +50,7 @@ class Snapshot:
 
     def __init__(self, model: Model) -> None:
         self.model, self.history, self.optimizer = model, model.history, model.optimizer
-        with backend.use_device(model.device):
+        with backend.use_device(model.parameters.device):
             if model.built:
                 model.parameters.ensure_gathered(model.dtype)
             self.values, self.state = model.parameters.copy(), self.optimizer.get_state()
@@ -62,6 +64,6 @@ class Snapshot:
         self.generator.bit_generator.state = self.generator_state
         for layer, name, value in self.counters:
             setattr(layer, name, value)
-        with backend.use_device(model.device):
+        with backend.use_device(model.parameters.device):
             model.parameters.restore(self.values)
             self.optimizer.set_state(self.state)

@@ -91,7 +91,7 @@ learning rate, or another activation.
         )
     x = model.adapt(checks.array(x, "x"))
     layer_units = []
-    with backend.use_device(model.device):
+    with backend.use_device(model.parameters.device):
         output = backend.to_active(x, model.dtype)
         for layer in model.layers:
             output = layer.forward(output)
@@ -101,7 +101,7 @@ learning rate, or another activation.
                 dead = tuple(np.flatnonzero(steepest < MIN_SLOPE).tolist())
                 name = activation_name(layer.activation)
                 layer_units.append(LayerUnits(layer.name, name, a.shape[1], dead))
-        if model.device and model.device.backend == "cupy":  # free its memory
+        if (device := model.parameters.device) and device.backend == "cupy":  # free its memory
             for layer in model.layers:
                 layer.clear_caches()
     return DeadUnits(len(x), tuple(layer_units))

@@ -333,5 +333,5 @@ def restore_optimizer(model: Model, data: bytes, where: files.PathLike) -> None:
         warnings.warn(
             f"The state of the optimizer in {where} does not fit {type(model.optimizer).__name__} "
             "and these weights. The model is loaded, with the optimizer in its initial state.",
-            stacklevel=4,
+            stacklevel=5,
         )
