@@ -1268,7 +1268,7 @@ def test_predict_refuses_outputs_of_unknown_width():
 def test_a_backend_can_be_entered_twice():
     program = (
         "import tinynet; use = tinynet.backend.use('numpy')\n"
-        "with use: pass\nwith use: print(tinynet.backend.backend())"
+        "with use: pass\nwith use: pass\nprint(tinynet.backend.backend())"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.stdout == "numpy\n", run.stderr
