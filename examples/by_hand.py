@@ -5,6 +5,7 @@
 
 The program prints every number of one forward and backward pass, works out the update of two
 weights, and trains the network on XOR. If Keras is installed, it repeats the training in Keras.
+Each number follows from those printed above it, to one unit of the last digit.
 """
 
 import argparse
@@ -12,17 +13,20 @@ import os
 
 import numpy as np
 
+import tinynet
 from tinynet.layers import Dense
 from tinynet.models import Sequential
 from tinynet.optimizers import Adam
 
 # The target is 1 if exactly one of the inputs is 1.
-X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
-Y = np.array([[0], [1], [1], [0]], "float32")
+X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float64")
+Y = np.array([[0], [1], [1], [0]], "float64")
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # In float32, -0.04 is -0.039999999, and a calculator's digits would differ from the sixth on.
+    tinynet.config.set_floatx("float64")
     start = first_weights(arguments.seed)
 
     print("1. The task: XOR is 1 if exactly one of its inputs is 1.\n")
@@ -43,7 +47,7 @@ def main() -> None:
     print(trace.update("hidden/kernel", (0, 1)))
     model.fit(X, Y, batch_size=4, epochs=1, verbose=0)
     hidden, _, output, _ = model.get_weights()
-    print(f"After the step, the two weights are {output[0, 0]:.8g} and {hidden[0, 1]:.8g}.")
+    print(f"After the step, the two weights are {output[0, 0]:.6g} and {hidden[0, 1]:.6g}.")
 
     print(f"\n4. After {arguments.steps - 1} more training steps.\n")
     model.fit(X, Y, batch_size=4, epochs=arguments.steps - 1, verbose=0, shuffle=False)
@@ -63,18 +67,20 @@ def first_weights(seed: int) -> list[np.ndarray]:
     """Return random weights with two decimal places, so that they are easy to type."""
     rng = np.random.default_rng(seed)
     shapes = [(2, 2), (2,), (2, 1), (1,)]
-    return [rng.uniform(-1, 1, shape).round(2).astype("float32") for shape in shapes]
+    return [rng.uniform(-1, 1, shape).round(2) for shape in shapes]
 
 
 def compare_with_keras(model: Sequential, start: list[np.ndarray], steps: int) -> None:
     """Train the same network from the same weights in Keras, and print both sets of weights."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    os.environ["JAX_PLATFORMS"] = "cpu"  # on a GPU, JAX uses TF32: only three digits
+    os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}
+    print("   Starting Keras ...", end="", flush=True)
     try:
         import keras
     except ImportError:
-        print('   Keras is not installed: python -m pip install -e ".[test]"')
+        print(' it is not installed. Write: python -m pip install -e ".[test]"')
         return
+    keras.config.set_floatx("float64")
     theirs = keras.Sequential([keras.Input((2,))])
     theirs.add(keras.layers.Dense(2, activation="tanh"))
     theirs.add(keras.layers.Dense(1, activation="sigmoid"))
@@ -83,7 +89,7 @@ def compare_with_keras(model: Sequential, start: list[np.ndarray], steps: int) -
     theirs.fit(X, Y, batch_size=4, epochs=steps, verbose=0, shuffle=False)
     ours, keras_weights = model.get_weights(), theirs.get_weights()
     names = ["hidden/kernel", "hidden/bias", "output/kernel", "output/bias"]
-    print(f"   {'':<14}  {'tinynet':<42}  Keras")
+    print(f"\n   {'':<14}  {'tinynet':<42}  Keras")
     for name, a, b in zip(names, ours, keras_weights, strict=True):
         print(f"   {name:<14}  {row(a):<42}  {row(b)}")
     largest = max(float(abs(a - b).max()) for a, b in zip(ours, keras_weights, strict=True))

@@ -12,7 +12,7 @@ import pathlib
 import webbrowser
 
 import numpy as np
-from mnist import as_text, choose, load
+from common import as_text, choose, load
 
 import tinynet
 from tinynet import backend

@@ -17,7 +17,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from mnist import load
+from common import load
 
 from tinynet.callbacks import Callback
 from tinynet.layers import Dense, Dropout, Flatten

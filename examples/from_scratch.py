@@ -28,8 +28,8 @@ ETA, BETA_1, BETA_2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Adam's η, β₁, β�
 def load() -> tuple[Array, Array, Array, Array]:
     try:
         (x_train, labels), (x_test, test_labels), white = *mnist.load_data(), 255
-    except (OSError, ImportError):
-        print("MNIST was not found and cannot be downloaded: using 1,797 digits of 8 × 8.")
+    except (OSError, ImportError) as error:
+        print(f"{error}\nThis run continues with those digits: 1,797 images of 8 × 8 pixels.\n")
         (x_train, labels), (x_test, test_labels), white = *digits.load_data(), 16
     x_train, x_test = (x.reshape(len(x), -1).astype("float32") / white for x in (x_train, x_test))
     return x_train, labels, x_test, test_labels  # (60000, 784), (60000,), (10000, 784), (10000,)

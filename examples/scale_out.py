@@ -17,7 +17,7 @@ import pathlib
 import tempfile
 from typing import Any
 
-import mnist
+import common
 import numpy as np
 
 from tinynet.layers import Dense, Dropout, Flatten
@@ -34,7 +34,7 @@ def main() -> None:
     print(f"{len(devices)} devices: {', '.join(devices)}")
     set_random_seed(arguments.seed)
 
-    (images, labels), _, brightest = mnist.load(arguments.data)
+    (images, labels), _, brightest = common.load(arguments.data)
     x, y = images.astype("float32") / brightest, to_categorical(labels, 10).astype("float32")
     size = arguments.batch_size // len(devices) * len(devices)  # a multiple of the devices
     if size == 0:

@@ -13,7 +13,7 @@ import pathlib
 
 import matplotlib
 import numpy as np
-from mnist import load
+from common import load
 
 from tinynet import plotting
 from tinynet.callbacks import Distributions
@@ -24,9 +24,9 @@ from tinynet.utils import set_random_seed
 CAPTIONS = {
     "digits": "The training data: images, each with the digit that it shows. The network learns "
     "from nothing else.",
-    "network": "The network, with its learned weights as lines; in wide layers only the first and "
-    "last units are drawn. The corners of the images hardly ever contain ink, so the weights of "
-    "those inputs have hardly changed.",
+    "network": "The network, with the strongest learned weights as lines; in wide layers only the "
+    "first and last units are drawn. The corners of the images hardly ever contain ink, so the "
+    "weights of those inputs have hardly changed.",
     "history": "The learning curves: loss and accuracy after each epoch. When the validation loss "
     "starts to rise, the network begins to overfit.",
     "predictions": "Predictions for images that the network has not seen, with their probability. "
@@ -34,9 +34,9 @@ CAPTIONS = {
     "confusion": "The confusion matrix: which digits are mistaken for which. The grey diagonal "
     "shows correct answers; the darker another cell, the more often that pair is confused.",
     "mistakes": "The mistakes with the highest probabilities. Some would be hard for people, too.",
-    "weights": "The weights of the first units, as images: yellow where ink increases a unit's "
-    "weighted sum, blue where it decreases it. No unit detects a whole digit; they detect strokes "
-    "and gaps.",
+    "weights": "The weights of the first units, as images: blue where ink increases a unit's "
+    "weighted sum, yellow where it decreases it. No unit detects a whole digit; they detect "
+    "strokes and gaps.",
     "activations": "The activations of all layers for one image, one square per unit. The digit "
     "becomes a pattern that only the next layer can interpret, and finally ten probabilities.",
     "gradients": "How large the gradients of the weights are in each layer, excluding zeros. Each "

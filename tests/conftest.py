@@ -1,10 +1,13 @@
 """Shared fixtures: Keras as the oracle, the backends, MNIST, and a fresh global state."""
 
+import contextlib
 import functools
 import gzip
 import importlib.util
 import os
 import pathlib
+import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -23,6 +26,15 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 pytest.register_assert_rewrite("oracle")  # so that its asserts show the compared values
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Run all tests in one process per core; a file or test that is named, in this process."""
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    without_n = getattr(config.option, "numprocesses", 0) is None  # 0: without pytest-xdist
+    if everything and without_n and not hasattr(config, "workerinput"):  # that is, not in a worker
+        config.option.numprocesses, config.option.dist = "auto", "loadfile"
 
 
 @functools.cache
@@ -56,10 +68,62 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests that need Keras, so that `-m "not keras"` leaves them out."""
+    """Mark the tests that need Keras, and as quick those of the pages that need only NumPy."""
     for item in items:
         if "keras" in getattr(item, "fixturenames", ()):
             item.add_marker("keras")
+        elif item.path.parent == ROOT / "tests" and "stand-in" not in item.name:
+            item.add_marker("quick")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """Let Ctrl-C interrupt, for the tests of it, where pytest was started with SIGINT ignored.
+
+    `nohup`, a shell's `&` and some CI runners do that, and programs that tests start inherit it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+class Program(subprocess.Popen):
+    """A program started by a test: it gets `LONGEST` seconds, and can be ended as a whole."""
+
+    LONGEST = 300
+    started = []
+
+    def __init__(self, *arguments, **options):
+        if os.name == "posix":  # with all that it starts, it is one group of processes
+            options.setdefault("start_new_session", True)
+        super().__init__(*arguments, **options)
+        self.started.append(self)
+
+    def wait(self, timeout=None):
+        return super().wait(self.LONGEST if timeout is None else timeout)
+
+    def communicate(self, input=None, timeout=None):
+        return super().communicate(input, self.LONGEST if timeout is None else timeout)
+
+    def kill_all(self):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.name == "posix":
+                os.killpg(self.pid, signal.SIGKILL)
+            else:
+                self.kill()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left(monkeypatch):
+    """End the programs that the test has started, with all that they have started."""
+    monkeypatch.setattr(subprocess, "Popen", Program)
+    monkeypatch.setattr(Program, "started", [])
+    yield
+    for program in Program.started:
+        program.kill_all()
+        subprocess.Popen.wait(program, 10)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
-"""Cross-entropy losses: their values against Keras's, their gradients against central differences
-and against JAX's gradient of Keras's loss, and the gradient fused with softmax against the general
-one. Training uses the fused gradient, so its tolerance is 1e-12.
+"""Losses: their values against Keras's, their gradients against central differences and against
+JAX's gradient of Keras's loss, and the gradient fused with softmax against the general one.
+Training uses the fused gradient, so its tolerance is 1e-12.
 """
 
 import math
@@ -30,8 +30,12 @@ SHAPES = [(6,), (4, 3)]  # one output for each sample, and one for each sample a
 # For each kind of loss, the name of its class in both libraries, and its arguments.
 KINDS = {
     "categorical": ("CategoricalCrossentropy", {}),
+    "categorical logits": ("CategoricalCrossentropy", {"from_logits": True}),
     "smoothed": ("CategoricalCrossentropy", {"label_smoothing": 0.1}),
+    "smoothed logits": ("CategoricalCrossentropy", {"label_smoothing": 0.3, "from_logits": True}),
     "sparse": ("SparseCategoricalCrossentropy", {}),
+    "sparse logits": ("SparseCategoricalCrossentropy", {"from_logits": True}),
+    "squared": ("MeanSquaredError", {}),
 }
 
 
@@ -46,11 +50,13 @@ class Data:
         self.one_hot = np.eye(CLASSES)[self.labels]
         self.weights = rng.uniform(0, 2, (shape[0], *(1,) * (len(shape) - 1))).astype(dtype)
 
-    def targets(self, kind):
-        return self.labels if kind == "sparse" else self.one_hot
-
-    def outputs(self, from_logits):
-        return self.logits if from_logits else self.rows
+    def of(self, kind):
+        """Return the targets and outputs for a loss of this kind; the first labels do not exist."""
+        y = self.one_hot
+        if kind.startswith("sparse"):
+            y = self.labels.copy()
+            y[0] = CLASSES
+        return y, self.logits if kind.endswith("logits") else self.rows
 
 
 @pytest.fixture(params=SHAPES, ids=["batch", "batch-time"])
@@ -73,136 +79,59 @@ def make(library, kind, **arguments):
 # Values
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_equal_keras(keras, data, kind, reduction, from_logits, weighted):
-    y, outputs = data.targets(kind), data.outputs(from_logits)
-    weights = data.weights if weighted else None
+def test_values_equal_keras_with_every_reduction_and_form_of_weights(keras, data, kind):
+    y, outputs = data.of(kind)
+    name, arguments = KINDS[kind]
+    function = bare.compat.naming.snake_case(name)
+    each = data.weights
+    signs = np.resize([1.0, -1.0], each.shape).astype("float32")  # their sum is 0
+    forms = [None, each, each.tolist(), 2.5, 0 * each, signs]
+    column = each.reshape(-1, 1)
 
-    def program(library):
-        loss = make(library, kind, from_logits=from_logits, reduction=reduction)
+    def program(library, reduction, weights):
+        loss = make(library, kind, reduction=reduction)
         return loss(y, outputs, sample_weight=weights)
 
-    expected, value = both(keras, program, ours=tinynet)
-    assert value.dtype == np.float32
-    agree(expected, value, rtol=1e-6, atol=2e-7)
+    for reduction in REDUCTIONS:
+        columns = [] if reduction in ("none", None) else [column, column.tolist()]
+        for form, weights in enumerate(forms + columns):
+            case = f"{reduction}, weights number {form}"
+            expected, value = both(keras, program, reduction, weights, ours=tinynet)
+            agree(expected, value, rtol=1e-6, atol=2e-7, place=case)
+            assert value.dtype == np.float32, case
+    row = program(
+        tinynet, "sum", each.reshape(-1)
+    )  # which Keras does not accept if there are times
+    assert row == pytest.approx(program(tinynet, "sum", each), rel=1e-6)
+    program = lambda library: getattr(library.losses, function)(y, outputs, **arguments)  # noqa: E731
+    agree(*both(keras, program, ours=tinynet), rtol=1e-6, atol=2e-7)  # one value for each sample
 
 
-@pytest.mark.parametrize("reduction", [*MEANS, "sum"])
-def test_weights_may_be_a_column_or_a_list(keras, rng, reduction):
+def test_labels_of_every_type_and_range_give_the_loss_of_keras(keras, rng):
     data = Data(rng, (6,))
-    column = data.weights.reshape(6, 1)
-    expected = keras.losses.CategoricalCrossentropy(reduction=reduction)(
-        data.one_hot, data.rows, sample_weight=column
-    )
-    loss = CategoricalCrossentropy(reduction=reduction)
-    for weights in (column, column.tolist(), data.weights.tolist()):
-        value = loss(data.one_hot, data.rows, sample_weight=weights)
-        assert value == pytest.approx(float(expected), rel=1e-6)
+    cases = {
+        "column": np.array([[0], [4], [2], [1], [3], [0]]),
+        "bytes": np.array([0, 4, 2, 1, 3, 0], "uint8"),
+        "floats": np.array([0.0, 3.9, 2.5, 1.0, 0.7, 4.2], "float32"),
+        "out of range": np.array([0, -1, 5, 255, -5, 1000]),
+        "floats out of range": np.array([-0.5, -1.5, 4.9, 5.0, 0.0, 1.0]),
+    }
 
-
-@pytest.mark.parametrize("reduction", [*MEANS, "sum", None])
-def test_a_scalar_weight_applies_to_all_samples(keras, rng, reduction):
-    data = Data(rng, (6,))
-
-    def program(library):
-        loss = library.losses.CategoricalCrossentropy(reduction=reduction)
-        return loss(data.one_hot, data.rows, sample_weight=2.5)
-
-    agree(*both(keras, program, ours=tinynet), rtol=1e-6)
-
-
-def test_the_weight_of_a_sample_applies_to_all_its_times(rng):
-    data = Data(rng, (4, 3))
-    loss = CategoricalCrossentropy()
-    by_sample = loss(data.one_hot, data.p, sample_weight=data.weights.ravel())
-    by_time = loss(data.one_hot, data.p, sample_weight=np.repeat(data.weights, 3, axis=1))
-    assert by_sample == pytest.approx(by_time, rel=1e-6)
-
-
-def test_weights_of_zero_give_a_loss_of_zero(keras, rng):
-    data = Data(rng, (6,))
-
-    def program(library, reduction):
-        loss = library.losses.CategoricalCrossentropy(reduction=reduction)
-        return float(loss(data.one_hot, data.rows, sample_weight=np.zeros(6)))
-
-    for reduction in [*MEANS, "sum"]:
-        assert both(keras, program, reduction, ours=tinynet) == [0, 0]
-
-
-@pytest.mark.parametrize("from_logits", [False, True])
-def test_the_functions_return_one_value_for_each_sample(keras, data, from_logits):
-    outputs = data.outputs(from_logits)
-
-    def program(library, name, y, own):
-        return getattr(library.losses, name)(y, outputs, from_logits=from_logits, **own)
-
-    for name, y, own in [
-        ("categorical_crossentropy", data.one_hot, {}),
-        ("categorical_crossentropy", data.one_hot, {"label_smoothing": 0.3}),
-        ("sparse_categorical_crossentropy", data.labels, {}),
-    ]:
-        expected, values = both(keras, program, name, y, own, ours=tinynet)
-        assert values.shape == data.labels.shape
-        agree(expected, values, rtol=1e-6, atol=2e-7)
-
-
-@pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize(
-    "labels",
-    [
-        np.array([[0], [4], [2], [1], [3], [0]]),
-        np.array([0, 4, 2, 1, 3, 0], "uint8"),
-        np.array([0.0, 3.9, 2.5, 1.0, 0.7, 4.2], "float32"),
-        np.array([0, -1, 5, 255, -5, 1000]),
-        np.array([-0.5, -1.5, 4.9, 5.0, 0.0, 1.0]),
-    ],
-    ids=["column", "bytes", "floats", "out of range", "floats out of range"],
-)
-def test_labels_of_every_type_and_range_give_the_loss_of_keras(keras, rng, labels, from_logits):
-    outputs = Data(rng, (6,)).outputs(from_logits)
-
-    def program(library):
+    def program(library, labels, outputs, from_logits):
         function = library.losses.sparse_categorical_crossentropy
         return function(labels, outputs, from_logits=from_logits)
 
-    agree(*both(keras, program, ours=tinynet), rtol=1e-6, atol=2e-7)
+    for case, labels in cases.items():
+        for given in ((data.rows, False), (data.logits, True)):
+            theirs, ours = both(keras, program, labels, *given, ours=tinynet)
+            agree(theirs, ours, rtol=1e-6, atol=2e-7, place=case)
 
 
-@pytest.mark.parametrize("label", [-1, 5, 255])
-def test_a_label_out_of_range_contributes_nothing(rng, label):
-    data = Data(rng, (3,))
-    labels = np.full(3, label)
-    loss = SparseCategoricalCrossentropy()
-    assert loss(labels, data.rows) == 0
-    assert_array_equal(loss.backward(labels, data.rows), 0)
-
-
-def test_clipping_bounds_the_loss_from_below_and_above(keras):
-    right = np.eye(3, dtype="float32")
-    wrong = right[[1, 2, 0]]
-    for library in (keras, tinynet):
-        best = np.asarray(library.losses.categorical_crossentropy(right, right))
-        worst = np.asarray(library.losses.categorical_crossentropy(right, wrong))
-        assert_allclose(best, 1.1920929e-07, rtol=1e-6)
-        assert_allclose(worst, 16.118096, rtol=1e-6)
-
-
-def test_probabilities_are_normalized(rng):
-    data = Data(rng, (6,))
-    values = losses.categorical_crossentropy(data.one_hot, data.p)
-    for factor in (1e-6, 3.0, 1e6):
-        scaled = losses.categorical_crossentropy(data.one_hot, data.p * np.float32(factor))
-        assert_allclose(scaled, values, rtol=1e-6, atol=2e-7)
-
-
-@pytest.mark.parametrize("size", [20, 200, 1e4, 1e30])
-def test_logits_of_any_size_give_the_loss_of_keras(keras, rng, size):
-    z = (size * rng.uniform(-1, 1, (50, CLASSES))).astype("float32")
-    y = np.eye(CLASSES)[rng.integers(CLASSES, size=50)]
+def test_logits_of_any_size_give_the_loss_of_keras(keras, rng):
+    sizes = np.array([20, 200, 1e4, 1e30])[:, None, None]
+    z = (sizes * rng.uniform(-1, 1, (4, 50, CLASSES))).astype("float32")
+    y = np.eye(CLASSES)[rng.integers(CLASSES, size=(4, 50))]
 
     def program(library):
         return library.losses.categorical_crossentropy(y, z, from_logits=True)
@@ -210,65 +139,62 @@ def test_logits_of_any_size_give_the_loss_of_keras(keras, rng, size):
     agree(*both(keras, program, ours=tinynet), rtol=1e-6, atol=2e-7)
 
 
-def test_lists_are_accepted():
-    value = losses.categorical_crossentropy([[0, 1]], [[1, 3]])
-    assert value.dtype == np.float32
-    assert_allclose(value, -math.log(0.75), rtol=1e-6)
+def test_lists_are_accepted_and_probabilities_normalized():
+    for rows in ([[1, 3]], [[2e-6, 6e-6]], [[1e6, 3e6]]):
+        value = losses.categorical_crossentropy([[0, 1]], rows)
+        assert value.dtype == np.float32
+        assert_allclose(value, -math.log(0.75), rtol=1e-6)
 
 
 # The gradient of each sample's loss
 
 
-@pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_backward_is_the_derivative_by_central_differences(precise, kind, from_logits):
-    loss = make(tinynet, kind, from_logits=from_logits)
-    y, outputs = precise.targets(kind), precise.outputs(from_logits)
-    expected = central_differences(lambda: loss.call(y, outputs).sum(), outputs)
-    assert_allclose(loss.backward(y, outputs), expected, rtol=1e-7, atol=1e-9)
+def test_backward_is_the_derivative_by_central_differences(precise, rng, kind):
+    loss = make(tinynet, kind)
+    y, outputs = precise.of(kind)
+    for targets in [y] if kind.startswith("sparse") else [y, rng.uniform(0, 3, y.shape)]:
+        kept = targets.copy(), outputs.copy()
+        gradient = loss.backward(targets, outputs)
+        loss(targets, outputs, sample_weight=precise.weights)
+        assert_array_equal(targets, kept[0])
+        assert_array_equal(outputs, kept[1])
+        expected = central_differences(lambda y=targets: loss.call(y, outputs).sum(), outputs)
+        assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_backward_equals_the_jax_gradient_of_the_keras_loss(keras, rng, kind, from_logits):
+def test_backward_equals_the_jax_gradient_of_the_keras_loss(keras, rng, kind):
     import jax
 
-    data = Data(rng, (4, 3))
-    y, outputs = data.targets(kind), data.outputs(from_logits)
-    theirs = make(keras, kind, from_logits=from_logits, reduction="sum")
+    y, outputs = Data(rng, (4, 3)).of(kind)
+    theirs = make(keras, kind, reduction="sum")
     expected = np.asarray(jax.grad(lambda p: theirs(y, p))(outputs))
-    gradient = make(tinynet, kind, from_logits=from_logits).backward(y, outputs)
+    gradient = make(tinynet, kind).backward(y, outputs)
     assert gradient.dtype == np.float32
     assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_targets_need_not_sum_to_one(precise, rng):
-    y = rng.uniform(0, 3, precise.p.shape)
-    for from_logits in (False, True):
-        loss, outputs = CategoricalCrossentropy(from_logits), precise.outputs(from_logits)
-        expected = central_differences(lambda: loss.call(y, outputs).sum(), outputs)  # noqa: B023
-        assert_allclose(loss.backward(y, outputs), expected, rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.parametrize("true_p", [0, 1e-8, 0.99e-7, 1.01e-7, 1e-6, 0.5, 1 - 1e-6, 1 - 1e-8, 1])
-def test_the_gradient_is_zero_where_probabilities_are_clipped(keras, true_p):
+def test_the_gradient_is_zero_where_probabilities_are_clipped(keras):
     import jax
 
-    y = np.array([[0, 1, 0]], "float32")
-    p = np.array([[1 - true_p, true_p, 0]], "float32")
-    expected = jax.grad(lambda p: keras.losses.CategoricalCrossentropy()(y, p))(p)
+    true_p = [0, 1e-8, 0.99e-7, 1.01e-7, 1e-6, 0.5, 1 - 1e-6, 1 - 1e-8, 1]
+    p = np.array([[1 - true, true, 0] for true in true_p], "float32")
+    y = np.tile(np.array([0, 1, 0], "float32"), (len(p), 1))
+    theirs = keras.losses.CategoricalCrossentropy(reduction="sum")
     gradient = CategoricalCrossentropy().backward(y, p)
-    assert_allclose(gradient, np.asarray(expected), rtol=1e-5, atol=1e-6)
-    inside = 1e-7 <= np.float32(true_p) <= np.float32(1 - 1e-7)
-    assert gradient.any() == inside
+    expected = np.asarray(jax.grad(lambda p: theirs(y, p))(p))
+    assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
+    inside = (p[:, 1] >= np.float32(1e-7)) & (p[:, 1] <= np.float32(1 - 1e-7))
+    assert_array_equal(gradient.any(axis=1), inside)
 
 
-# Loss and softmax, fused as in training
+# The objective: a loss on top of the last layer, fused with its softmax as in training
 
 
-def head(data, activation="softmax", seed=0):
+def head(data, activation):
     """Return a last layer after a forward pass, its outputs, and for softmax their logits z."""
-    x = np.random.default_rng(seed).normal(size=(*data.labels.shape, 7)).astype(data.p.dtype)
+    x = np.random.default_rng(0).normal(size=(*data.labels.shape, 7)).astype(data.p.dtype)
     layer = Dense(CLASSES, activation=activation, kernel_initializer="random_normal")
     layer.kernel_initializer.stddev = 0.5
     layer(x)
@@ -286,71 +212,50 @@ def targets_of(kind, data):
     }[kind]
 
 
-FUSED = [
-    (CategoricalCrossentropy(), "one-hot"),
-    (CategoricalCrossentropy(), "any sum"),
-    (CategoricalCrossentropy(), "negative"),
-    (CategoricalCrossentropy(label_smoothing=0.2), "one-hot"),
-    (CategoricalCrossentropy(label_smoothing=0.2), "any sum"),
-    (SparseCategoricalCrossentropy(), "labels"),
-    *((CategoricalCrossentropy(reduction=r), "one-hot") for r in (*MEANS, "sum")),
-]
+OBJECTIVES = [
+    (CategoricalCrossentropy(), "softmax", "one-hot"),
+    (CategoricalCrossentropy(), "softmax", "any sum"),
+    (CategoricalCrossentropy(), "softmax", "negative"),
+    (CategoricalCrossentropy(label_smoothing=0.2), "softmax", "one-hot"),
+    (CategoricalCrossentropy(label_smoothing=0.2), "softmax", "any sum"),
+    (SparseCategoricalCrossentropy(), "softmax", "labels"),
+    *(
+        (CategoricalCrossentropy(from_logits, reduction=reduction), activation, "one-hot")
+        for from_logits, activation in (
+            (False, "softmax"), (True, None), (True, "softmax"), (False, "sigmoid"),
+        )
+        for reduction in (*MEANS, "sum")
+    ),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("loss", "kind"), FUSED)
-def test_the_fused_step_equals_the_general_one(precise, loss, kind, weighted):
-    layer, p, _ = head(precise)
-    y, weights = targets_of(kind, precise), precise.weights if weighted else None
-    objective = Objective(loss, [layer])
-    assert objective.fused
-    value = objective.forward(y, p, weights)
-    assert value == pytest.approx(float(loss(y, p, weights)), abs=1e-12)
-
-    each = loss.backward(y, p) * (1 if weights is None else weights[..., None])
-    if loss.reduction != "sum":
-        by_weight = loss.reduction == "mean_with_sample_weight" and weighted
-        each /= weights.sum() if by_weight else precise.labels.size
-    general = activations.softmax_backward(each, p)
-    assert_allclose(objective.backward(), general, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("loss", "kind"), FUSED)
-def test_the_fused_gradient_is_the_derivative_of_the_reported_loss(precise, loss, kind, weighted):
-    layer, p, z = head(precise)
-    y, weights = targets_of(kind, precise), precise.weights if weighted else None
-    objective = Objective(loss, [layer])
-    objective.forward(y, p, weights)
-    gradient = objective.backward()
-
-    def value():
-        p = bare.activations.softmax(put(z), surprisal=layer.bare.surprisal)
-        return objective.forward(y, p, weights)
-
-    assert_allclose(gradient, central_differences(value, z), rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("reduction", [*MEANS, "sum"])
-@pytest.mark.parametrize(
-    ("from_logits", "activation"), [(True, None), (True, "softmax"), (False, "sigmoid")]
-)
-def test_other_combinations_are_not_fused_and_have_the_right_gradient(
-    precise, from_logits, activation, reduction, weighted
+@pytest.mark.parametrize(("loss", "activation", "kind"), OBJECTIVES)
+def test_the_gradient_of_an_objective_is_the_derivative_of_its_loss(
+    precise, loss, activation, kind
 ):
-    layer, outputs, _ = head(precise, activation)
-    loss = CategoricalCrossentropy(from_logits, reduction=reduction)
-    weights = precise.weights if weighted else None
-    objective = Objective(loss, [layer])
-    assert not objective.fused
-    value = objective.forward(precise.one_hot, outputs, weights)
-    assert value == pytest.approx(float(loss(precise.one_hot, outputs, weights)), rel=1e-12)
-    gradient = objective.backward()
-    expected = central_differences(
-        lambda: objective.forward(precise.one_hot, outputs, weights), outputs
-    )
-    assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
+    layer, outputs, z = head(precise, activation)
+    y, objective = targets_of(kind, precise), Objective(loss, [layer])
+    assert objective.fused == (activation == "softmax" and not loss.from_logits)
+    for weights in (None, precise.weights):
+
+        def value(weights=weights):
+            p = outputs
+            if objective.fused:  # it needs the logarithms that softmax computes
+                p = bare.activations.softmax(put(z), surprisal=layer.bare.surprisal)
+            return objective.forward(y, p, weights)
+
+        expected = float(loss(y, outputs, weights))
+        assert value() == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        gradient = objective.backward()
+        if objective.fused:  # equal to the general one, one step after the other
+            share = 1 if weights is None else weights[..., None]
+            if loss.reduction != "sum":
+                by_weight = loss.reduction == "mean_with_sample_weight" and weights is not None
+                share = share / (weights.sum() if by_weight else precise.labels.size)
+            general = activations.softmax_backward(share * loss.backward(y, outputs), outputs)
+            assert_allclose(gradient, general, rtol=0, atol=1e-12)
+        found = central_differences(value, z if objective.fused else outputs)
+        assert_allclose(gradient, found, rtol=1e-7, atol=1e-9)
 
 
 class SquaredError(bare.losses.Loss):
@@ -364,21 +269,22 @@ class SquaredError(bare.losses.Loss):
         return self.returned
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("shape", [(4, 5), (4, 4, 5), (4, 3, 5), (4, 2, 3, 5)])
-def test_a_user_defined_loss_is_weighted_by_sample(rng, shape, weighted):
-    y, outputs = rng.normal(size=shape), rng.normal(size=shape)
-    weights = rng.uniform(size=4) if weighted else None
-    objective = Objective(through(SquaredError()), [Flatten()])
-    value = objective.forward(y, outputs, weights)
-    each = ((outputs - y) ** 2).reshape(4, -1).sum(axis=-1) * (1 if weights is None else weights)
-    assert value == pytest.approx(each.mean(), rel=1e-12)
-    gradient = objective.backward()
-    expected = central_differences(lambda: objective.forward(y, outputs, weights), outputs)
-    assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
+@pytest.mark.parametrize("shape", [(4, 5), (4, 4, 5), (4, 3, 5), (4, 2, 3, 5)], ids=str)
+def test_a_user_defined_loss_is_weighted_by_sample_and_its_gradient_not_modified(rng, shape):
+    y, outputs, loss = rng.normal(size=shape), rng.normal(size=shape), through(SquaredError())
+    objective = Objective(loss, [Flatten()])
+    for weights in (None, rng.uniform(size=4)):
+        value = objective.forward(y, outputs, weights)
+        each = ((outputs - y) ** 2).reshape(4, -1).sum(axis=-1)
+        each *= 1 if weights is None else weights
+        assert value == pytest.approx(each.mean(), rel=1e-12)
+        gradient = objective.backward()
+        assert_array_equal(loss.returned, 2 * (outputs - y))
+        expected = central_differences(lambda w=weights: objective.forward(y, outputs, w), outputs)
+        assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
 
 
-def test_a_subclass_of_cross_entropy_is_not_fused(precise):
+def test_neither_a_subclass_of_a_loss_nor_of_a_layer_is_fused(precise):
     class Doubled(bare.losses.CategoricalCrossentropy):
         def call(self, y_true, y_pred):
             return 2 * super().call(y_true, y_pred)
@@ -386,20 +292,16 @@ def test_a_subclass_of_cross_entropy_is_not_fused(precise):
         def backward(self, y_true, y_pred):
             return 2 * super().backward(y_true, y_pred)
 
-    layer, p, _ = head(precise)
-    objective = Objective(Doubled(), [layer])
+    class Mixed(bare.layers.Dense):
+        def forward(self, x, training=False):
+            return 0.9 * super().forward(x, training) + 0.1 / self.units
+
+    layer, p, _ = head(precise, "softmax")
     value = float(CategoricalCrossentropy()(precise.one_hot, p))
-    assert objective.forward(precise.one_hot, p) == pytest.approx(2 * value, rel=1e-12)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_the_gradient_returned_by_a_loss_is_not_modified(rng, weighted):
-    y, outputs, weights = (rng.normal(size=shape) for shape in ((4, 5), (4, 5), 4))
-    loss = through(SquaredError())
-    objective = Objective(loss, [Flatten()])
-    objective.forward(y, outputs, weights if weighted else None)
-    objective.backward()
-    assert_array_equal(loss.returned, 2 * (outputs - y))
+    doubled = Objective(Doubled(), [layer]).forward(precise.one_hot, p)
+    assert doubled == pytest.approx(2 * value, rel=1e-12)
+    assert Objective(CategoricalCrossentropy(), [Dense(3, "softmax")]).fused
+    assert not Objective(CategoricalCrossentropy(), [Mixed(3, "softmax")]).fused
 
 
 def test_the_fused_gradient_does_not_vanish_for_saturated_softmax(keras):
@@ -410,16 +312,19 @@ def test_the_fused_gradient_does_not_vanish_for_saturated_softmax(keras):
     layer.set_weights([[[200, -200]], [0, 0]])
     p = layer.forward(x)
     assert_array_equal(p, [[1, 0]])
-    y = np.array([[0, 1]], "float32")
+    right, wrong = np.eye(2, dtype="float32")[:, None]
 
-    objective = Objective(CategoricalCrossentropy(), [layer])
-    assert objective.forward(y, p) == 400
+    objective, loss = Objective(CategoricalCrossentropy(), [layer]), CategoricalCrossentropy()
+    assert objective.forward(right, p) == 0
+    assert not np.signbit(objective.forward(right, p))  # not −0
+    assert objective.forward(wrong, p) == 400
     assert_array_equal(objective.backward(), [[1, -1]])
 
-    loss = CategoricalCrossentropy()
-    assert loss(y, p) == pytest.approx(16.118, rel=1e-5)
-    assert loss(y, p) == float(keras.losses.CategoricalCrossentropy()(y, p))
-    assert_array_equal(loss.backward(y, p), 0)
+    for y, clipped in ((right, 1.1920929e-07), (wrong, 16.118096)):  # the least and largest loss
+        assert loss(y, p) == pytest.approx(clipped, rel=1e-6)
+        theirs = float(keras.losses.CategoricalCrossentropy()(y, p))
+        assert loss(y, p) == pytest.approx(theirs, rel=1e-6)
+        assert_array_equal(loss.backward(y, p), 0)
 
 
 # Names, configurations, mistakes
@@ -435,47 +340,47 @@ def test_the_fused_gradient_does_not_vanish_for_saturated_softmax(keras):
         ),
         ("SparseCategoricalCrossentropy", {}),
         ("SparseCategoricalCrossentropy", {"from_logits": True, "reduction": None}),
+        ("MeanSquaredError", {}),
     ],
 )
 def test_the_configuration_equals_keras_and_recreates_the_loss(keras, name, arguments):
     losses = bare.losses
     ours, theirs = getattr(losses, name)(**arguments), getattr(keras.losses, name)(**arguments)
-    assert ours.get_config() == theirs.get_config()
-    assert type(ours).from_config(theirs.get_config()).get_config() == theirs.get_config()
-    again = losses.get(losses.serialize(ours))
-    assert type(again) is type(ours)
-    assert again.get_config() == ours.get_config()
+    assert losses.serialize(ours) == keras.losses.serialize(theirs)
+    for again in (
+        type(ours).from_config(theirs.get_config()),
+        losses.get(losses.serialize(ours)),
+    ):
+        assert type(again) is type(ours)
+        assert again.get_config() == ours.get_config() == theirs.get_config()
 
 
-@pytest.mark.parametrize(
-    "identifier",
-    [
-        "categorical_crossentropy",
-        "CategoricalCrossentropy",
-        bare.losses.CategoricalCrossentropy,
-        bare.losses.CategoricalCrossentropy(),
-        bare.losses.categorical_crossentropy,
-        {"class_name": "CategoricalCrossentropy", "config": {}},
-    ],
-)
-def test_a_loss_is_found_by_name_class_function_or_configuration(identifier):
-    loss = as_loss(identifier)
-    assert type(loss) is bare.losses.CategoricalCrossentropy
-    assert loss.get_config() == CategoricalCrossentropy().get_config()
+def test_a_subclass_of_a_loss_keeps_its_default_name():
+    class Mine(bare.losses.CategoricalCrossentropy):
+        pass
+
+    assert Mine().name == "categorical_crossentropy"
+    assert Mine.from_config(Mine().get_config()).name == "categorical_crossentropy"
 
 
-@pytest.mark.parametrize("wrong", ["categorical_crossentrpy", "foo", 3])
-def test_an_unknown_loss_raises_the_message_of_keras(keras, wrong):
+@pytest.mark.parametrize("name", ["CategoricalCrossentropy", "MeanSquaredError"])
+def test_a_loss_is_found_by_name_class_function_or_configuration(keras, name):
+    losses, snake = bare.losses, bare.compat.naming.snake_case(name)
+    kind, function = getattr(losses, name), getattr(losses, snake)
+    short = ["mse", "MSE"] if name == "MeanSquaredError" else []
+    configuration = {"class_name": name, "config": {}}
+    for identifier in (name, snake, *short, kind, kind(), function, configuration):
+        assert type(as_loss(identifier)) is kind
+        assert as_loss(identifier).get_config() == kind().get_config()
+    for library in (bare, keras):
+        for identifier in (snake, *short):
+            assert library.losses.get(identifier) is getattr(library.losses, snake)
+
+
+def test_an_unknown_loss_raises_the_message_of_keras(keras):
     words = "Could not interpret loss identifier"
-    refused_in_keras_s_words(keras, lambda library: library.losses.get(wrong), words)
-
-
-def test_a_function_without_a_gradient_is_refused_with_the_line_to_write():
-    def mine(y_true, y_pred):
-        return ((y_true - y_pred) ** 2).mean(axis=-1)
-
-    with pytest.raises(ValueError, match=r"function mine.*subclass of tinynet\.losses\.Loss"):
-        as_loss(mine)
+    for wrong in ("categorical_crossentrpy", "foo", 3):
+        refused_in_keras_s_words(keras, lambda library, w=wrong: library.losses.get(w), words)
 
 
 @pytest.mark.parametrize(
@@ -498,74 +403,6 @@ def test_targets_of_a_wrong_shape_raise_the_message_of_keras(keras, rng, name, s
     assert hint in refused_in_keras_s_words(keras, program, words, ours=tinynet)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ({"reduction": "average"}, "Invalid value for argument `reduction`"),
-        ({"label_smoothing": 1.5}, "label_smoothing to be a number from 0 to 1"),
-        ({"label_smoothing": -0.1}, "label_smoothing to be a number from 0 to 1"),
-        ({"axis": 1}, "axis=1, which Keras supports, but tinynet does not"),
-        ({"foo": 1}, "Unrecognized keyword arguments"),
-    ],
-)
-def test_invalid_and_unsupported_arguments_are_refused(arguments, said):
-    with pytest.raises(ValueError, match=said):
-        CategoricalCrossentropy(**arguments)
-
-
-def test_ignore_class_is_refused():
-    with pytest.raises(
-        ValueError, match="ignore_class=2, which Keras supports, but tinynet does not"
-    ):
-        SparseCategoricalCrossentropy(ignore_class=2)
-
-
-def test_neither_targets_nor_outputs_are_changed(data):
-    for kind in KINDS:
-        for from_logits in (False, True):
-            y, outputs = data.targets(kind), data.outputs(from_logits)
-            kept_y, kept_outputs = y.copy(), outputs.copy()
-            loss = make(tinynet, kind, from_logits=from_logits)
-            loss(y, outputs, sample_weight=data.weights)
-            loss.backward(y, outputs)
-            assert_array_equal(y, kept_y)
-            assert_array_equal(outputs, kept_outputs)
-
-
-@pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [2.0, 1.0]])
-def test_a_weighted_mean_equals_keras_also_for_weights_that_sum_to_zero(keras, weights):
-    y, p = np.eye(2, dtype="float32"), np.array([[0.7, 0.3], [0.6, 0.4]], "float32")
-
-    def program(library):
-        loss = library.losses.CategoricalCrossentropy(reduction="mean_with_sample_weight")
-        return float(loss(y, p, sample_weight=np.array(weights, "float32")))
-
-    theirs, ours = both(keras, program, ours=tinynet)
-    assert ours == pytest.approx(theirs, abs=1e-6)
-
-
-def test_a_layer_that_overrides_forward_is_not_fused():
-    class Mixed(bare.layers.Dense):
-        def forward(self, x, training=False):
-            return 0.9 * super().forward(x, training) + 0.1 / self.units
-
-    layer, plain = Mixed(3, "softmax"), Dense(3, "softmax")
-    assert Objective(CategoricalCrossentropy(), [plain]).fused
-    assert not Objective(CategoricalCrossentropy(), [layer]).fused
-
-
-def test_a_loss_of_zero_is_not_negative_zero():
-    layer = Dense(2, activation="softmax", kernel_initializer="ones")
-    x = np.ones((1, 1), "float32")
-    layer(x)
-    layer.set_weights([[[200, -200]], [0, 0]])
-    value = Objective(CategoricalCrossentropy(), [layer]).forward(
-        np.array([[1.0, 0.0]]), layer.forward(x)
-    )
-    assert value == 0
-    assert not np.signbit(value)
-
-
 def test_check_shapes_can_be_called_as_a_method_of_the_class():
     loss = tinynet.losses.MeanSquaredError()
     tinynet.losses.MeanSquaredError.check_shapes(loss, (3, 2), (3, 2))
@@ -573,35 +410,36 @@ def test_check_shapes_can_be_called_as_a_method_of_the_class():
         tinynet.losses.MeanSquaredError.check_shapes(loss, (3,), (3, 2))
 
 
-def test_the_functions_accept_no_more_arguments_than_in_keras():
-    y, p = precise_rows()
-    for call in (
-        lambda: bare.losses.mean_squared_error(y, p, 1),
-        lambda: bare.losses.categorical_crossentropy(y, p, True, from_logits=False),
-        lambda: bare.losses.categorical_crossentropy(y, p, name="x"),
-        lambda: bare.losses.categorical_crossentropy(y, p, foo=1),
-        lambda: bare.metrics.categorical_accuracy(y, p, 0.7),
-        lambda: bare.metrics.categorical_accuracy(y, p, dtype=None),
-    ):
-        with pytest.raises(TypeError, match="argument"):
-            call()
+def not_a_loss(y_true, y_pred):
+    return ((y_true - y_pred) ** 2).mean(axis=-1)
 
 
-def precise_rows():
-    return np.eye(3)[[0, 1]], np.full((2, 3), 1 / 3)
+ROWS = np.eye(3)[[0, 1]], np.full((2, 3), 1 / 3)
+ALTERNATIVE = "a loss with a gradient|Could not interpret loss"
 
 
 @pytest.mark.parametrize(
-    "part", [bare.regularizers.L2(), bare.layers.Dense(3), bare.metrics.Metric()]
+    ("call", "given", "named", "said"),
+    [
+        (CategoricalCrossentropy, (), {"reduction": "average"}, "Invalid value for .* `reduction`"),
+        (CategoricalCrossentropy, (), {"label_smoothing": 1.5}, "label_smoothing .* from 0 to 1"),
+        (CategoricalCrossentropy, (), {"label_smoothing": -0.1}, "label_smoothing .* from 0 to 1"),
+        (CategoricalCrossentropy, (), {"axis": 1}, "axis=1, which Keras .* tinynet does not"),
+        (CategoricalCrossentropy, (), {"foo": 1}, "Unrecognized keyword arguments"),
+        (SparseCategoricalCrossentropy, (), {"ignore_class": 2}, "ignore_class=2, which Keras"),
+        (as_loss, (not_a_loss,), {}, r"function not_a_loss.*subclass of tinynet\.losses\.Loss"),
+        (as_loss, (bare.regularizers.L2(),), {}, ALTERNATIVE),
+        (as_loss, (bare.layers.Dense(3),), {}, ALTERNATIVE),
+        (as_loss, (bare.metrics.Metric(),), {}, ALTERNATIVE),
+        (bare.losses.mean_squared_error, (*ROWS, 1), {}, "argument"),
+        (bare.losses.categorical_crossentropy, (*ROWS, True), {"from_logits": False}, "argument"),
+        (bare.losses.categorical_crossentropy, ROWS, {"name": "x"}, "argument"),
+        (bare.losses.categorical_crossentropy, ROWS, {"foo": 1}, "argument"),
+        (bare.metrics.categorical_accuracy, (*ROWS, 0.7), {}, "argument"),
+        (bare.metrics.categorical_accuracy, ROWS, {"dtype": None}, "argument"),
+    ],
 )
-def test_objects_that_are_not_losses_are_refused(part):
-    with pytest.raises(ValueError, match=r"a loss with a gradient|Could not interpret loss"):
-        as_loss(part)
-
-
-def test_a_subclass_of_a_loss_keeps_its_default_name():
-    class Mine(bare.losses.CategoricalCrossentropy):
-        pass
-
-    assert Mine().name == "categorical_crossentropy"
-    assert Mine.from_config(Mine().get_config()).name == "categorical_crossentropy"
+def test_what_is_not_a_loss_or_an_argument_of_it_is_refused(call, given, named, said):
+    error = TypeError if said == "argument" else ValueError  # from Python itself, as in Keras
+    with pytest.raises(error, match=said):
+        call(*given, **named)

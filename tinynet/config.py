@@ -5,7 +5,7 @@ default. float32 is what Keras uses and what CPUs and GPUs compute fast; float64
 gradients, where rounding errors would hide the mistakes that the check looks for.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _floatx = "float32"
 

@@ -3,10 +3,12 @@
 These tests check the number of threads that BLAS has while a step runs, not how long it takes.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 import threadpoolctl
-from networks import ONE_HOT, SPARSE, network
+from networks import SPARSE, network
 
 import tinynet
 from tinynet.backend import threads
@@ -30,6 +32,7 @@ def four_threads(monkeypatch):
         if blas_threads() != {MANY}:
             pytest.skip("the number of threads of this BLAS cannot be set")
         yield
+        assert blas_threads() == {MANY}, "the limit has to end with the call"
 
 
 class Watch(tinynet.Layer):
@@ -37,30 +40,29 @@ class Watch(tinynet.Layer):
 
     by_sample = True
 
-    def __init__(self):
+    def __init__(self, error=None):
         super().__init__()
-        self.seen = []
+        self.seen, self.error = [], error
 
     def forward(self, x, training=False):
         self.seen.append((len(x), blas_threads()))
+        if self.error:
+            raise self.error
         return x
 
     def backward(self, gradient):
         return gradient
 
 
-def seen_by(call, samples, batch_size, inputs=64, units=64):
+def seen_by(call, samples, width=64, error=None, **arguments):
     """Return the set of thread counts seen during one call of a model's method."""
-    watch = Watch()
-    model = network(watch, (units,), (2, "softmax"), inputs=(inputs,), loss=SPARSE)
-    x, y = np.ones((samples, inputs), "float32"), np.ones(samples, int)
-    if call == "predict":
-        model.predict(x, batch_size=batch_size, verbose=0)
-    elif call.endswith("on_batch"):
-        getattr(model, call)(x, y)
-    else:
-        getattr(model, call)(x, y, batch_size=batch_size, verbose=0)
-    assert blas_threads() == {MANY}, "the limit has to end with the call"
+    watch = Watch(error)
+    model = network(watch, (width,), (2, "softmax"), inputs=(width,), loss=SPARSE)
+    data = np.ones((samples, width), "float32"), np.ones(samples, int)
+    if not call.endswith("on_batch"):
+        arguments["verbose"] = 0
+    with pytest.raises(type(error)) if error else contextlib.nullcontext():
+        getattr(model, call)(*(data[:1] if call == "predict" else data), **arguments)
     assert sum(size for size, _ in watch.seen) == samples
     return {threads for _, pools in watch.seen for threads in pools}
 
@@ -69,65 +71,45 @@ def seen_by(call, samples, batch_size, inputs=64, units=64):
 ENOUGH = -(-threads.MULTITHREAD_THRESHOLD // (64 * 64))
 
 
-@pytest.mark.parametrize(
-    ("call", "samples", "batch_size", "expected"),
-    [
-        ("fit", ENOUGH, ENOUGH, MANY),
-        ("fit", ENOUGH - 1, ENOUGH - 1, 1),
-        ("fit", ENOUGH - 1, 2 * ENOUGH, 1),  # the actual batch counts, not batch_size
-        ("fit", 2 * ENOUGH, 32, 1),
-        ("train_on_batch", ENOUGH, None, MANY),
-        ("train_on_batch", ENOUGH - 1, None, 1),
-        ("test_on_batch", ENOUGH, None, MANY),
-        ("test_on_batch", ENOUGH - 1, None, 1),
-        ("evaluate", ENOUGH, ENOUGH, MANY),
-        ("evaluate", ENOUGH - 1, 2 * ENOUGH, 1),
-        ("predict", ENOUGH, ENOUGH, MANY),
-        ("predict", ENOUGH - 1, 2 * ENOUGH, 1),
-    ],
-)
-def test_small_products_get_one_thread_and_large_ones_all(call, samples, batch_size, expected):
-    assert seen_by(call, samples, batch_size) == {expected}
+@pytest.mark.parametrize("call", ["fit", "evaluate", "predict", "train_on_batch", "test_on_batch"])
+def test_small_products_get_one_thread_and_large_ones_all(call):
+    def with_batches_of(size):
+        return {} if call.endswith("on_batch") else {"batch_size": size}
+
+    assert seen_by(call, ENOUGH, **with_batches_of(ENOUGH)) == {MANY}
+    assert seen_by(call, ENOUGH - 1, **with_batches_of(ENOUGH - 1)) == {1}
+    # The actual batch counts, not batch_size.
+    assert seen_by(call, ENOUGH - 1, **with_batches_of(2 * ENOUGH)) == {1}
 
 
-@pytest.mark.parametrize("call", ["evaluate", "predict"])
-def test_batches_computed_together_are_counted_together(call):
-    sizes = {"inputs": 100, "units": 100}  # more threads from 400 samples on
-    assert seen_by(call, 512, 32, **sizes) == {MANY}
-    assert seen_by(call, 320, 32, **sizes) == {1}
+def test_fit_counts_its_batches_alone_and_other_calls_count_those_they_compute_together():
+    assert seen_by("fit", 2 * ENOUGH, batch_size=32) == {1}
+    for call in ("evaluate", "predict"):  # with a width of 100, more threads from 400 samples on
+        assert seen_by(call, 512, width=100, batch_size=32) == {MANY}
+        assert seen_by(call, 320, width=100, batch_size=32) == {1}
 
 
 @pytest.mark.parametrize("name", threads.THREAD_VARIABLES)
 def test_an_environment_variable_takes_precedence(monkeypatch, name):
     monkeypatch.setenv(name, str(MANY))
-    assert seen_by("fit", 8, 8) == {MANY}
+    assert seen_by("fit", 8) == {MANY}
 
 
 def test_a_limit_set_by_the_user_is_never_exceeded():
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
-        with threads.limited_for(threads.MULTITHREAD_THRESHOLD):
-            assert blas_threads() == {2}
-        with threads.limited_for(1):
-            assert blas_threads() == {1}
+        for multiplications, expected in ((threads.MULTITHREAD_THRESHOLD, 2), (1, 1)):
+            with threads.limited_for(multiplications):
+                assert blas_threads() == {expected}
         assert blas_threads() == {2}
 
 
 def test_without_threadpoolctl_the_threads_are_left_alone(monkeypatch):
     monkeypatch.setattr(threads, "_libraries", lambda: None)
-    assert seen_by("fit", 8, 8) == {MANY}
+    assert seen_by("fit", 8) == {MANY}
 
 
 def test_the_limit_is_lifted_after_an_error():
-    class Stop(Watch):
-        def forward(self, x, training=False):
-            super().forward(x)
-            raise KeyError
-
-    stop = Stop()
-    model = network(stop, (2, "softmax"), inputs=(3,), loss=ONE_HOT)
-    with pytest.raises(KeyError):
-        model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
-    assert stop.seen == [(4, {1})]
+    assert seen_by("fit", 4, error=KeyError()) == {1}
     assert blas_threads() == {MANY}
 
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,79 +28,60 @@ def _import_from_benchmarks(monkeypatch):
 
 
 def run(script, *arguments, **environment):
+    """Return what a benchmark prints when it is run as a program."""
     command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
-    environment = {**os.environ, **environment}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    given = {"env": {**os.environ, **environment}, "encoding": "utf-8", "check": True}
+    return subprocess.run(command, stdout=subprocess.PIPE, **given).stdout
 
 
-def peers(tmp_path, *programs):
-    """Run `peers.py` on these programs, and return its output and its figures."""
-    figures, picture = tmp_path / "peers.json", tmp_path / "peers.png"
-    text = run(
-        "peers.py", "--synthetic", "--rounds", 1, "--batch-size", 1024, "--epochs-only",
-        "--json", figures, "--plot", picture, "--only", *programs,
-    )  # fmt: skip
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    return text, json.loads(figures.read_text("utf-8"))
+def is_picture(path):
+    return path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_peers_writes_a_table_a_picture_and_figures(tmp_path):
-    text, figures = peers(tmp_path, "products", "tinynet")
-    assert "| tinynet " in text
-    assert "| the matrix products alone " in text
-    one = figures["epochs"]["1024"]
-    assert all(one[program]["seconds"][0] > 0 for program in ("products", "tinynet"))
-    assert one["products"]["loss"] is None
-    assert 0 < one["tinynet"]["loss"] < 2
-    assert one["products"]["threads"] >= 1
-
+# All libraries
 
 PEERS = ("tinynet", "keras-jax", "jax", "keras-torch", "pytorch", "scikit-learn")
 
 
 @pytest.mark.keras
+@pytest.mark.long
 def test_the_programs_of_all_peers_train_the_same(tmp_path):
-    text, figures = peers(tmp_path, *PEERS)
-    losses = [one["loss"] for one in figures["epochs"]["1024"].values()]
-    assert len(losses) >= 3
-    assert losses == pytest.approx([losses[0]] * len(losses), rel=5e-3)
+    text = run(
+        "peers.py", "--synthetic", "--rounds", 1, "--batch-size", 1024, "--epochs-only",
+        "--json", tmp_path / "p.json", "--plot", tmp_path / "p.png", "--only", "products", *PEERS,
+    )  # fmt: skip
+    assert is_picture(tmp_path / "p.png")
+    figures = json.loads((tmp_path / "p.json").read_text("utf-8"))["epochs"]["1024"]
+    assert all(one["seconds"][0] > 0 for one in figures.values())
+    products = figures.pop("products")
+    assert products["loss"] is None
+    assert products["threads"] >= 1
+    first, *others = (one["loss"] for one in figures.values())
+    assert 0 < first < 2
+    assert len(others) >= 2
+    assert others == pytest.approx([first] * len(others), rel=5e-3)
+    for name in ("tinynet", "the matrix products alone"):
+        assert f"| {name} " in text
     for name in ("Keras on PyTorch", "PyTorch, eager", "scikit-learn"):
         assert f"| {name} " in text or f"Skipped: {name} (" in text
 
 
+@pytest.mark.long
 def test_whole_programs_and_imports_are_measured(tmp_path):
     import peers
 
     peers.write_data(tmp_path, synthetic=True)
     whole = peers.compare_processes(["tinynet"], tmp_path, batch_size=1024, rounds=1)
-    jobs = {"process", "evaluate, first", "evaluate, again", "predict, first", "predict, again"}
-    assert {job: len(seconds) for job, seconds in whole["tinynet"].items()} == dict.fromkeys(
-        jobs, 1
-    )
+    counts = {job: len(seconds) for job, seconds in whole["tinynet"].items()}
+    calls = ("evaluate, first", "evaluate, again", "predict, first", "predict, again")
+    assert counts == dict.fromkeys(("process", *calls), 1)
     assert whole["tinynet"]["process"] > whole["tinynet"]["evaluate, first"]
-    assert "| `predict`, called again" in peers.processes_table(
-        {**whole, "keras-jax": whole["tinynet"]}
-    )
+    compared = {**whole, "keras-jax": whole["tinynet"]}
+    assert "| `predict`, called again" in peers.processes_table(compared)
     imports = peers.compare_imports(rounds=1)
-    assert {module: len(seconds) for module, seconds in imports.items()} == {
-        "numpy": 2,
-        "tinynet": 2,
-        "tinynet.models": 2,
-    }
+    counts = {module: len(seconds) for module, seconds in imports.items()}
+    assert counts == {"numpy": 2, "tinynet": 2, "tinynet.models": 2}
     assert "| `import tinynet` " in peers.imports_table(imports)
-
-
-def test_the_share_is_the_median_over_the_rounds():
-    import scaling
-
-    case = object.__new__(scaling.Case)
-    case.seconds, case.memory = [2, 4, 10], 0
-    case.floors = {"all": [1, 1, 9], "one": [3, 3, 3]}
-    assert case.figures() == {"seconds": [2, 4, 10], "floor": [1, 1, 9], "share": 0.5, "memory": 0}
 
 
 def test_a_program_with_another_loss_is_refused():
@@ -127,15 +109,23 @@ def test_the_compared_loss_is_computed_from_the_weights(tmp_path):
     assert loss_of("mine", tmp_path) == pytest.approx(expected, rel=1e-12)
 
 
+def test_peers_compares_on_the_cpu(monkeypatch):
+    import peers
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    found = peers.environment("keras-jax")
+    assert (found["JAX_PLATFORMS"], found["CUDA_VISIBLE_DEVICES"]) == ("cpu", "-1")
+    assert not {"tinynet-cupy", "pytorch-graph"} & set(peers.CPU)
+
+
 def test_the_floor_computes_the_matrix_products_of_a_step():
     from programs import Products
 
     rng = np.random.default_rng(1)
-    sizes, batch = (5, 4, 3), 2
     weights = [rng.normal(size=s).astype("float32") for s in ((5, 4), 4, (4, 3), 3)]
-    x = rng.normal(size=(batch, sizes[0])).astype("float32")
-    products = Products(x, np.zeros(batch, "int32"), weights, batch)
-    delta = rng.normal(size=(batch, 3)).astype("float32")
+    x, delta = (rng.normal(size=(2, units)).astype("float32") for units in (5, 3))
+    products = Products(x, np.zeros(2, "int32"), weights, 2)
     products.deltas[-1][...] = delta
     products.epoch()
     kernel, top = weights[0], weights[2]
@@ -143,6 +133,9 @@ def test_the_floor_computes_the_matrix_products_of_a_step():
     np.testing.assert_allclose(products.outputs[1], hidden @ top, rtol=1e-5)
     np.testing.assert_allclose(products.gradients[1], hidden.T @ delta, rtol=1e-5)
     np.testing.assert_allclose(products.gradients[0], x.T @ (delta @ top.T), rtol=1e-5)
+
+
+# Scaling
 
 
 def test_scaling_measures_time_share_and_memory(tmp_path):
@@ -154,103 +147,103 @@ def test_scaling_measures_time_share_and_memory(tmp_path):
     for figures in measured:
         assert len(figures["seconds"]) == len(figures["floor"]) == 1
         assert figures["share"] == figures["floor"][0] / figures["seconds"][0] > 0
-        assert (
-            64 * 784 * 4 < figures["memory"] < 3e6
-        )  # about one batch in floats, and not the whole data
+        # About one batch in floats, and not the whole data.
+        assert 64 * 784 * 4 < figures["memory"] < 3e6
         assert scaling.row("samples", figures)[0] == f"samples {figures['label']}"
     results = {"machine": "this one", "kinds": {"samples": measured}}
     scaling.plot(results, tmp_path / "scaling.png")
-    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    assert is_picture(tmp_path / "scaling.png")
 
 
-def test_every_case_of_scaling_has_samples_for_at_least_two_batches():
+def test_scaling_has_samples_for_two_batches_and_reports_the_median_share():
     import scaling
 
     for kind, cases in scaling.cases().items():
         for case in cases:
             assert scaling.samples_for(case) >= 2 * case["batch"]
             assert scaling.label(kind, case)
+    case = object.__new__(scaling.Case)
+    case.seconds, case.memory = [2, 4, 10], 0
+    case.floors = {"all": [1, 1, 9], "one": [3, 3, 3]}
+    assert case.figures() == {"seconds": [2, 4, 10], "floor": [1, 1, 9], "share": 0.5, "memory": 0}
 
 
-def test_tables_are_markdown_and_aligned():
-    from report import table
+# Reports
 
-    assert table(["", "takes"], [["a", "1 s"], ["long", "20 s"]]).splitlines() == [
+
+def test_reports_have_aligned_tables_durations_with_three_digits_and_medians():
+    import report
+
+    assert report.table(["", "takes"], [["a", "1 s"], ["long", "20 s"]]).splitlines() == [
         "|      | takes |",
         "| ---- | ----: |",
         "| a    |   1 s |",
         "| long |  20 s |",
     ]
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        (123.4, "123 s"),
-        (1.234, "1.23 s"),
-        (0.0456, "45.6 ms"),
-        (7.89e-6, "7.89 µs"),
-        (0.9999, "1.00 s"),
-    ],
-)
-def test_durations_have_three_digits(value, said):
-    from report import seconds
-
-    assert seconds(value) == said
-
-
-def test_a_ratio_is_the_median_over_the_rounds():
-    from report import ratio
-
-    assert ratio([2, 40, 6], [1, 10, 2]) == 3
-
-
-def test_the_machine_is_named():
-    from report import machine
-
-    assert "cores" in machine()
-    assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in machine()
+    durations = [123.4, 1.234, 0.0456, 7.89e-6, 0.9999]
+    texts = ["123 s", "1.23 s", "45.6 ms", "7.89 µs", "1.00 s"]
+    assert [*map(report.seconds, durations)] == texts
+    assert report.ratio([2, 40, 9], [1, 10, 1]) == 4  # the median of 2, 4 and 9
+    python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    assert all(words in report.machine() for words in (" cores", python))
 
 
 # CPU and GPU
 
 
-def cpu_vs_gpu(monkeypatch, tmp_path, *arguments):
-    """Return exit code, lines and figures of a quick run in this process."""
-    import cpu_vs_gpu as script
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """The program `cpu_vs_gpu.py`, with a function `start` for a quick run in this process.
+
+    It returns exit code, output and figures. CuPy gives the results in `wrong` after its test.
+    """
+    import cpu_vs_gpu
 
     figures, picture, lines = tmp_path / "g.json", tmp_path / "g.png", []
     small = {"batch": [{"batch": 32, "hidden": [8, 8]}], "width": [{"batch": 4, "hidden": [5, 5]}]}
-    monkeypatch.setattr(script, "cases", lambda quick: small)
-    monkeypatch.setattr(script, "SPIN", 64)
-    monkeypatch.setattr(script, "SPIN_SECONDS", 0.001)
-    given = ["--quick", "--rounds", "2", "--json", figures, "--plot", picture, *arguments]
-    monkeypatch.setattr(sys, "argv", ["cpu_vs_gpu.py", *map(str, given)])
-    code = script.main(lines.append)
-    if code:
-        return code, lines, None
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    return code, lines, json.loads(figures.read_text("utf-8"))
+    given = {"cases": lambda quick: small, "SPIN": 64, "SPIN_SECONDS": 0.001, "CHECKED_STEPS": 5}
+    for name, value in given.items():
+        monkeypatch.setattr(cpu_vs_gpu, name, value)
+    options = ["--quick", "--rounds", "2", "--json", str(figures), "--plot", str(picture)]
+    monkeypatch.setattr(sys, "argv", ["cpu_vs_gpu.py", *options])
+
+    def start(devices, wrong=()):
+        with standin.installed(standin.make(devices)) as cupy:
+            if wrong:
+                tinynet.backend.gpu.load_cupy(0)
+                cupy.machine.wrong = set(wrong)
+            code = cpu_vs_gpu.main(lines.append)
+        assert code or is_picture(picture)
+        return code, "\n".join(lines), code or json.loads(figures.read_text("utf-8"))
+
+    monkeypatch.setattr(cpu_vs_gpu, "start", start, raising=False)
+    return cpu_vs_gpu
 
 
-def test_without_a_gpu_only_the_cpu_is_measured_and_the_fault_is_reported(tmp_path):
-    text = run("cpu_vs_gpu.py", "--quick", "--rounds", 1, CUDA_VISIBLE_DEVICES="-1")
-    assert "GPU: not usable: " in text
-    assert "Fix: " in text
-    assert "Only the CPU is measured" in text
-    assert "| 4,096 " in text
-    assert "| 1,024 " in text
+def test_without_a_gpu_only_the_cpu_is_measured_and_the_fault_is_reported(script):
+    _, text, figures = script.start(devices=0)
+    for words in ("GPU: not usable: ", "Fix: ", "Only the CPU is measured", "| 32 ", "| 5 "):
+        assert words in text
     assert "GPU: per step" not in text
+    assert figures["names"] == ["numpy"]
 
 
-def test_with_a_gpu_both_are_compared_and_then_measured(monkeypatch, tmp_path):
-    with standin.installed(standin.make()):
-        code, lines, figures = cpu_vs_gpu(monkeypatch, tmp_path)
+@pytest.mark.long
+def test_the_comparison_runs_as_a_program():
+    text = run("cpu_vs_gpu.py", "--quick", "--rounds", 1, CUDA_VISIBLE_DEVICES="-1")
+    for words in ("Only the CPU is measured", "| 4,096 ", "| 1,024 "):
+        assert words in text
+
+
+def test_with_a_gpu_both_are_compared_and_then_measured(script):
+    code, text, figures = script.start(devices=1)
     assert code == 0
-    text = "\n".join(lines)
-    assert "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6" in text
-    assert "The very first step on the GPU: " in text
-    assert "Loss after 50 steps of [100, 144]: CPU " in text
+    for words in (
+        "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6",
+        "The very first step on the GPU: ",
+        "Loss after 5 steps of [100, 144]: CPU ",
+    ):
+        assert words in text
     assert text.index("Loss after") < text.index("CPU: per step")
     assert text.count(" wins") == 2  # one sentence for each kind of size
     (entry,) = figures["kinds"]["batch"]
@@ -261,20 +254,21 @@ def test_with_a_gpu_both_are_compared_and_then_measured(monkeypatch, tmp_path):
         assert min(entry["backends"][name]["seconds"]) > 0
 
 
-def test_nothing_is_timed_if_the_gpu_computes_different_results(monkeypatch, tmp_path):
-    cupy = standin.make()
-    with standin.installed(cupy):
-        tinynet.backend.gpu.load_cupy(0)
-        cupy.machine.wrong = {"matmul"}  # wrong from here on
-        code, lines, _ = cpu_vs_gpu(monkeypatch, tmp_path)
+def test_nothing_is_timed_if_the_gpu_computes_different_results(script):
+    code, text, _ = script.start(devices=1, wrong=["matmul"])
     assert code == 1
-    assert lines[-1].startswith("These are not the same")
+    assert text.splitlines()[-1].startswith("These are not the same")
 
 
-def test_the_gpu_is_spun_up_before_each_measurement(monkeypatch):
-    import cpu_vs_gpu as script
+def test_an_interrupted_measurement_keeps_its_results(script, monkeypatch, tmp_path):
+    monkeypatch.setattr(script, "steps_table", mock.Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        script.start(devices=0)
+    (measured,) = json.loads((tmp_path / "g.json").read_text("utf-8"))["kinds"]["batch"]
+    assert len(measured["backends"]["numpy"]["seconds"]) == 2
 
-    monkeypatch.setattr(script, "SPIN", 64)
+
+def test_the_gpu_is_spun_up_before_each_measurement(script, monkeypatch):
     with standin.installed(standin.make()) as cupy:
         trainer = script.Trainer("cupy", {"batch": 4, "hidden": [5, 5]})
         cupy.counts.reset()
@@ -282,14 +276,9 @@ def test_the_gpu_is_spun_up_before_each_measurement(monkeypatch):
         assert cupy.counts.launched == 0
         script.spin_up("cupy")
         assert cupy.counts.launches["matmul"] == cupy.counts.waits > 0
-        order = []
-        for name in ("steps", "send"):
-            whole = getattr(script.Trainer, name)
-            monkeypatch.setattr(
-                script.Trainer,
-                name,
-                lambda *given, name=name, whole=whole: order.append(name) or whole(*given),
-            )
+        order, steps, send = [], trainer.steps, trainer.send
+        trainer.steps = lambda count: order.append("steps") or steps(count)
+        trainer.send = lambda: order.append("send") or send()
         monkeypatch.setattr(script, "spin_up", order.append)
         trainer.warm()
         trainer.measure()
@@ -297,36 +286,13 @@ def test_the_gpu_is_spun_up_before_each_measurement(monkeypatch):
     assert order[3:] == ["cupy", "steps", "cupy", "steps", "cupy", "send"]
 
 
-def test_an_interrupted_measurement_keeps_its_results(monkeypatch, tmp_path):
-    import cpu_vs_gpu as script
-
-    def fails(kind, names, entries):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(script, "steps_table", fails)
-    with pytest.raises(KeyboardInterrupt):
-        cpu_vs_gpu(monkeypatch, tmp_path)
-    (measured,) = json.loads((tmp_path / "g.json").read_text("utf-8"))["kinds"]["batch"]
-    assert len(measured["backends"]["numpy"]["seconds"]) == 2
-
-
-def test_peers_compares_on_the_cpu(monkeypatch):
-    import peers
-
-    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    found = peers.environment("keras-jax")
-    assert (found["JAX_PLATFORMS"], found["CUDA_VISIBLE_DEVICES"]) == ("cpu", "-1")
-    assert not {"tinynet-cupy", "pytorch-graph"} & set(peers.CPU)
-
-
-def entry(size, cpu, gpu, telling):
-    figures = {"sending": [1e-4] * 3, "first": 1.0, "steps": 9}
-    each = {
-        "numpy": {"seconds": [cpu] * 3, "telling": [cpu] * 3, **figures},
-        "cupy": {"seconds": [gpu] * 3, "telling": [telling] * 3, **figures},
+def entry(size, cpu, gpu, launching):
+    """Return the figures of a size: seconds per step, of the GPU also until it is launched."""
+    backends = {
+        name: {"seconds": [done] * 3, "telling": [told] * 3}
+        for name, done, told in (("numpy", cpu, cpu), ("cupy", gpu, launching))
     }
-    return {"batch": size, "hidden": [100, 144], "flops": 10**6, "bytes": 10**6, "backends": each}
+    return {"batch": size, "hidden": [100, 144], "backends": backends}
 
 
 @pytest.mark.parametrize(
@@ -340,16 +306,16 @@ def entry(size, cpu, gpu, telling):
         ([1, 2, 12], "The GPU wins with batches of 32, 64, but not with the largest."),
     ],
 )  # fmt: skip
-def test_the_verdict_states_from_which_size_on_the_gpu_wins(gpu, said):
-    import cpu_vs_gpu as script
-
+def test_the_verdict_states_from_which_size_on_the_gpu_wins(script, gpu, said):
     entries = [
         entry(32 * 2**n, cpu, seconds, 0.9 * seconds)
         for n, (cpu, seconds) in enumerate(zip([2, 5, 10], gpu, strict=True))
     ]
     assert said in script.verdict("batch", entries)
-    assert not script.agree({"numpy": 2.3, "cupy": float("nan")})
-    assert not script.agree({"numpy": 2.3, "cupy": 2.301})
+    assert "launches" not in script.verdict("batch", [entry(32, 2, 4, 0.1)])
+
+
+def test_losses_agree_to_four_digits(script):
     assert script.agree({"numpy": 2.3, "cupy": 2.30001})
-    busy = [entry(32, 2, 4, 0.1)]
-    assert "launches" not in script.verdict("batch", busy)
+    for other in (2.301, float("nan")):
+        assert not script.agree({"numpy": 2.3, "cupy": other})

@@ -2,16 +2,17 @@
 parts that hang are ended, and their results so far are kept.
 """
 
-import contextlib
+import copy
 import ctypes
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
-import threading
 import time
 import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -26,37 +27,54 @@ def _import_from_benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
-def start(out, *arguments, cupy=None, **variables):
-    """Run `on_gpu.py` with this source as `cupy.py`; return the process and the results."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **variables}
-    if cupy is not None:
-        shim = out.parent / "shim"
-        shim.mkdir(exist_ok=True)
-        (shim / "cupy.py").write_text(cupy, encoding="utf-8")
-        environment["PYTHONPATH"] = os.pathsep.join(map(str, (shim, TESTS / "helpers")))
-    command = [sys.executable, str(BENCHMARKS / "on_gpu.py"), "--out", str(out), *arguments]
-    run = subprocess.run(
-        command, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
-    )
-    files = sorted(out.glob("on_gpu*.json"))
-    return run, json.loads(files[0].read_text("utf-8")) if files else {}
+# The whole program, in a new process
+
+
+def python(*command, path=(), **variables):
+    """Run Python with these arguments, and `path` in front of its import path."""
+    path = os.pathsep.join(map(str, (*path, BENCHMARKS.parent, TESTS / "helpers")))
+    return subprocess.run(
+        [sys.executable, *map(str, command)], cwd=TESTS, capture_output=True, encoding="utf-8",
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": path, **variables},
+        check=False,
+    )  # fmt: skip
+
+
+def run(out, *arguments, cupy="", code=0, **variables):
+    """Run `on_gpu.py` with this source as `cupy.py`; return its output and the results."""
+    path = [write(out.parent / "shim" / "cupy.py", cupy).parent] if cupy else []
+    script = BENCHMARKS / "on_gpu.py"
+    ended = python(script, "--out", out, *arguments, path=path, **variables)
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended.stdout, read(out)
+
+
+def write(path, text):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def read(out):
+    return json.loads((out / "on_gpu.json").read_text("utf-8"))
 
 
 STANDIN = "import sys, standin\nsys.modules['cupy'] = standin.make()\n"
 
 
+@pytest.mark.long
 def test_all_parts_run_on_the_stand_in(tmp_path):
     from on_gpu import LIMITS
 
-    run, results = start(tmp_path / "out", "--quick", cupy=STANDIN)
-    assert run.returncode == 0, run.stdout + run.stderr
+    text, results = run(tmp_path / "out", "--quick", cupy=STANDIN)
     assert list(results) == list(LIMITS)
     figures = {part: about["figures"] for part, about in results.items()}
+    # The exit code is 0, so no part has found anything wrong.
+    assert [part for part in figures if "nothing_to_do" in figures[part]] == ["capture"]
+    assert "captures no streams" in figures["capture"]["nothing_to_do"]
     assert figures["machine"]["works"] is True
-    assert figures["tests"]["exit_code"] == 0
     assert " passed" in figures["tests"]["outcome"]
     ours = figures["parity"]["parity"]["tinynet-cupy"]
-    assert ours["within"]
     assert ours["place"] == "GPU"
     assert len(ours["gradients"]) == 6
     assert 0 < max(ours["gradients"]) < 2e-6
@@ -65,28 +83,19 @@ def test_all_parts_run_on_the_stand_in(tmp_path):
     race = figures["epochs"]["epochs"]["32"]
     assert len(race["seconds"]["tinynet"]) == len(race["seconds"]["tinynet-cupy"]) == 1
     assert race["loss"]["tinynet"] == pytest.approx(race["loss"]["tinynet-cupy"], rel=1e-5)
-    assert "captures no streams" in figures["capture"]["nothing_to_do"]
     memory = figures["memory"]
     assert memory["peak"] <= memory["limit"] < memory["data"]
-    assert memory["same"]
-    assert memory["unchanged"]
     assert "Out of memory on GPU 0 in fit" in memory["words"]
-    assert memory["constant"]
     assert len(memory["held"]) == 20
     assert set(figures["first_fit"]["took"]) == {"cold", "warm", "warm again"}
 
     page = (tmp_path / "out" / "summary.md").read_text("utf-8")
-    assert page in run.stdout
+    assert page in text
     assert page.startswith("# tinynet on a GPU\n\nThis was a trial run (`--quick`)")
-    for said in (
-        "| parity     |    done | ",
-        "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6",
-        "| tinynet on CuPy (GPU) ",
-        "| 32: tinynet on CuPy (GPU) ",
-        "- Loss after 50 steps of [100, 144]: CPU 1.7",
-        "(cpu_vs_gpu.png)",
-        "the weights are the same as without it",
-    ):
+    for said in ("| parity     |    done | ", "the weights are the same as without it",
+                 "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6", "| tinynet on CuPy (GPU) ",
+                 "| 32: tinynet on CuPy (GPU) ", "- Loss after 50 steps of [100, 144]: CPU 1.7",
+                 "(cpu_vs_gpu.png)"):  # fmt: skip
         assert said in page
     assert "incomplete" not in page
     files = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
@@ -94,48 +103,15 @@ def test_all_parts_run_on_the_stand_in(tmp_path):
     assert sum(path.stat().st_size for path in files) < 1_000_000
 
 
+@pytest.mark.long
 def test_without_a_gpu_the_parts_left_out_are_reported(tmp_path):
     parts = ["machine", "tests", "capture", "memory", "first_fit"]
-    run, results = start(tmp_path / "out", "--part", *parts, PYTHONIOENCODING="ascii")
-    assert run.returncode == 0, run.stdout + run.stderr
+    text, results = run(tmp_path / "out", "--part", *parts, PYTHONIOENCODING="ascii")
     assert list(results) == parts
     for part in parts[1:]:
         assert results[part]["figures"]["nothing_to_do"].startswith("no GPU: ")
-        assert f"\n- {part}: no GPU: " in run.stdout
-    assert "There is no working GPU here." in run.stdout
-
-
-def test_a_part_that_hangs_is_ended_and_its_results_are_kept(tmp_path):
-    out, seen = tmp_path / "out", {}
-
-    def look():
-        """Read the results of the part `machine` while it is still running."""
-        while "machine" not in seen.get("figures", {}):
-            time.sleep(0.05)
-            if (out / "on_gpu.json").exists():
-                seen.update(json.loads((out / "on_gpu.json").read_text("utf-8"))["machine"])
-
-    meanwhile = threading.Thread(target=look, daemon=True)
-    meanwhile.start()
-    hangs = "import time\ntime.sleep(600)\n"
-    run, results = start(out, "--part", "machine", "--patience", "0.15", cupy=hangs)
-    meanwhile.join(5)
-    assert seen["ended"] == "under way"
-    assert run.returncode == 1
-    assert results["machine"]["ended"] == "stopped at its limit of 4.5 s"
-    assert "cores" in results["machine"]["figures"]["machine"]
-    assert "doctor" not in results["machine"]["figures"]
-    page = (out / "summary.md").read_text("utf-8")
-    assert "| machine | not finished | 4.5" in page
-    assert "- machine: stopped at its limit of 4.5 s" in page
-
-
-def test_a_part_that_fails_is_reported_and_the_next_part_runs(tmp_path):
-    fails = STANDIN + "sys.modules['cupy'].get_default_memory_pool = None\n"
-    run, results = start(tmp_path / "out", "--part", "memory", "capture", cupy=fails)
-    assert run.returncode == 1
-    assert results["memory"]["ended"].startswith("failed (exit code 1): TypeError: ")
-    assert "nothing_to_do" in results["capture"]["figures"]
+        assert f"\n- {part}: no GPU: " in text
+    assert "There is no working GPU here." in text
 
 
 # Matrix products in TF32, as on a GPU's tensor cores, with three of seven digits.
@@ -151,43 +127,136 @@ sys.modules["cupy"] = cupy
 """
 
 
+@pytest.mark.long
 def test_products_in_a_lower_precision_are_detected(tmp_path):
-    run, results = start(tmp_path / "out", "--part", "parity", "--quick", cupy=TF32)
-    assert run.returncode == 1
+    text, results = run(tmp_path / "out", "--part", "parity", "--quick", cupy=TF32, code=1)
     figures = results["parity"]["figures"]
     found, bounds = figures["parity"], figures["bounds"]
     assert found["tinynet"]["within"]
     assert not found["tinynet-cupy"]["within"]
-    for name in (
-        "loss, relative",
-        "gradients",
-        "weights after 50",
-    ):  # each of them would detect it alone
+    for name in ("loss, relative", "gradients", "weights after 50"):  # each detects it alone
         assert np.max(found["tinynet-cupy"][name]) > 5 * bounds[name]
         assert np.max(found["tinynet"][name]) < bounds[name] / 4
-    assert "\n- parity: tinynet on CuPy is too far from float64\n" in run.stdout
+    assert "\n- parity: tinynet on CuPy is too far from float64\n" in text
 
 
-def test_a_wrong_loss_and_a_failing_program_are_detected(tmp_path):
-    wrong = STANDIN + "sys.modules['cupy'].machine.wrong = {'vdot'}\n"
-    run, results = start(tmp_path / "loss", "--part", "parity", "--quick", cupy=wrong)
-    assert run.returncode == 1
-    ours = results["parity"]["figures"]["parity"]["tinynet-cupy"]
-    assert ours["loss, relative"] > 0.1
-    assert max(ours["gradients"]) < 1e-6
+@pytest.mark.long
+def test_failing_parts_and_programs_are_reported_and_the_next_part_runs(tmp_path):
     fails = STANDIN + "sys.modules['cupy'].machine.fails = {'exp': RuntimeError('no kernel')}\n"
-    run, results = start(tmp_path / "out", "--part", "parity", "epochs", "--quick", cupy=fails)
-    assert run.returncode == 1
+    parts = "--part", "memory", "parity", "epochs", "capture", "--quick"
+    text, results = run(tmp_path / "out", *parts, cupy=fails, code=1)
+    assert results["memory"]["ended"] == "failed (exit code 1): RuntimeError: no kernel"
+    assert "nothing_to_do" in results["capture"]["figures"]
     for part in ("parity", "epochs"):
         figures = results[part]["figures"]
         assert figures["failed"] == {"tinynet-cupy": "RuntimeError: no kernel"}
         assert "tinynet-cupy" not in figures["left_out"]
-        assert f"\n- {part}: tinynet on CuPy failed: RuntimeError: no kernel\n" in run.stdout
+        assert f"\n- {part}: tinynet on CuPy failed: RuntimeError: no kernel\n" in text
 
 
-def test_the_limits_of_the_parts_add_up_to_less_than_nine_minutes():
+OLD = {"first_fit": {"ended": "done", "seconds": 1.0, "figures": {"nothing_to_do": "old"}}}
+# The source of a program that writes to a file for as long as it runs.
+BEATS = """
+import time
+while True:
+    open({file!r}, "a").write("x")
+    time.sleep(0.02)
+"""
+
+
+def assert_ended(file):
+    """Assert that the program `BEATS` has run and runs no longer."""
+    size = file.stat().st_size
+    time.sleep(0.3)
+    assert file.stat().st_size == size > 0
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_a_terminated_run_leaves_no_process_and_no_old_results(tmp_path):
+    file = tmp_path / "beats"
+    write(tmp_path / "on_gpu.json", json.dumps(OLD))
+    shim = write(tmp_path / "shim" / "cupy.py", BEATS.format(file=str(file))).parent
+    command = [sys.executable, str(BENCHMARKS / "on_gpu.py"), "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(shim)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as started:
+        while not file.exists():
+            time.sleep(0.05)
+        started.terminate()
+    assert started.returncode == 143
+    assert set(read(tmp_path)) == {"machine"}
+    assert_ended(file)
+
+
+# Its functions, in this process
+
+
+@pytest.fixture
+def on_gpu(monkeypatch, capsys):
+    """The program as a module, with a function `start` that runs it for these arguments."""
     import on_gpu
 
+    def start(out, *arguments):
+        monkeypatch.setattr(sys, "argv", ["on_gpu.py", "--out", str(out), *arguments])
+        try:
+            return on_gpu.main(), capsys.readouterr().out
+        except SystemExit as ended:
+            return ended.code, capsys.readouterr().err
+
+    monkeypatch.setattr(on_gpu, "start", start, raising=False)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield on_gpu
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_the_results_of_two_halves_are_joined_on_one_page(on_gpu, tmp_path):
+    first = {"machine": {"ended": "done", "seconds": 1.0, "figures": {"works": False}}}
+    second = {"first_fit": {"ended": "stopped at its limit", "seconds": 50.0, "figures": {}}}
+    for number, half in ((1, first), (2, second)):
+        write(tmp_path / f"on_gpu-{number}.json", json.dumps(half))
+    code, text = on_gpu.start(tmp_path, "--part", "summary")
+    assert code == 1  # a part was not finished
+    page = (tmp_path / "summary.md").read_text("utf-8")
+    assert page in text
+    assert "There is no working GPU here." in page
+    assert "trial" not in page
+    assert "| machine   |         done | 1.00 s |" in page
+    assert "| first_fit | not finished | 50.0 s |" in page
+    assert "- first_fit: stopped at its limit" in page
+    assert "The figures are incomplete (KeyError" in page  # but the page is written nevertheless
+
+
+def test_a_directory_without_results_is_refused(on_gpu, tmp_path):
+    write(tmp_path / "file", "")
+    for out, said in (("none", "there are no results in"), ("file", "is not a directory")):
+        code, errors = on_gpu.start(tmp_path / out, "--part", "summary")
+        assert code == 2
+        assert said in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_results_of_a_part_are_added_to_the_existing_ones(on_gpu, tmp_path):
+    write(tmp_path / "on_gpu.json", json.dumps(OLD))
+    code, text = on_gpu.start(tmp_path, "--part", "capture", "--patience", "0.0001")
+    assert code == 1
+    assert set(read(tmp_path)) == {"first_fit", "capture"}
+    assert "- capture: stopped at its limit of 0.004 s\n- first_fit: old" in text
+
+
+@pytest.mark.long
+def test_a_part_that_hangs_is_ended_and_its_results_are_kept(on_gpu, monkeypatch, tmp_path):
+    shim = write(tmp_path / "shim" / "cupy.py", "import time\ntime.sleep(600)\n").parent
+    monkeypatch.setenv("PYTHONPATH", str(shim))
+    kept = []
+    on_gpu.go("machine", tmp_path, 9, False, lambda _, about: kept.append(copy.deepcopy(about)))
+    ended = "stopped at its limit of 9 s"
+    assert [about["ended"] for about in kept] == ["under way"] * (len(kept) - 1) + [ended]
+    assert not kept[0]["figures"]
+    assert "cores" in kept[1]["figures"]["machine"]
+    assert "doctor" not in kept[-1]["figures"]
+
+
+def test_the_limits_of_the_parts_add_up_to_less_than_nine_minutes(on_gpu):
     for half in on_gpu.HALVES:
         # Each part may also take twice its grace period: to read its output, and to end.
         assert sum(half.values()) + 2 * on_gpu.GRACE * len(half) < 9 * 60
@@ -195,46 +264,32 @@ def test_the_limits_of_the_parts_add_up_to_less_than_nine_minutes():
 
 
 PARENT = """
-import subprocess, sys, time
-subprocess.Popen([sys.executable, "-c", CHILD])
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {child!r}])
+while not os.path.exists({file!r}):
+    time.sleep(0.01)
 print("begun", flush=True)
-time.sleep(SLEEP)
-"""
-CHILD = """
-import time
-while True:
-    open(FILE, "a").write("x")
-    time.sleep(0.02)
+time.sleep({sleep})
+sys.exit({code})
 """
 
 
-@pytest.mark.parametrize(("sleep", "ended"), [(600, "stopped at its limit of 2 s"), (0.5, "done")])
-def test_processes_started_by_a_part_end_with_it(tmp_path, sleep, ended):
-    import on_gpu
-
+@pytest.mark.parametrize(
+    ("sleep", "code", "ended"),
+    [(600, 0, "stopped at its limit of 4 s"), (0.2, 0, "done"), (0, 3, "failed (exit code 3)")],
+)
+def test_processes_started_by_a_part_end_with_it(on_gpu, tmp_path, sleep, code, ended):
     file, lines = tmp_path / "beats", []
-    child = CHILD.replace("FILE", repr(str(file)))
-    program = PARENT.replace("CHILD", repr(child)).replace("SLEEP", str(sleep))
+    child = BEATS.format(file=str(file))
+    program = PARENT.format(child=child, file=str(file), sleep=sleep, code=code)
     with (tmp_path / "log").open("w") as log:
-        how = on_gpu.run([sys.executable, "-c", program], os.environ, 2, log, lines.append)
+        how = on_gpu.run([sys.executable, "-c", program], os.environ, 4, log, lines.append)
     assert how == ended
     assert lines == ["begun\n"]
-    size = file.stat().st_size
-    time.sleep(0.3)
-    assert file.stat().st_size == size > 0
+    assert_ended(file)
 
 
-def test_an_exit_code_is_reported(tmp_path):
-    import on_gpu
-
-    with (tmp_path / "log").open("w") as log:
-        how = on_gpu.run([sys.executable, "-c", "exit(3)"], os.environ, 20, log, print)
-    assert how == "failed (exit code 3)"
-
-
-def test_the_environment_of_the_parts_requests_full_float32(monkeypatch):
-    import on_gpu
-
+def test_the_environment_of_the_parts_requests_full_float32(on_gpu, monkeypatch):
     for name in ("CUPY_TF32", "JAX_PLATFORMS", "TINYNET_BACKEND"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("JAX_DEFAULT_MATMUL_PRECISION", "bfloat16")
@@ -245,102 +300,30 @@ def test_the_environment_of_the_parts_requests_full_float32(monkeypatch):
     assert found["PYTHONPATH"] == os.pathsep.join([str(BENCHMARKS.parent), "elsewhere"])
 
 
-FINE = ("done", "")
+JAX_FAILS = {"parity": {"tinynet": {"within": False}}, "failed": {"jax": "It ended."}}
+LEAKS = {"within": True, "same": False, "words": "", "unchanged": True, "constant": False}
 
 
 @pytest.mark.parametrize(
-    ("part", "figures", "expected"),
+    ("part", "figures", "state", "note"),
     [
-        ("tests", {"exit_code": 0}, FINE),
-        ("tests", {"exit_code": 1}, ("wrong", "tests fail")),
-        ("parity", {"parity": {"jax": {"within": True}}}, FINE),
-        (
-            "parity",
-            {"parity": {"tinynet": {"within": False}}, "failed": {"jax": "It ended."}},
-            (
-                "wrong",
-                "JAX, whole epoch compiled failed: It ended.; tinynet is too far from float64",
-            ),
-        ),
-        ("epochs", {"epochs": {"32": {"same": ""}}}, FINE),
-        ("epochs", {"epochs": {"32": {"same": "It differs."}}}, ("wrong", "It differs.")),
-        ("capture", {"difference": {"replayed": 0.0}}, FINE),
-        (
-            "capture",
-            {"difference": {"replayed": 1e-9}},
-            ("wrong", "the replay computes different numbers"),
-        ),
-        (
-            "memory",
-            {"within": True, "same": False, "words": "", "unchanged": True, "constant": False},
-            (
-                "wrong",
-                "the weights differ from those without memory_limit; "
-                "exceeding the memory raised no error; memory use grows with every fit",
-            ),
-        ),
-        ("first_fit", {"nothing_to_do": "no GPU"}, ("skipped", "no GPU")),
+        ("tests", {"exit_code": 0}, "done", ""),
+        ("tests", {"exit_code": 1}, "wrong", "tests fail"),
+        ("parity", {"parity": {"jax": {"within": True}}}, "done", ""),
+        ("parity", JAX_FAILS, "wrong", "JAX, whole epoch compiled failed: It ended.; "
+                                       "tinynet is too far from float64"),
+        ("epochs", {"epochs": {"32": {"same": ""}}}, "done", ""),
+        ("epochs", {"epochs": {"32": {"same": "It differs."}}}, "wrong", "It differs."),
+        ("capture", {"difference": {"replayed": 0.0}}, "done", ""),
+        ("capture", {"difference": {"replayed": 1e-9}}, "wrong",
+         "the replay computes different numbers"),
+        ("memory", LEAKS, "wrong", "the weights differ from those without memory_limit; exceeding "
+                                   "the memory raised no error; memory use grows with every fit"),
+        ("first_fit", {"nothing_to_do": "no GPU"}, "skipped", "no GPU"),
     ],
-)
-def test_the_outcome_of_a_part_is_described(part, figures, expected):
-    import on_gpu
-
-    assert on_gpu.outcome(part, {"ended": "done", "figures": figures}) == expected
-
-
-def test_the_results_of_two_halves_are_joined_on_one_page(tmp_path):
-    first = {"machine": {"ended": "done", "seconds": 1.0, "figures": {"works": True}}}
-    second = {
-        "first_fit": {"ended": "stopped at its limit of 50 s", "seconds": 50.0, "figures": {}}
-    }
-    for number, half in ((1, first), (2, second)):
-        (tmp_path / f"on_gpu-{number}.json").write_text(json.dumps(half), encoding="utf-8")
-    run, _ = start(tmp_path, "--part", "summary")
-    assert run.returncode == 1  # a part was not finished
-    page = (tmp_path / "summary.md").read_text("utf-8")
-    assert "| machine   |         done | 1.00 s |" in page
-    assert "| first_fit | not finished | 50.0 s |" in page
-    assert "The figures are incomplete (KeyError" in page  # but the page is written nevertheless
-
-
-def test_a_directory_without_results_is_refused(tmp_path):
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    for out, said in (("none", "there are no results in"), ("file", "is not a directory")):
-        run, _ = start(tmp_path / out, "--part", "summary")
-        assert run.returncode == 2
-        assert said in run.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-OLD = {"first_fit": {"ended": "done", "seconds": 1.0, "figures": {"nothing_to_do": "old"}}}
-
-
-def test_the_results_of_a_part_are_added_to_the_existing_ones(tmp_path):
-    (tmp_path / "on_gpu.json").write_text(json.dumps(OLD), encoding="utf-8")
-    run, results = start(tmp_path, "--part", "capture")
-    assert set(results) == {"first_fit", "capture"}
-    assert "trial" not in run.stdout
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_a_terminated_run_leaves_no_process_and_no_old_results(tmp_path):
-    file, out = tmp_path / "beats", tmp_path / "out"
-    out.mkdir()
-    (out / "on_gpu.json").write_text(json.dumps(OLD), encoding="utf-8")
-    beats = CHILD.replace("FILE", repr(str(file)))
-    (tmp_path / "shim").mkdir()
-    (tmp_path / "shim" / "cupy.py").write_text(beats, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "shim")}
-    command = [sys.executable, str(BENCHMARKS / "on_gpu.py"), "--out", str(out)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as run:
-        while not file.exists():
-            time.sleep(0.05)
-        run.terminate()
-    assert run.returncode == 143
-    assert set(json.loads((out / "on_gpu.json").read_text("utf-8"))) == {"machine"}
-    size = file.stat().st_size
-    time.sleep(0.3)
-    assert file.stat().st_size == size
+)  # fmt: skip
+def test_the_outcome_of_a_part_is_described(on_gpu, part, figures, state, note):
+    assert on_gpu.outcome(part, {"ended": "done", "figures": figures}) == (state, note)
 
 
 # The part `capture` calls cuBLAS directly. Here, a Python function stands in for it.
@@ -373,102 +356,34 @@ def column_major_product(handle, a_turned, b_turned, m, n, k, alpha, a, lda, b, 
 def test_cublas_is_called_with_the_right_arguments(monkeypatch, rng, turned):
     import gpu_parts
 
-    streams = []
-    library = types.SimpleNamespace(
-        cublasSgemm_v2=column_major_product,
-        cublasSetStream_v2=lambda handle, stream: streams.append(stream.value),
-    )
-    cuda = types.SimpleNamespace(
-        device=types.SimpleNamespace(get_cublas_handle=lambda: 7),
-        get_current_stream=lambda: types.SimpleNamespace(ptr=11),
-    )
+    library, cupy = mock.Mock(cublasSgemm_v2=column_major_product), mock.Mock()
     monkeypatch.setattr(gpu_parts.ctypes, "CDLL", lambda file: library)
-    backends = types.SimpleNamespace(cublas=types.SimpleNamespace(__file__="cublas.so"))
-    for name in ("cupy_backends", "cupy_backends.cuda"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", backends)
-    cublas = gpu_parts.Cublas(types.SimpleNamespace(cuda=cuda))
-    factors = []
-    for shape, is_turned in zip(((3, 4), (4, 5)), turned, strict=True):
-        there = (
-            rng.normal(size=shape[::-1] if is_turned else shape)
-            .astype("float32")
-            .view(ArrayWithPointer)
-        )
-        factors.append(there.T if is_turned else there)
-    out = np.full((3, 5), np.nan, "float32").view(ArrayWithPointer)
-    out[...] = 0
+    for name in ("cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.libs"):
+        monkeypatch.setitem(sys.modules, name, mock.Mock(cublas=mock.Mock(__file__="cublas.so")))
+    cupy.cuda.device.get_cublas_handle.return_value = 7
+    cupy.cuda.get_current_stream.return_value.ptr = 11
+    cublas = gpu_parts.Cublas(cupy)
+    factors = [
+        np.asarray(rng.normal(size=shape), "float32", order="F" if is_turned else "C")
+        for shape, is_turned in zip(((3, 4), (4, 5)), turned, strict=True)
+    ]
+    factors = [factor.view(ArrayWithPointer) for factor in factors]
+    out = np.zeros((3, 5), "float32").view(ArrayWithPointer)
     assert cublas.matmul(*factors, out) is out
     np.testing.assert_allclose(out, np.asarray(factors[0]) @ np.asarray(factors[1]), rtol=1e-5)
-    assert streams == [11]
-
-
-# The test suite itself, on a machine with a GPU
-
-
-def python(program, **variables):
-    path = os.pathsep.join(map(str, (BENCHMARKS.parent, TESTS / "helpers")))
-    environment = {**os.environ, "PYTHONPATH": path, **variables}
-    command = [sys.executable, "-c", program]
-    return subprocess.run(
-        command, cwd=TESTS, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def test_the_gpu_tests_are_collected_without_jupyter_playwright_and_keras():
-    blocked = ["nbclient", "nbformat", "playwright", "keras", "jax"]
-    program = (
-        f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
-        "import pytest; sys.exit(pytest.main(['..', '-m', 'gpu', '--collect-only', '-q',"
-        " '-p', 'no:cacheprovider']))"
-    )
-    run = python(program)
-    none, some = pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.OK
-    assert run.returncode in (none, some), run.stdout[-2000:]
-    assert " deselected" in run.stdout
-
-
-def test_the_oracle_computes_in_full_float32_in_any_environment(keras):
-    program = (
-        "import conftest, os, jax\n"
-        "print(jax.default_backend(), jax.config.jax_default_matmul_precision,"
-        " os.environ['CUPY_TF32'])"
-    )
-    asked = {"JAX_PLATFORMS": "cuda", "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16", "CUPY_TF32": "1"}
-    run = python(program, **asked)
-    assert run.stdout.split() == ["cpu", "highest", "0"], run.stderr
-
-
-class Stream:
-    """A stream for the stand-in that "captures" a training step: the step is run only later."""
-
-    captures = False
-
-    def __init__(self, non_blocking):
-        assert non_blocking
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def begin_capture(self):
-        Stream.captures, Stream.step = True, None
-
-    def end_capture(self):
-        Stream.captures = False
-        return types.SimpleNamespace(launch=Stream.step)
+    (call,) = library.cublasSetStream_v2.call_args_list
+    assert [pointer.value for pointer in call.args] == [7, 11]
 
 
 def test_a_captured_step_is_replayed_with_the_current_batch_and_step_size(monkeypatch):
     import cpu_vs_gpu
     import gpu_parts
 
-    whole, answers = gpu_parts.training.train_step, {}
+    whole, stream, answer = gpu_parts.training.train_step, mock.MagicMock(), mock.Mock()
 
     def train_step(model, batch):
-        if not Stream.captures:
+        """Train, but while the stream captures, only keep the step for later."""
+        if not stream.begin_capture.called or stream.end_capture.called:
             return whole(model, batch)
         optimizer = model.optimizer
         optimizer.iterations += 1
@@ -482,19 +397,45 @@ def test_a_captured_step_is_replayed_with_the_current_batch_and_step_size(monkey
             whole(model, batch)
             optimizer.prepare = prepare
 
-        Stream.step = staticmethod(replay)
+        stream.end_capture.return_value.launch = replay
         return None
 
     cupy = standin.make()
     cupy.ndarray.fill = lambda array, value: array.__setitem__(..., value)
-    cupy.cuda.Stream = Stream
-    cupy.cuda.MemoryPool = lambda: types.SimpleNamespace(malloc=None)
-    cupy.cuda.using_allocator = lambda malloc: contextlib.nullcontext()
-    product = cupy.matmul
-    monkeypatch.setattr(gpu_parts, "Cublas", lambda _: types.SimpleNamespace(matmul=product))
+    cupy.cuda.Stream = mock.Mock(return_value=stream)
+    cupy.cuda.MemoryPool = cupy.cuda.using_allocator = mock.MagicMock()
+    monkeypatch.setattr(gpu_parts, "Cublas", mock.Mock(return_value=mock.Mock(matmul=cupy.matmul)))
     monkeypatch.setattr(gpu_parts.training, "train_step", train_step)
     monkeypatch.setattr(cpu_vs_gpu, "spin_up", lambda name: None)
+    clocked = gpu_parts.clocked
+    monkeypatch.setattr(gpu_parts, "clocked", lambda step, batches: clocked(step, batches[:2]))
     with standin.installed(cupy):
-        gpu_parts.capture(None, True, lambda **what: answers.update(what))
-    assert answers["difference"] == {"eager": 0, "replayed": 0}
-    assert set(answers["seconds"]) == {"eager", "replayed"}
+        gpu_parts.capture(None, True, answer)
+    cupy.cuda.Stream.assert_called_once_with(non_blocking=True)
+    steps, times = (call.kwargs for call in answer.call_args_list)
+    assert steps["difference"] == {"eager": 0, "replayed": 0}
+    assert set(times["seconds"]) == {"eager", "replayed"}
+
+
+# The test suite itself, on a machine with a GPU
+
+
+@pytest.mark.long
+def test_the_gpu_tests_are_collected_without_jupyter_playwright_and_keras():
+    blocked = ["nbclient", "nbformat", "playwright", "keras", "jax"]
+    options = ["..", "-m", "gpu", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    program = f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
+    program += f"import pytest; sys.exit(pytest.main({options}))"
+    run = python("-c", program)
+    none, some = pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.OK
+    assert run.returncode in (none, some), run.stdout[-2000:]
+    assert " deselected" in run.stdout
+
+
+@pytest.mark.long
+def test_the_oracle_computes_in_full_float32_in_any_environment(keras):
+    found = "jax.default_backend(), jax.config.jax_default_matmul_precision"
+    program = f"import conftest, os, jax; print({found}, os.environ['CUPY_TF32'])"
+    asked = {"JAX_PLATFORMS": "cuda", "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16", "CUPY_TF32": "1"}
+    run = python("-c", program, **asked)
+    assert run.stdout.split() == ["cpu", "highest", "0"], run.stderr

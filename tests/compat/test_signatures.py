@@ -1,73 +1,41 @@
-"""Signatures have the parameters of Keras, in the same order and with the same defaults."""
+"""Signatures have the parameters of Keras, in the same order and with the same defaults.
+
+Parameters that only Keras has are refused by name, unless they have their default.
+"""
 
 import inspect
+from operator import attrgetter
 
 import pytest
+from networks import ONE_HOT, network
 
 import tinynet
 
-PAIRS = [
-    "activations.linear",
-    "activations.relu",
-    "activations.sigmoid",
-    "activations.softmax",
-    "activations.tanh",
-    "callbacks.BackupAndRestore",
-    "callbacks.EarlyStopping",
-    "callbacks.ModelCheckpoint",
-    "initializers.Constant",
-    "initializers.GlorotNormal",
-    "initializers.GlorotUniform",
-    "initializers.HeNormal",
-    "initializers.HeUniform",
-    "initializers.Ones",
-    "initializers.RandomNormal",
-    "initializers.RandomUniform",
-    "initializers.TruncatedNormal",
-    "initializers.VarianceScaling",
-    "initializers.Zeros",
-    "layers.Dense",
-    "layers.Flatten",
-    "layers.Input",
-    "losses.CategoricalCrossentropy",
-    "losses.MeanSquaredError",
-    "losses.SparseCategoricalCrossentropy",
-    "losses.categorical_crossentropy",
-    "losses.mean_squared_error",
-    "losses.sparse_categorical_crossentropy",
-    "metrics.BinaryAccuracy",
-    "metrics.CategoricalAccuracy",
-    "metrics.SparseCategoricalAccuracy",
-    "metrics.binary_accuracy",
-    "metrics.categorical_accuracy",
-    "metrics.sparse_categorical_accuracy",
-    "models.load_model",
-    "models.model_from_json",
-    "models.save_model",
-    "optimizers.Adam",
-    "optimizers.Adam.apply_gradients",
-    "optimizers.Adam.build",
-    "optimizers.SGD",
-    "Sequential.__init__",
-    "Sequential.add",
-    "Sequential.build",
-    "Sequential.compile",
-    "Sequential.count_params",
-    "Sequential.evaluate",
-    "Sequential.fit",
-    "Sequential.get_layer",
-    "Sequential.load_weights",
-    "Sequential.predict",
-    "Sequential.save",
-    "Sequential.save_weights",
-    "Sequential.set_weights",
-    "Sequential.summary",
-    "Sequential.test_on_batch",
-    "Sequential.to_json",
-    "Sequential.train_on_batch",
-    "utils.set_random_seed",
-    "utils.to_categorical",
-]
+NAMES = {
+    "activations": "linear relu sigmoid softmax tanh",
+    "callbacks": "BackupAndRestore EarlyStopping ModelCheckpoint",
+    "initializers": """
+        Constant GlorotNormal GlorotUniform HeNormal HeUniform Ones RandomNormal RandomUniform
+        TruncatedNormal VarianceScaling Zeros
+    """,
+    "layers": "Dense Flatten Input",
+    "losses": """
+        CategoricalCrossentropy MeanSquaredError SparseCategoricalCrossentropy
+        categorical_crossentropy mean_squared_error sparse_categorical_crossentropy
+    """,
+    "metrics": """
+        BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy
+        binary_accuracy categorical_accuracy sparse_categorical_accuracy
+    """,
+    "models": "load_model model_from_json save_model",
+    "optimizers": "Adam Adam.apply_gradients Adam.build SGD",
+    "Sequential": """
+        __init__ add build compile count_params evaluate fit get_layer load_weights predict save
+        save_weights set_weights summary test_on_batch to_json train_on_batch
+    """,
+    "utils": "set_random_seed to_categorical",
+}
+PATHS = [f"{owner}.{name}" for owner, names in NAMES.items() for name in names.split()]
 
 # Parameters that only tinynet has.
 OWN = {
@@ -76,47 +44,63 @@ OWN = {
     "parts": "shapes of the variables in one vector",
 }
 
-
-def find(library, path):
-    for name in path.split("."):
-        library = getattr(library, name)
-    return library
+# `compile` requires an optimizer and `fit` requires data.
+REQUIRED = {
+    "Sequential.compile": {"optimizer"},
+    "Sequential.fit": {"x", "y"},
+    "Sequential.evaluate": {"x", "y"},
+    "Sequential.train_on_batch": {"y"},
+    "Sequential.test_on_batch": {"y"},
+}
 
 
 def parameters(thing):
-    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return {
-        name: p
-        for name, p in inspect.signature(thing).parameters.items()
-        if p.kind not in kinds and name not in ("self", "model")
-    }
+    several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    found = inspect.signature(thing).parameters.values()
+    return {p.name: p for p in found if p.kind not in several and p.name not in ("self", "model")}
 
 
-@pytest.mark.parametrize("path", PAIRS)
-def test_parameters_and_their_order_equal_keras(keras, path):
-    ours, theirs = parameters(find(tinynet, path)), parameters(find(keras, path))
-    positional = [
-        name
-        for name, p in ours.items()
-        if p.kind is not inspect.Parameter.KEYWORD_ONLY and name not in OWN
-    ]
+@pytest.mark.parametrize("path", PATHS)
+def test_parameters_their_order_and_their_defaults_equal_keras(keras, path):
+    ours, theirs = (parameters(attrgetter(path)(library)) for library in (tinynet, keras))
+    positional = [p.name for p in ours.values() if p.kind is not p.KEYWORD_ONLY]
+    positional = [name for name in positional if name not in OWN]
     assert positional == list(theirs)[: len(positional)]
+    # Default names depend on the class.
+    compared = (ours.keys() & theirs.keys()) - REQUIRED.get(path, set()) - {"name"}
+    for name in compared:
+        assert ours[name].default == theirs[name].default, name
 
 
-@pytest.mark.parametrize("path", PAIRS)
-def test_defaults_equal_keras(keras, path):
-    ours, theirs = parameters(find(tinynet, path)), parameters(find(keras, path))
-    different = {
-        name: (p.default, theirs[name].default)
-        for name, p in ours.items()
-        if name in theirs and p.default != theirs[name].default
-    }
-    # `compile` requires an optimizer and `fit` requires data; default names depend on the class.
-    allowed = {
-        "Sequential.compile": {"optimizer"},
-        "Sequential.fit": {"x", "y"},
-        "Sequential.evaluate": {"x", "y"},
-        "Sequential.train_on_batch": {"y"},
-        "Sequential.test_on_batch": {"y"},
-    }.get(path, set())
-    assert {k: v for k, v in different.items() if k not in {"name", *allowed}} == {}
+# What takes Keras's other arguments, too, to refuse them, and the arguments for a valid call.
+REFUSING = {
+    "layers.Dense": {"units": 3},
+    "layers.Flatten": {},
+    "layers.Input": {"shape": (3,)},
+    "losses.CategoricalCrossentropy": {},
+    "losses.SparseCategoricalCrossentropy": {},
+    "optimizers.Adam": {},
+    "optimizers.SGD": {},
+    "Sequential.compile": {"optimizer": "adam", "loss": ONE_HOT},
+    "Sequential.summary": {},
+}
+OF_LAYERS = {"activity_regularizer": None, "autocast": True}  # in Keras, part of **kwargs
+
+
+@pytest.mark.parametrize("path", REFUSING)
+@pytest.mark.computes
+def test_each_unsupported_argument_of_keras_is_refused_by_name(keras, path):
+    ours, theirs, valid = attrgetter(path)(tinynet), attrgetter(path)(keras), REFUSING[path]
+    if path.startswith("Sequential."):
+        ours = getattr(network((3, "softmax"), inputs=(4,)), path.partition(".")[2])
+    missing = parameters(theirs).keys() - parameters(ours).keys()
+    defaults = {name: parameters(theirs)[name].default for name in missing}
+    defaults |= OF_LAYERS if path.startswith("layers.D") else {}
+    for argument, default in defaults.items():
+        message = rf"was given {argument}=.*Keras supports, but tinynet does not"
+        with pytest.raises(ValueError, match=message):
+            ours(**valid, **{argument: object()})
+        if path != "Sequential.summary":
+            ours(**valid, **{argument: default})  # passing Keras's default is accepted
+    with pytest.raises((ValueError, TypeError), match="foo"):
+        ours(**valid, foo=1)

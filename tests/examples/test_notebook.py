@@ -8,29 +8,35 @@ import base64
 import os
 import pathlib
 import re
+import runpy
+import sys
+from unittest import mock
 
 import pytest
 
+import tinynet
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOK, PROGRAM = ROOT / "examples" / "mnist.ipynb", ROOT / "examples" / "mnist.py"
+# On Windows, tornado warns that it uses another event loop.
+pytestmark = pytest.mark.filterwarnings("ignore:Proactor event loop")
 
 
 def code_of(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def outputs_of(notebook):
+    return [output for cell in code_of(notebook) for output in cell.outputs]
+
+
 def printed(notebook):
     """Return the text printed by all cells of a notebook."""
-    outputs = [output for cell in code_of(notebook) for output in cell.outputs]
-    return "".join(output.text for output in outputs if output.output_type == "stream")
+    return "".join(out.text for out in outputs_of(notebook) if out.output_type == "stream")
 
 
 def pictures(cell):
     return [output for output in cell.outputs if "image/png" in output.get("data", {})]
-
-
-# On Windows, tornado warns that it uses another event loop.
-pytestmark = pytest.mark.filterwarnings("ignore:Proactor event loop")
 
 
 @pytest.fixture(scope="module")
@@ -40,61 +46,41 @@ def stored():
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-@pytest.fixture(scope="module")
-def executed(mnist_directory, tmp_path_factory):
-    """The notebook, executed in an empty folder, which it must leave empty."""
+@pytest.mark.long
+def test_the_notebook_runs_and_its_stored_outputs_match(stored, mnist_directory, tmp_path):
     import nbclient
     import nbformat
 
-    folder = tmp_path_factory.mktemp("notebook")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    for cell in code_of(notebook):
-        cell.outputs = []
-    before = dict(os.environ)
-    os.environ |= {"TFDS_DATA_DIR": str(mnist_directory.parent.parent)}
-    os.environ.pop("MPLBACKEND", None)  # a notebook uses its own backend
-    try:
-        resources = {"metadata": {"path": str(folder)}}
-        nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    assert list(folder.iterdir()) == []
-    return notebook
-
-
-def test_the_notebook_runs_without_errors_and_warnings(executed):
+    executed = nbformat.read(NOTEBOOK, as_version=4)
     for cell in code_of(executed):
-        for output in cell.outputs:
-            assert output.output_type != "error"
-            assert output.get("name") != "stderr", output.text
-
-
-def test_the_stored_outputs_match_the_cells(stored, executed):
+        cell.outputs = []
+    with mock.patch.dict(os.environ, TFDS_DATA_DIR=str(mnist_directory.parent.parent)):
+        os.environ.pop("MPLBACKEND", None)  # a notebook uses its own backend
+        resources = {"metadata": {"path": str(tmp_path)}}
+        nbclient.NotebookClient(executed, timeout=600, resources=resources).execute()
+    assert not [*tmp_path.iterdir()]
+    for output in outputs_of(executed):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.text
     for was, now in zip(code_of(stored), code_of(executed), strict=True):
         assert was.execution_count == now.execution_count
         assert len(pictures(was)) == len(pictures(now))
-        assert [o.get("data", {}).keys() for o in was.outputs if o.output_type != "stream"] == [
-            o.get("data", {}).keys() for o in now.outputs if o.output_type != "stream"
+        kinds = [
+            [o.get("data", {}).keys() for o in cell.outputs if o.output_type != "stream"]
+            for cell in (was, now)
         ]
-    assert sum(len(pictures(cell)) for cell in code_of(stored)) == 11
+        assert kinds[0] == kinds[1]
     for figure, least in (("Accuracy:", 97), ("Raw pixels: accuracy", 90)):
-        was, now = (
-            float(re.search(rf"{figure} ([\d.]+)%", printed(n))[1]) for n in (stored, executed)
-        )
+        texts = map(printed, (stored, executed))
+        was, now = (float(re.search(rf"{figure} ([\d.]+)%", text)[1]) for text in texts)
         assert was == pytest.approx(now, abs=0.7)  # rounding depends on the processor
         assert was > least
     assert "All gradients are right" in str(code_of(executed))
-
-
-def test_the_live_plot_is_one_picture_above_the_progress_lines(executed):
-    (cell,) = [
-        cell for cell in code_of(executed) if "LivePlot()]" in cell.source.replace(", record", "")
-    ]
-    assert len(pictures(cell)) == 1
-    assert cell.outputs[0] is pictures(cell)[0]
-    data = base64.b64decode(cell.outputs[0].data["image/png"])
-    assert len(data) > 40_000  # not an empty figure
+    # The live plot is one picture above the progress lines, and not an empty figure.
+    (cell,) = [cell for cell in code_of(executed) if "callbacks=[LivePlot()" in cell.source]
+    (picture,) = pictures(cell)
+    assert cell.outputs[0] is picture
+    assert len(base64.b64decode(picture.data["image/png"])) > 40_000
 
 
 def steps_of(source):
@@ -106,29 +92,33 @@ def steps_of(source):
             if node.func.attr == "fit":
                 kept = ("validation_data",)
                 node.keywords = [k for k in node.keywords if k.arg in kept]
-            if node.func.attr in ("predict", "evaluate", "trace", "get_config"):
-                continue
-            yield ast.unparse(node)
+            if node.func.attr not in ("predict", "evaluate", "trace", "get_config"):
+                yield ast.unparse(node)
 
 
-def test_the_notebook_trains_the_same_network_as_the_program(stored, executed):
+def test_the_notebook_trains_the_same_network_as_the_program(stored, monkeypatch):
     cells = "\n".join(cell.source for cell in code_of(stored))
-    program = PROGRAM.read_text("utf-8")
-    assert sorted(steps_of(cells)) == sorted(steps_of(program))
+    assert sorted(steps_of(cells)) == sorted(steps_of(PROGRAM.read_text("utf-8")))
     assert len(list(steps_of(cells))) == 7
-    defaults = dict(re.findall(r'"--(epochs|batch-size|seed)", type=int, default=(\d+)', program))
-    assert f"epochs={defaults['epochs']}," in cells
-    assert f"batch_size={defaults['batch-size']}," in cells
-    assert f"set_random_seed({defaults['seed']})" in cells
+    assert sum(len(pictures(cell)) for cell in code_of(stored)) == 11
+    # The program's defaults are what its `fit` and `set_random_seed` receive.
+    fit, seed = mock.Mock(side_effect=SystemExit), mock.Mock()
+    monkeypatch.setattr(tinynet.Sequential, "fit", fit)
+    monkeypatch.setattr(tinynet.utils, "set_random_seed", seed)
+    monkeypatch.setattr(sys, "argv", ["mnist.py", "--data", "digits"])
+    monkeypatch.syspath_prepend(PROGRAM.parent)
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    assert f"epochs={fit.call_args.kwargs['epochs']}," in cells
+    assert f"batch_size={fit.call_args.kwargs['batch_size']}," in cells
+    assert f"set_random_seed({seed.call_args.args[0]})" in cells
 
 
 def test_the_notebook_is_small_and_contains_no_absolute_paths(stored):
     assert NOTEBOOK.stat().st_size < 600_000  # see CONTRIBUTING.md
     texts = [cell.source for cell in stored.cells] + [printed(stored)]
-    outputs = [output for cell in code_of(stored) for output in cell.outputs]
-    texts += [
-        o.get("data", {}).get(kind, "") for o in outputs for kind in ("text/plain", "text/html")
-    ]
+    kinds = "text/plain", "text/html"
+    texts += [out.get("data", {}).get(kind, "") for out in outputs_of(stored) for kind in kinds]
     absolute = re.compile(r"""(?:^|[\s"'(=])(?:/\w+/|[A-Za-z]:\\)""", re.MULTILINE)
     assert absolute.search('File "' + str(ROOT))  # the pattern matches such a path
     assert not [text for text in texts if absolute.search(text)]

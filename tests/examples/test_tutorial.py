@@ -4,13 +4,18 @@ import io
 import re
 from contextlib import redirect_stdout
 
-import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 from arrays import array_equal
+from oracle import both
 
 import tinynet
 
-pytestmark = pytest.mark.computes
+pytestmark = [
+    pytest.mark.computes,
+    pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive"),
+    pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`"),
+]
 
 # Written for this test from calls that such tutorials have in common; each of them has to work.
 PROGRAM = """
@@ -68,55 +73,47 @@ plt.show()
 """
 
 
-def run(program):
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+def run(program, load_data=None, library=tinynet):
+    """Return the variables of the program, and what it prints in this library."""
     names, output = {}, io.StringIO()
-    with redirect_stdout(output):
-        exec(compile(program, "tutorial", "exec"), names)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
+        if load_data is not None:
+            patch.setattr(library.datasets.mnist, "load_data", load_data)
+        exec(compile(program.replace("keras", library.__name__), "tutorial", "exec"), names)
     plt.close("all")
     return names, output.getvalue()
 
 
-@pytest.fixture
-def small(mnist):
-    """Two thousand images of MNIST in place of 70,000, to save time in Keras."""
-    images, labels = mnist
-    return lambda: ((images[:1600], labels[:1600]), (images[1600:2000], labels[1600:2000]))
-
-
-@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
-@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
-def test_the_tutorial_prints_what_it_prints_with_keras(keras, small, monkeypatch):
-    monkeypatch.setattr(keras.datasets.mnist, "load_data", small)
-    monkeypatch.setattr(tinynet.datasets.mnist, "load_data", small)
-    keras.utils.clear_session()
-    program = PROGRAM.replace("EPOCHS", "2")
-    theirs, expected = run(program)
-    ours, received = run(program.replace("keras", "tinynet"))
-    assert plain(received) == plain(expected)
-    assert list(theirs["history"].history) == list(ours["history"].history)
-    assert "94,494" in received
-
-
-@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
-def test_the_tutorial_learns_mnist(mnist_directory, monkeypatch):
-    """One epoch of the tutorial on all of MNIST, through the real loader."""
-    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
-    names, printed = run(PROGRAM.replace("keras", "tinynet").replace("EPOCHS", "1"))
-    assert "1875/1875" in printed
-    assert names["history"].history["val_acc"][0] > 0.93
-    assert array_equal(names["classes"], names["predictions"].argmax(axis=1))
-
-
 def plain(text):
     """Return lines without control codes, redraws, and numbers that are measured or random."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     lines = []
-    for line in text.splitlines():
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines():
         if "━━━━" in line and "step" in line:  # a progress line: keep its final state
             line = re.sub(r"[\d.e-]+(us|ms|s)\b", "TIME", line.split("\r")[-1].split("\b")[-1])
             line = re.sub(r": [\d.e-]+", ": NUMBER", line)
         lines.append(line.strip())
     return [line for line in lines if line]
+
+
+def test_the_tutorial_prints_what_it_prints_with_keras(keras, mnist):
+    # Two thousand images in place of 70,000, to save time in Keras.
+    images, labels = mnist
+    some = (images[:1600], labels[:1600]), (images[1600:2000], labels[1600:2000])
+    keras.utils.clear_session()
+    program = PROGRAM.replace("EPOCHS", "2")
+    (theirs, expected), (ours, received) = both(
+        keras, lambda library: run(program, lambda: some, library)
+    )
+    assert plain(received) == plain(expected)
+    assert list(theirs["history"].history) == list(ours["history"].history)
+    assert "94,494" in received
+
+
+@pytest.mark.long
+def test_the_tutorial_learns_mnist(mnist_directory, monkeypatch):
+    """One epoch of the tutorial on all of MNIST, through the real loader."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
+    names, printed = run(PROGRAM.replace("EPOCHS", "1"))
+    assert "1875/1875" in printed
+    assert names["history"].history["val_acc"][0] > 0.93
+    assert array_equal(names["classes"], names["predictions"].argmax(axis=1))

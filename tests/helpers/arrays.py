@@ -5,7 +5,6 @@ only. Arguments are then put on the backend under test, and results are copied t
 """
 
 import inspect
-import types
 
 import numpy as np
 
@@ -65,11 +64,9 @@ def _inside(value):
 
 
 def _outside(value):
-    if isinstance(value, types.ModuleType) or inspect.isroutine(value) or isinstance(value, PARTS):
-        return through(value)
-    if inspect.isclass(value) and issubclass(value, PARTS):
-        return through(value)
-    return look(value)
+    part = isinstance(value, PARTS) or (inspect.isclass(value) and issubclass(value, PARTS))
+    wrapped = part or inspect.ismodule(value) or inspect.isroutine(value)
+    return through(value) if wrapped else look(value)
 
 
 def address(array):

@@ -1,28 +1,49 @@
-"""A training program that is killed at a given moment; `test_backup` starts it repeatedly.
+"""Training that ends early, at a given moment; `test_backup` runs it, here or as a program.
 
-    python interrupted.py FOLDER MOMENT NUMBER
+    python interrupted.py FOLDER LIBRARY RUN SAVE_FREQ MOMENT NUMBER
 
-MOMENT is "never", or the event at which the process dies when it happens for the NUMBER-th time:
-"write" (half of a backup is written), "flushed" (a backup is written but not yet moved into place)
-or "step". If training ends, its result is written into FOLDER.
+trains with a backup in FOLDER, on the backend LIBRARY. RUN is a key of `RUNS`; MOMENT and NUMBER
+are those of `at`, and there the process is killed. If training ends before, the program writes its
+result to the standard output.
 """
 
+import contextlib
+import itertools
 import os
 import pathlib
 import pickle
 import signal
 import sys
+from unittest import mock
 
 import numpy as np
+import standin
+from arrays import look
 from networks import ONE_HOT, network
 
 import tinynet
 from tinynet import backend
-from tinynet.callbacks import BackupAndRestore, Callback, EarlyStopping
+from tinynet.callbacks import (
+    BackupAndRestore,
+    Callback,
+    Distributions,
+    EarlyStopping,
+    LambdaCallback,
+    ModelCheckpoint,
+)
 from tinynet.layers import Dropout
 from tinynet.utils import files
 
-EPOCHS, STEPS = 12, 10
+X = np.random.default_rng(2).normal(size=(50, 3)).astype("float32")
+Y = np.eye(2)[(X.sum(axis=1) > 0).astype(int)]
+
+
+def fail():
+    raise RuntimeError("power failure")
+
+
+def press_ctrl_c():
+    signal.raise_signal(signal.SIGINT)
 
 
 def die():
@@ -30,86 +51,176 @@ def die():
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-class Countdown:
-    def __init__(self, number):
-        self.left = number
+@contextlib.contextmanager
+def at(moment, number, end):
+    """Call `end` when `moment` comes for the `number`-th time in a ``with`` block.
 
-    def __call__(self):
-        self.left -= 1
-        return self.left == 0
+    A moment is the method of a callback, which is returned for `fit`, or one in writing a file:
+    "write" (half of it is written), "fsync" (all, but not flushed to the disk) or "replace" (all,
+    but not moved into place).
+    """
+    count = itertools.count(1)
+
+    def now(*_):
+        if next(count) == number:
+            end()
+
+    def open_to_write_half(path, mode="r", **named):
+        file = plain_open(path, mode, **named)
+        write = file.write
+
+        def write_in_halves(data):
+            write(data[: len(data) // 2])
+            file.flush()
+            now()
+            write(data[len(data) // 2 :])
+
+        if mode == "xb":
+            file.write = write_in_halves
+        return file
+
+    def after_now(function):
+        return lambda *arguments: [now(), function(*arguments)][1]
+
+    plain_open = pathlib.Path.open
+    if moment.startswith("on_"):
+        yield LambdaCallback(**{moment: now})
+    elif moment == "write":
+        with mock.patch.object(pathlib.Path, "open", open_to_write_half):
+            yield LambdaCallback()
+    else:
+        with mock.patch.object(files.os, moment, after_now(getattr(os, moment))):
+            yield LambdaCallback()
 
 
-class HalfAFile:
-    """A file that writes only half of its data before the program dies."""
+class Watches(Callback):
+    """A callback with a state of its own, which starts anew in every training run."""
 
-    def __init__(self, file, now):
-        self.file, self.now = file, now
+    kept = ("seen",)
 
-    def __enter__(self):
-        return self
+    def on_train_begin(self, logs=None):
+        self.seen = []
 
-    def __exit__(self, *_):
-        self.file.close()
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def write(self, data):
-        if self.now():
-            self.file.write(data[: len(data) // 2])
-            self.file.flush()
-            die()
-        self.file.write(data)
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append({"epoch": epoch, "weight": self.model.get_weights()[0]})
 
 
-class AtStep(Callback):
-    def __init__(self, now):
-        super().__init__()
-        self.now = now
+class Stops(Watches):
+    """A callback that stops training in the middle of the second epoch."""
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.now():
-            die()
+        self.seen.append(batch)
+        if len(self.seen) == 11:  # ten steps and an epoch
+            self.model.stop_training = True
 
 
-def train(folder, moment, number, save_freq="epoch", verbose=0):
-    rng = np.random.default_rng(5)
-    x = rng.normal(size=(95, 6)).astype("float32")  # so that the last batch is shorter
-    y = np.eye(3)[(x[:, 0] > 0).astype(int) + (x[:, 1] > 0.5)]
-    tinynet.utils.set_random_seed(1)
-    stack = (16, "relu"), Dropout(0.3), Dropout(0.1, seed=4), (3, "softmax")
-    model = network(*stack, inputs=(6,), loss=ONE_HOT, metrics=["acc", "mse"])
-    now = Countdown(number)
-    if moment == "write":
-        plain = pathlib.Path.open
-        pathlib.Path.open = lambda path, mode="r": (
-            HalfAFile(plain(path, mode), now) if mode == "xb" else plain(path, mode)
+class Halves(Callback):
+    """A callback that halves the learning rate at the beginning of each epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = self.model.optimizer.learning_rate / 2
+
+
+class Collects(tinynet.Metric):
+    """A metric that is not a sum: the median of all values."""
+
+    def reset_state(self):
+        self.values = []
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.values += np.ravel(look(y_pred)).tolist()
+
+    def result(self):
+        return float(np.median(self.values)) if self.values else 0.0
+
+
+class Warms(tinynet.optimizers.Adam):
+    """An optimizer with a state of its own: a factor by which its steps grow."""
+
+    kept = ("warmth",)
+    warmth = 0.5
+
+    def prepare(self, iteration):
+        super().prepare(iteration)
+        self.warmth = min(1.0, self.warmth * 1.02)
+        self._alpha *= self.warmth
+
+
+RUNS = {  # arguments of `training`, as functions of its folder
+    "plain": lambda folder: {},
+    "epochs of 4 steps of 7": lambda folder: {"steps_per_epoch": 4},
+    "epochs of 3 steps of 7": lambda folder: {"steps_per_epoch": 3},
+    "callbacks with a state": lambda folder: {
+        # The largest loss, which is saved, is that of an early epoch.
+        "others": [
+            ModelCheckpoint(folder / "{epoch}-{loss:.3f}.keras", "loss", 0, True, mode="max"),
+            Distributions(),
+            Watches(),
+        ]
+    },
+    "early stopping": lambda folder: {
+        "others": [EarlyStopping("val_loss", 0.05, 2, 0, "min", None, True, 3)],
+        "validation_split": 0.2,
+        "epochs": 12,
+    },
+    "stopped within an epoch": lambda folder: {"others": [Stops()], "validation_data": (X, Y)},
+    "learning rate": lambda folder: {"others": [Halves()]},
+    "metric": lambda folder: {"metrics": [Collects()]},
+    "optimizer": lambda folder: {"optimizer": Warms()},
+}
+
+
+def training(
+    folder, *more, others=(), save_freq="epoch", delete_checkpoint=True, loss=ONE_HOT,
+    optimizer="adam", metrics=("acc",), activation="tanh", rate=0.2, y=Y, **options,
+):  # fmt: skip
+    """Return a function that trains a new model, always the same, with a backup in `folder`."""
+    tinynet.utils.set_random_seed(3)
+    tinynet.utils.clear_session()  # so that layers are named as in a new process
+    stack = (4, activation), Dropout(rate), Dropout(0.1, seed=4), (2, "softmax")
+    compiled = {"loss": loss, "optimizer": optimizer, "metrics": list(metrics)}
+    model = network(*stack, inputs=(3,), **compiled)
+    saves = [BackupAndRestore(folder, save_freq or 1, delete_checkpoint=delete_checkpoint)]
+    options = {"batch_size": 8, "verbose": 0, "epochs": 5, **options}
+
+    def go():
+        history = model.fit(
+            X, y, callbacks=[*(saves if save_freq else ()), *others, *more], **options
         )
-    if moment == "flushed":
-        replace = os.replace
-        files.os.replace = lambda *paths: die() if now() else replace(*paths)
-    callbacks = [
-        BackupAndRestore(folder / "backup", save_freq),
-        EarlyStopping("val_loss", patience=3, restore_best_weights=True, start_from_epoch=4),
-        AtStep(now if moment == "step" else lambda: False),
-    ]
-    given = {"validation_split": 0.2, "batch_size": 8, "epochs": EPOCHS, "verbose": verbose}
-    history = model.fit(x, y, callbacks=callbacks, **given)
-    state = {
-        "weights": model.get_weights(),
-        "optimizer": model.optimizer.variables,
-        "slots": model.optimizer.get_state()["state"],
-        "iterations": model.optimizer.iterations,
-        "history": dict(history.history),
-        "epoch": history.epoch,
-        "generator": backend.generator().bit_generator.state,
-        "drawn": [getattr(layer, "drawn", 0) for layer in model.layers],
-        "best": (callbacks[1].best_epoch, callbacks[1].wait, callbacks[1].stopped_epoch),
-    }
-    (folder / "result").write_bytes(pickle.dumps(state))
+        optimizer = model.optimizer.get_state()
+        return {
+            "weights": model.get_weights(),
+            "optimizer": {name: look(value) for name, value in optimizer.items()},
+            "history": dict(history.history),
+            "epoch": history.epoch,
+            "generator": backend.generator().bit_generator.state,
+            "drawn": [getattr(layer, "drawn", 0) for layer in model.layers],
+            "callbacks": [
+                {name: value for name, value in vars(one).items() if isinstance(value, DATA)}
+                for one in others
+            ],
+            "files": sorted(path.name for path in folder.iterdir()),
+        }
+
+    return go
+
+
+DATA = int | float | list | dict
+
+
+def run(folder, name, save_freq, moment, number, end):
+    """Run the training `name` of `RUNS`, with `end` at a moment of it, and return its result."""
+    folder.mkdir(exist_ok=True)
+    with at(moment, number, end) as ends:
+        return training(folder, ends, save_freq=save_freq, **RUNS[name](folder))()
 
 
 if __name__ == "__main__":
-    folder, moment, number, *save_freq = sys.argv[1:]
-    freq = int(save_freq[0]) if save_freq else "epoch"
-    train(pathlib.Path(folder), moment, int(number), freq)
+    folder, library, name, save_freq, moment, number = sys.argv[1:]
+    save_freq = int(save_freq) if save_freq.isdigit() else save_freq
+    with contextlib.ExitStack() as stack:
+        if library == "stand-in":
+            stack.enter_context(standin.installed(standin.make()))
+        stack.enter_context(backend.use("numpy" if library == "numpy" else "cupy"))
+        result = run(pathlib.Path(folder), name, save_freq, moment, int(number), die)
+    sys.stdout.buffer.write(pickle.dumps(result))

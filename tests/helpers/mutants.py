@@ -7,6 +7,7 @@ memory, and prints how many were refused and how many were loaded. Any other out
 program with an error.
 """
 
+import contextlib
 import faulthandler
 import json
 import pathlib
@@ -20,7 +21,6 @@ from networks import network
 
 import tinynet
 from tinynet.layers import Flatten
-from tinynet.saving import hdf5
 
 LONGEST = 60  # seconds for one file; long enough that only a hang exceeds it
 MEMORY = 1 << 30  # bytes on top of what the program holds when it starts
@@ -36,35 +36,6 @@ def model(trained=True):
     return made
 
 
-def mutate(good, rng):
-    """Return `good` with random damage to bits, bytes, whole blocks, or its length."""
-    data = bytearray(good)
-    kind = rng.random()
-    if kind < 0.1:
-        return bytes(data[: rng.randrange(len(data))])
-    if kind < 0.15:
-        start, length = rng.randrange(len(data)), rng.randrange(1, 200)
-        return bytes(data[:start] + rng.randbytes(length) + data[start:])
-    if kind < 0.2:
-        start = rng.randrange(len(data))
-        return bytes(data[:start] + data[start + rng.randrange(1, 200) :])
-    for _ in range(rng.choice([1, 1, 1, 2, 4, 16])):
-        place, how = rng.randrange(len(data)), rng.random()
-        if how < 0.4:
-            data[place] ^= 1 << rng.randrange(8)
-        elif how < 0.6:
-            data[place] = rng.randrange(256)
-        elif how < 0.8:  # extreme values for sizes, addresses and type codes
-            length = rng.choice([1, 2, 4, 8])
-            extreme = rng.choice([b"\x00", b"\x01", b"\x7f", b"\x80", b"\xff"])
-            data[place : place + length] = (extreme * length)[: len(data) - place]
-        else:
-            length = rng.randrange(1, 64)
-            source = rng.randrange(len(data))
-            data[place : place + length] = data[source : source + length]
-    return bytes(data[: len(good)])
-
-
 def state(model):
     return [*model.get_weights(), *model.optimizer.variables]
 
@@ -75,76 +46,88 @@ def equal(one, other):
     )
 
 
-def refused(error, path):
-    assert str(path) in str(error)
-    return "refused"
+def mutate(good, rng):
+    """Return `good` with random damage to bits, bytes, whole blocks, or its length."""
+    data, place, length = bytearray(good), rng.randrange(len(good)), rng.randrange(1, 200)
+    kind = rng.choices(["cut off", "longer", "shorter", "changed"], [10, 5, 5, 80])
+    if kind == ["cut off"]:
+        del data[place:]
+    elif kind == ["longer"]:
+        data[place:place] = rng.randbytes(length)
+    elif kind == ["shorter"]:
+        del data[place : place + length]
+    else:
+        for _ in range(rng.choice([1, 1, 1, 2, 4, 16])):
+            place, source = rng.randrange(len(data)), rng.randrange(len(data))
+            damage = [
+                bytes([data[place] ^ 1 << rng.randrange(8)]),
+                rng.randbytes(1),
+                # extreme values for sizes, addresses and type codes
+                bytes([rng.choice([0, 1, 127, 128, 255])]) * rng.choice([1, 2, 4, 8]),
+                data[source : source + rng.randrange(1, 64)],
+            ]
+            (new,) = rng.choices(damage, [2, 1, 1, 1])
+            data[place : place + len(new)] = new
+    return bytes(data)
 
 
-def try_keras(path, good):
-    """Load a `.keras` file: its checksums guarantee that a loaded model equals the saved one."""
-    try:
-        loaded = tinynet.models.load_model(path)
-    except ValueError as error:
-        return refused(error, path)
-    assert loaded.to_json() == good.to_json()
-    reference = tinynet.models.load_model(path.with_name("good.keras"))
-    assert equal(state(loaded), state(reference))
-    return "loaded, and the same"
+def load(path, into):
+    """Return the model in a `.keras` file, or `into` with the weights of a `.weights.h5` file."""
+    if path.suffix == ".keras":
+        return tinynet.models.load_model(path)
+    into.load_weights(path)
+    return into
 
 
-def try_weights(path, good):
-    """Load a `.weights.h5` file, which has no checksum: values may differ but must be finite.
+def outcome(path, good, into):
+    """Load the file: a refused one must leave the model unchanged, and name the file.
 
-    A refused file must leave the model unchanged.
+    The checksums of a `.keras` file guarantee that a loaded model equals the saved one. The numbers
+    of a `.weights.h5` file may differ, but must be finite.
     """
-    into = try_weights.into
     before = state(into)
     try:
-        into.load_weights(path)
+        loaded = load(path, into)
     except ValueError as error:
+        if str(path) not in str(error):
+            raise
         assert equal(state(into), before)
-        return refused(error, path)
+        return "refused"
+    if equal(state(loaded), state(good)) and loaded.to_json() == good.to_json():
+        return "loaded, and the same"
+    assert path.suffix != ".keras"
     for now, then in zip(state(into), before, strict=True):
         assert (now.dtype, now.shape) == (then.dtype, then.shape)
         assert np.isfinite(now).all()
-    outcome = "loaded, and the same" if equal(state(into), state(good)) else "loaded, other numbers"
-    into.load_weights(path.with_name("good.weights.h5"))
-    return outcome
+    return "loaded, other numbers"
 
 
 def limit_memory():
-    try:
+    """Limit the memory of this process where the system can."""
+    with contextlib.suppress(ImportError, FileNotFoundError):
         import resource
-    except ImportError:  # not available on Windows
-        return
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def main(path, first, last):
     source = pathlib.Path(path)
-    data, good = source.read_bytes(), model()
-    attempt = try_keras if source.suffix == ".keras" else try_weights
-    try_weights.into = model(trained=False)
-    hdf5.h5py()
-    if pathlib.Path("/proc/self/statm").exists():
-        limit_memory()
+    data, good, into = source.read_bytes(), load(source, model(False)), model(False)
+    limit_memory()
     tally = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        suffix = ".keras" if source.suffix == ".keras" else ".weights.h5"
-        reference = pathlib.Path(folder) / f"good{suffix}"
-        reference.write_bytes(data)
-        target = pathlib.Path(folder) / f"bad{suffix}"
+        target = pathlib.Path(folder) / source.name
         for number in range(int(first), int(last)):
+            print(f"mutation {number}", file=sys.stderr)
             target.write_bytes(mutate(data, random.Random(number)))
             faulthandler.dump_traceback_later(LONGEST, exit=True)
-            try:
-                tally[attempt(target, good)] += 1
-            except BaseException:
-                print(f"mutation {number}", file=sys.stderr)
-                raise
-            faulthandler.cancel_dump_traceback_later()
+            result = outcome(target, good, into)
+            tally[result] += 1
+            if result == "loaded, other numbers":
+                load(source, into)
+        faulthandler.cancel_dump_traceback_later()
     print(json.dumps(tally))
 
 

@@ -1,10 +1,9 @@
 """A module that takes CuPy's name on a machine without a GPU, and raises where CuPy raises.
 
 It computes with NumPy, but its arrays are not NumPy arrays: an implicit transfer between host and
-device raises an error. It offers only the names in the tables below, which `test_standin.py`
-compares with the real package, name by name and keyword by keyword. It also counts what costs time
-on a GPU: launches (one for each operation), waits for the device, and copies from the host, with
-their bytes.
+device raises an error. It offers only names and keywords that CuPy has, too: `test_standin.py`
+compares all of them with the real package. It also counts what costs time on a GPU: launches (one
+for each operation), waits for the device, and copies from the host, with their bytes.
 
 Where CuPy is lenient at a cost (it copies a host index at each use, and `np.exp` of a device array
 silently calls CuPy), the stand-in raises as well. It cannot test kernels or speed.
@@ -12,6 +11,7 @@ silently calls CuPy), the stand-in raises as well. It cannot test kernels or spe
 
 import collections
 import contextlib
+import operator
 import sys
 import types
 import weakref
@@ -20,50 +20,18 @@ import numpy as np
 
 from tinynet.backend import gpu
 
-UFUNCS = {
-    name: {"out", "dtype"}
-    for name in (
-        "absolute", "add", "bitwise_and", "bitwise_or", "bitwise_xor", "divide", "equal", "exp",
-        "greater", "greater_equal", "invert", "less", "less_equal", "log", "maximum", "multiply",
-        "negative", "not_equal", "positive", "power", "right_shift", "sign", "sqrt", "subtract",
-        "tanh", "trunc",
-    )
+UFUNCS = (
+    "absolute", "add", "bitwise_and", "bitwise_or", "bitwise_xor", "divide", "equal", "exp",
+    "greater", "greater_equal", "invert", "less", "less_equal", "log", "maximum", "multiply",
+    "negative", "not_equal", "positive", "power", "right_shift", "sign", "sqrt", "subtract",
+    "tanh", "trunc",
+)  # fmt: skip
+OPERATORS = {  # and the ufuncs that they call
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power",
+    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "eq": "equal",
+    "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+    "abs": "absolute", "neg": "negative", "invert": "invert",
 }  # fmt: skip
-FUNCTIONS = {
-    "asarray": {"a", "dtype"},
-    "asnumpy": {"a"},
-    "arange": {"start", "stop", "step", "dtype"},
-    "empty": {"shape", "dtype"},
-    "zeros": {"shape", "dtype"},
-    "empty_like": {"prototype"},
-    "zeros_like": {"a"},
-    "stack": {"tup", "dtype"},
-    "moveaxis": {"a", "source", "destination"},
-    "matmul": {"out"},
-    "vdot": {"a", "b"},
-    "count_nonzero": {"a", "axis"},
-}
-METHODS = {
-    "argmax": {"axis"},
-    "astype": {"dtype", "copy"},
-    "clip": {"min", "max"},
-    "copy": set(),
-    "get": set(),
-    "item": set(),
-    "max": {"axis", "keepdims"},
-    "mean": {"axis", "dtype", "keepdims"},
-    "ravel": set(),
-    "reshape": set(),
-    "sum": {"axis", "dtype", "out", "keepdims"},
-    "take": {"indices", "axis", "out"},
-    "transpose": set(),
-}
-ATTRIBUTES = {"T", "base", "device", "dtype", "flags", "nbytes", "ndim", "shape", "size"}
-RUNTIME = {
-    "driverGetVersion", "runtimeGetVersion", "getDeviceCount", "getDeviceProperties", "memGetInfo",
-}  # fmt: skip
-POOL = {"free_all_blocks", "free_bytes", "get_limit", "set_limit", "total_bytes", "used_bytes"}
-
 IMPLICIT = (
     "Implicit conversion to a NumPy array is not allowed. "
     "Please use `.get()` to construct a NumPy array explicitly."
@@ -111,6 +79,42 @@ class CUBLASError(NumberedError):
     pass
 
 
+class Pool:
+    """The memory pool of a GPU: memory of deleted arrays stays in it until it is freed."""
+
+    def __init__(self, memory):
+        self._memory, self._limit = memory, 0
+        self._used = self._cached = 0
+
+    def _take(self, nbytes):
+        self._cached = max(0, self._cached - nbytes)
+        if self.total_bytes() + nbytes > (self._limit or self._memory):
+            raise OutOfMemoryError(f"Out of memory allocating {nbytes} bytes")
+        self._used += nbytes
+
+    def _give(self, nbytes):
+        self._used -= nbytes
+        self._cached += nbytes
+
+    def total_bytes(self):
+        return self._used + self._cached
+
+    def used_bytes(self):
+        return self._used
+
+    def free_bytes(self):
+        return self._cached
+
+    def free_all_blocks(self):
+        self._cached = 0
+
+    def get_limit(self):
+        return self._limit
+
+    def set_limit(self, size=None):
+        self._limit = size
+
+
 def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8.6"):
     """Return a new module `cupy`, as it would be on a machine with such GPUs."""
     cupy = types.ModuleType("cupy")
@@ -127,40 +131,7 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
             if name in machine.fails:
                 raise machine.fails[name]
 
-    class Pool:
-        def __init__(self):
-            self.used = self.cached = self.limit = 0
-
-        def take(self, nbytes):
-            limit = self.limit or memory
-            self.cached = max(0, self.cached - nbytes)
-            if self.used + self.cached + nbytes > limit:
-                raise OutOfMemoryError(f"Out of memory allocating {nbytes} bytes")
-            self.used += nbytes
-
-        def give(self, nbytes):
-            self.used -= nbytes
-            self.cached += nbytes
-
-        def total_bytes(self):
-            return self.used + self.cached
-
-        def used_bytes(self):
-            return self.used
-
-        def free_bytes(self):
-            return self.cached
-
-        def free_all_blocks(self):
-            self.cached = 0
-
-        def get_limit(self):
-            return self.limit
-
-        def set_limit(self, size=None):
-            self.limit = size
-
-    cupy.pools = pools = [Pool() for _ in range(max(1, devices))]
+    cupy.pools = pools = [Pool(memory) for _ in range(max(1, devices))]
 
     class Device:
         def __init__(self, device=None):
@@ -186,34 +157,28 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
         def synchronize(self):
             counts.waits += 1
 
-    class Flags:
-        def __init__(self, flags):
-            self.c_contiguous, self.f_contiguous = flags.c_contiguous, flags.f_contiguous
-
     class ndarray:  # noqa: N801, named as in CuPy
         """An array on the device. `_there` is the device's memory, private to the stand-in."""
 
         __array_ufunc__ = None  # refuse np.exp(array) and operators with a NumPy array
         __hash__ = None
 
-        def __init__(self, there, base=None, owns=True):
-            self._there = there
-            self.base = None if base is None else base if base.base is None else base.base
-            self.device = Device()
+        def __init__(self, there, base=None):
+            self._there, self.base, self.device = there, None, Device()
             if base is not None:
+                self.base = base if base.base is None else base.base
                 self.device = base.device
-            elif owns:
+            else:
                 pool = pools[self.device.id]
-                pool.take(there.nbytes)
-                weakref.finalize(self, pool.give, there.nbytes)
+                pool._take(there.nbytes)
+                weakref.finalize(self, pool._give, there.nbytes)
 
-        dtype = property(lambda self: self._there.dtype)
-        shape = property(lambda self: self._there.shape)
-        ndim = property(lambda self: self._there.ndim)
-        size = property(lambda self: self._there.size)
-        nbytes = property(lambda self: self._there.nbytes)
-        flags = property(lambda self: Flags(self._there.flags))
         T = property(lambda self: self.transpose())
+
+        @property
+        def flags(self):
+            names = "c_contiguous", "f_contiguous"
+            return types.SimpleNamespace(**{n: getattr(self._there.flags, n) for n in names})
 
         def __array__(self, *_, **__):
             raise TypeError(IMPLICIT)
@@ -233,21 +198,6 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
 
         def get(self):
             return self._wait().copy()
-
-        def item(self):
-            return self._wait().item()
-
-        def __bool__(self):
-            return bool(self._wait())
-
-        def __float__(self):
-            return float(self._wait())
-
-        def __int__(self):
-            return int(self._wait())
-
-        def __index__(self):
-            return self._wait().__index__()
 
         def __len__(self):
             return len(self._there)
@@ -286,11 +236,32 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
 
         # Reductions and conversions
 
-        def astype(self, dtype, copy=True):
-            if not copy and self.dtype == dtype:
-                return self
+        def _launch(self, name, out=None, **given):
             here(self)
-            return launch("astype", self._there.astype(dtype))
+            return launch(name, getattr(self._there, name)(**given), out)
+
+        def argmax(self, *, axis=None):
+            return self._launch("argmax", axis=axis)
+
+        def max(self, *, axis=None, keepdims=False):
+            return self._launch("max", axis=axis, keepdims=keepdims)
+
+        def mean(self, *, axis=None, dtype=None, keepdims=False):
+            return self._launch("mean", axis=axis, dtype=dtype, keepdims=keepdims)
+
+        def sum(self, *, axis=None, dtype=None, out=None, keepdims=False):
+            return self._launch("sum", out, axis=axis, dtype=dtype, keepdims=keepdims)
+
+        def clip(self, min=None, max=None):
+            return self._launch("clip", min=min, max=max)
+
+        def take(self, indices, axis=None, out=None):
+            if not isinstance(indices, ndarray):
+                raise TypeError(f"an index from the host: {type(indices)}")
+            return self._launch("take", out, indices=operand(indices), axis=axis)
+
+        def astype(self, dtype, copy=True):
+            return self._launch("astype", dtype=dtype) if copy or self.dtype != dtype else self
 
         def copy(self):
             return launch("copy", np.array(self._there))
@@ -301,31 +272,13 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
         def __reduce__(self):
             return _unpickled, (self.get(),)
 
-        def take(self, indices, axis=None, out=None):
-            if not isinstance(indices, ndarray):
-                raise TypeError(f"an index from the host: {type(indices)}")
-            here(self)
-            return launch("take", self._there.take(operand(indices), axis=axis), out)
+    def waiting(name):
+        return lambda self: getattr(self._wait(), name)()
 
-        def clip(self, min=None, max=None):
-            here(self)
-            return launch("clip", self._there.clip(min, max))
-
-    def reduction(name):
-        def reduce(self, **given):
-            out = given.pop("out", None)
-            unknown = set(given) - METHODS[name]
-            if unknown:
-                raise TypeError(
-                    f"{name}() got an unexpected keyword argument {sorted(unknown)[0]!r}"
-                )
-            here(self)
-            return launch(name, getattr(self._there, name)(**given), out)
-
-        return reduce
-
-    for name in ("argmax", "max", "mean", "sum"):
-        setattr(ndarray, name, reduction(name))
+    for name in ("dtype", "shape", "ndim", "size", "nbytes"):
+        setattr(ndarray, name, property(operator.attrgetter(f"_there.{name}")))
+    for name in ("item", "__bool__", "__float__", "__int__", "__index__"):
+        setattr(ndarray, name, waiting(name))
 
     # Checks and counts for every operation
 
@@ -340,20 +293,18 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
         if isinstance(value, ndarray):
             here(value)
             return value._there
-        if isinstance(value, np.ndarray):
-            raise TypeError(f"Unsupported type {type(value)}")
         if isinstance(value, bool | int | float | np.generic):
             return value
         raise TypeError(f"Unsupported type {type(value)}")
 
     def index(key):
-        parts = key if isinstance(key, tuple) else (key,)
-        gathers = any(isinstance(part, ndarray) for part in parts)
-        for part in parts:
-            if isinstance(part, np.ndarray | list):
-                raise TypeError(f"an index from the host: {type(part)}")
-        there = tuple(p._there if isinstance(p, ndarray) else p for p in parts)
-        return (there if isinstance(key, tuple) else there[0]), gathers
+        """Return an index for NumPy, and whether it gathers elements instead of being a view."""
+        if isinstance(key, tuple):
+            parts = [index(part) for part in key]
+            return tuple(part for part, _ in parts), any(gathers for _, gathers in parts)
+        if isinstance(key, np.ndarray | list):
+            raise TypeError(f"an index from the host: {type(key)}")
+        return (key._there, True) if isinstance(key, ndarray) else (key, False)
 
     def counted(name, *dtypes):
         counts.launches[name] += 1
@@ -394,22 +345,22 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
     for name in UFUNCS:
         setattr(cupy, name, ufunc(name))
 
-    for operator, name in {
-        "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power",
-        "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
-        "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
-        "ge": "greater_equal",
-    }.items():  # fmt: skip
+    for symbol, name in OPERATORS.items():
         function = getattr(cupy, name)
-        setattr(ndarray, f"__{operator}__", lambda a, b, f=function: f(a, b))
-        setattr(ndarray, f"__r{operator}__", lambda a, b, f=function: f(b, a))
-        setattr(ndarray, f"__i{operator}__", lambda a, b, f=function: f(a, b, out=a))
-    ndarray.__abs__ = lambda a: cupy.absolute(a)
-    ndarray.__neg__ = lambda a: cupy.negative(a)
-    ndarray.__invert__ = lambda a: cupy.invert(a)
+        if symbol in ("abs", "neg", "invert"):
+            setattr(ndarray, f"__{symbol}__", lambda a, f=function: f(a))
+            continue
+        setattr(ndarray, f"__{symbol}__", lambda a, b, f=function: f(a, b))
+        setattr(ndarray, f"__r{symbol}__", lambda a, b, f=function: f(b, a))
+        setattr(ndarray, f"__i{symbol}__", lambda a, b, f=function: f(a, b, out=a))
 
     # Functions
 
+    def offered(function):
+        setattr(cupy, function.__name__, function)
+        return function
+
+    @offered
     def asarray(a, dtype=None):
         if isinstance(a, ndarray):
             return a if dtype is None or a.dtype == dtype else a.astype(dtype)
@@ -421,47 +372,43 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
         counts.copies.append(there.nbytes)
         return ndarray(there)
 
-    def asnumpy(a):
-        return a.get() if isinstance(a, ndarray) else np.asarray(a)
-
-    def matmul(a, b, out=None):
-        return launch("matmul", np.matmul(operand(a), operand(b)), out)
-
+    @offered
     def vdot(a, b):
         if a.dtype != b.dtype:
             raise TypeError("vdot of two types")
         counted("vdot", a.dtype)  # two launches in CuPy: a product and a sum
         return launch("vdot", np.vdot(operand(a), operand(b)))
 
+    @offered
     def stack(tup, dtype=None):
         parts = [operand(part) for part in tup]
         counts.launches["stack"] += len(parts)  # CuPy copies one array after the other
         return ndarray(np.stack(parts, dtype=dtype))
 
-    def zeros(shape, dtype=float):
-        return launch("zeros", np.zeros(shape, dtype))
-
+    @offered
     def empty(shape, dtype=float):
         there = np.empty(shape, dtype)
         if there.dtype.kind == "f":
             there.fill(np.nan)  # so that reading unwritten memory shows up in the result
         return ndarray(there)
 
-    def count_nonzero(a, axis=None):
-        return launch("count_nonzero", np.count_nonzero(operand(a), axis=axis))
+    @offered
+    def moveaxis(a, source, destination):
+        return a._view(np.moveaxis(a._there, source, destination))
+
+    @offered
+    def arange(start, stop=None, step=1, dtype=None):
+        return launch("arange", np.arange(start, stop, step, dtype))
 
     cupy.ndarray = ndarray
-    cupy.asarray, cupy.asnumpy, cupy.matmul, cupy.vdot = asarray, asnumpy, matmul, vdot
-    cupy.stack, cupy.zeros, cupy.empty, cupy.count_nonzero = stack, zeros, empty, count_nonzero
+    cupy.asnumpy = lambda a: a.get() if isinstance(a, ndarray) else np.asarray(a)
+    cupy.matmul = lambda a, b, /, out=None: launch("matmul", np.matmul(operand(a), operand(b)), out)
+    cupy.count_nonzero = lambda a, axis=None: launch(
+        "count_nonzero", np.count_nonzero(operand(a), axis=axis)
+    )
+    cupy.zeros = lambda shape, dtype=float: launch("zeros", np.zeros(shape, dtype))
+    cupy.zeros_like = lambda a: cupy.zeros(a.shape, a.dtype)
     cupy.empty_like = lambda prototype: empty(prototype.shape, prototype.dtype)
-    cupy.zeros_like = lambda a: zeros(a.shape, a.dtype)
-    cupy.arange = lambda start, stop=None, step=1, dtype=None: launch(
-        "arange",
-        np.arange(start, stop, step, dtype) if stop is not None else np.arange(start, dtype=dtype),
-    )
-    cupy.moveaxis = lambda a, source, destination: a._view(
-        np.moveaxis(a._there, source, destination)
-    )
 
     # The device
 

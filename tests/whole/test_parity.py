@@ -6,6 +6,7 @@ exceeded by β₁ = 0.9001, by ε inside the root, by t starting at 0, by a miss
 place of a mean, and by Adam's corrections in float64.
 """
 
+import functools
 import warnings
 
 import hypothesis
@@ -14,16 +15,19 @@ import numpy as np
 import pytest
 from arrays import assert_allclose, put
 from networks import ONE_HOT, SPARSE, network, samples, tutorial
-from oracle import agree, distance, pair, variables
+from oracle import agree, distance, pair, renewed, variables
 
 import tinynet
 
 pytestmark = pytest.mark.computes
 
+HOW = {"batch_size": 16, "shuffle": False, "verbose": 0}
+
 
 def small(library, loss=ONE_HOT, optimizer="adam"):
+    hidden = [(7, "tanh")] if loss == ONE_HOT else [(7, "relu", False), (4, "sigmoid"), (5,)]
     return network(
-        (7, "tanh"), (3, "softmax"),
+        *hidden, (3, "softmax"),
         inputs=(6,), library=library, loss=loss, optimizer=optimizer, metrics=["acc"],
     )  # fmt: skip
 
@@ -35,13 +39,33 @@ def data(rng):
     return x, y
 
 
-@pytest.mark.parametrize(("steps", "bound"), [(1, 3e-7), (10, 3e-7), (100, 3e-7), (1875, 3e-6)])
-def test_the_tutorial_model_on_mnist(keras, mnist, steps, bound):
+@pytest.fixture(scope="module")
+def compiled(keras):
+    """Return Keras's model of a kind, always the same, because compiling it takes a second."""
+    return functools.cache(lambda make, *arguments: make(keras, *arguments))
+
+
+@pytest.fixture
+def twins(compiled):
+    """Return Keras's model and tinynet's of a kind, untrained, with the same weights."""
+
+    def make_both(make, *arguments):
+        ours = make(tinynet, *arguments)
+        return renewed(compiled(make, *arguments), ours.get_weights()), ours
+
+    return make_both
+
+
+@pytest.mark.parametrize(
+    ("steps", "bound"),
+    [(1, 3e-7), (10, 3e-7), (100, 3e-7), pytest.param(1875, 3e-6, marks=pytest.mark.long)],
+)
+def test_the_tutorial_model_on_mnist(twins, mnist, steps, bound):
     images, labels = mnist
     n = 32 * steps
     x = images[:n].astype("float32") / 255
     y = tinynet.utils.to_categorical(labels[:n], num_classes=10)
-    theirs, ours = pair(keras, tutorial)
+    theirs, ours = twins(tutorial)
     how = {"batch_size": 32, "shuffle": False, "verbose": 0}
     expected, received = theirs.fit(x, y, **how).history, ours.fit(x, y, **how).history
     difference = abs(expected["loss"][0] - received["loss"][0])
@@ -51,77 +75,14 @@ def test_the_tutorial_model_on_mnist(keras, mnist, steps, bound):
     assert expected["acc"] == received["acc"]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("loss", [ONE_HOT, SPARSE])
-def test_three_epochs_with_an_uneven_last_batch(keras, data, loss, optimizer):
-    x, y = data
-    if loss.startswith("sparse"):
-        y = y.argmax(axis=1)
-    theirs, ours = pair(keras, small, loss, optimizer)
-    how = {"batch_size": 16, "epochs": 3, "shuffle": False, "verbose": 0}
-    agree(theirs.fit(x, y, **how), ours.fit(x, y, **how), atol=1e-6)
-    assert distance(theirs, ours) <= 1e-6
-
-
-@pytest.mark.parametrize(
-    "extra",
-    [
-        {"validation_data": "all"},
-        {"validation_data": "weighted"},
-        {"validation_split": 0.25},
-        {"validation_split": 0.25, "validation_batch_size": 7, "validation_freq": 2},
-        {"validation_data": "all", "validation_steps": 2},
-        {"class_weight": {0: 1.0, 1: 3.0, 2: 0.5}},
-        {"class_weight": {1: 4}},
-        {"sample_weight": "ramp"},
-        {"sample_weight": "ramp", "validation_split": 0.5},
-        {"initial_epoch": 1},
-        {"steps_per_epoch": 3},
-        {"batch_size": None},
-        {"batch_size": 1000},
-    ],
-    ids=str,
-)
-def test_the_arguments_of_fit_behave_as_in_keras(keras, data, extra):
-    x, y = data
-    ramp = np.linspace(0, 2, len(x))
-    words = {"all": (x[:50], y[:50]), "weighted": (x[:50], y[:50], ramp[:50]), "ramp": ramp}
-    extra = {k: words.get(v, v) if isinstance(v, str) else v for k, v in extra.items()}
-    how = {"batch_size": 16, "epochs": 4, "shuffle": False, "verbose": 0} | extra
-    theirs, ours = pair(keras, small)
-    with warnings.catch_warnings():  # both may warn if a pass ends within an epoch
-        warnings.filterwarnings("ignore", "Your input ran out of data")
-        expected, received = theirs.fit(x, y, **how), ours.fit(x, y, **how)
-    agree(expected, received, atol=1e-6)
-    assert distance(theirs, ours) <= 1e-6
-
-
-def test_a_second_fit_continues_training_as_in_keras(keras, data):
-    theirs, ours = pair(keras, small)
-    for _ in range(2):
-        how = {"batch_size": 16, "shuffle": False, "verbose": 0}
-        agree(theirs.fit(*data, **how), ours.fit(*data, **how), atol=1e-6)
-    assert ours.optimizer.iterations == int(theirs.optimizer.iterations) == 12
-    agree(variables(theirs), variables(ours), rtol=2e-5, atol=1e-9)
-
-
-def test_evaluate_and_predict_after_training_equal_keras(keras, data):
-    x, y = data
-    theirs, ours = pair(keras, small)
-    for model in (theirs, ours):
-        model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
-    agree(theirs.evaluate(x, y, verbose=0), ours.evaluate(x, y, verbose=0), atol=1e-6)
-    agree(theirs.predict(x, verbose=0), ours.predict(x, verbose=0), atol=1e-6)
-
-
-def test_the_gradients_of_the_tutorial_model_equal_jax(keras, mnist):
+def test_the_gradients_of_the_tutorial_model_equal_jax(keras, twins, mnist):
     """Compare backpropagation with JAX's automatic differentiation of Keras's forward pass."""
     import jax
 
     images, labels = mnist
     x = images[:32].astype("float32") / 255
     y = tinynet.utils.to_categorical(labels[:32], 10).astype("float32")
-    theirs, ours = pair(keras, tutorial)
+    theirs, ours = twins(tutorial)
 
     def loss(weights):
         output, _ = theirs.stateless_call(weights, [], x)
@@ -131,18 +92,75 @@ def test_the_gradients_of_the_tutorial_model_equal_jax(keras, mnist):
     ours.prepare_training((32, 28, 28))
     ours.objective.forward(put(y), ours.forward(put(x), training=True))
     ours.backward(ours.objective.backward())
-    received = [
-        gradient
-        for layer in ours.layers[1:]
-        for gradient in (layer.kernel_gradient, layer.bias_gradient)
-    ]
+    layers = ours.layers[1:]
+    received = [g for layer in layers for g in (layer.kernel_gradient, layer.bias_gradient)]
     for theirs_g, ours_g in zip(expected, received, strict=True):
         assert_allclose(ours_g, np.asarray(theirs_g), rtol=1e-5, atol=3e-8)
+
+
+@pytest.mark.parametrize(
+    ("loss", "optimizer"),
+    [
+        (ONE_HOT, "adam"),
+        (SPARSE, "sgd"),
+        pytest.param(ONE_HOT, "sgd", marks=pytest.mark.long),
+        pytest.param(SPARSE, "adam", marks=pytest.mark.long),
+    ],
+)
+def test_three_epochs_then_a_fourth_evaluate_and_predict(twins, data, loss, optimizer):
+    x, y = data
+    y = y if loss == ONE_HOT else y.argmax(axis=1)
+    theirs, ours = twins(small, loss, optimizer)
+    for epochs in (3, 1):  # a second fit continues training
+        given = HOW | {"epochs": epochs}
+        agree(theirs.fit(x, y, **given), ours.fit(x, y, **given), atol=1e-6)
+        assert distance(theirs, ours) <= 1e-6
+    assert ours.optimizer.iterations == int(theirs.optimizer.iterations) == 4 * 6
+    agree(variables(theirs), variables(ours), rtol=2e-5, atol=1e-8)
+    agree(theirs.evaluate(x, y, verbose=0), ours.evaluate(x, y, verbose=0), atol=1e-6)
+    agree(theirs.predict(x, verbose=0), ours.predict(x, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"validation_data": "all"},
+        {"validation_data": "weighted"},
+        {"validation_split": 0.25},
+        pytest.param(
+            {"validation_split": 0.25, "validation_batch_size": 7, "validation_freq": 2},
+            marks=pytest.mark.long,
+        ),
+        {"validation_data": "all", "validation_steps": 2},
+        {"class_weight": {0: 1.0, 1: 3.0, 2: 0.5}},
+        {"class_weight": {1: 4}},
+        {"sample_weight": "ramp"},
+        pytest.param({"sample_weight": "ramp", "validation_split": 0.5}, marks=pytest.mark.long),
+        {"initial_epoch": 1},
+        {"steps_per_epoch": 3},
+        {"batch_size": None},
+        pytest.param({"batch_size": 1000}, marks=pytest.mark.long),
+    ],
+    ids=str,
+)
+def test_the_arguments_of_fit_behave_as_in_keras(twins, data, extra):
+    x, y = data
+    ramp = np.linspace(0, 2, len(x))
+    words = {"all": (x[:50], y[:50]), "weighted": (x[:50], y[:50], ramp[:50]), "ramp": ramp}
+    extra = {k: words.get(v, v) if isinstance(v, str) else v for k, v in extra.items()}
+    how = HOW | {"epochs": 4} | extra
+    theirs, ours = twins(small)
+    with warnings.catch_warnings():  # both may warn if a pass ends within an epoch
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        expected, received = theirs.fit(x, y, **how), ours.fit(x, y, **how)
+    agree(expected, received, atol=1e-6)
+    assert distance(theirs, ours) <= 1e-6
 
 
 ACTIVATIONS = st.sampled_from(["sigmoid", "tanh", "relu", "linear"])
 
 
+@pytest.mark.long
 @hypothesis.settings(
     max_examples=15,
     deadline=None,
@@ -180,7 +198,7 @@ def test_any_small_network_three_epochs(
         )  # fmt: skip
 
     theirs, ours = pair(keras, make)
-    how = {"batch_size": batch_size, "epochs": 3, "shuffle": False, "verbose": 0}
+    how = HOW | {"batch_size": batch_size, "epochs": 3}
     expected, received = theirs.fit(x, y, **how), ours.fit(x, y, **how)
     assert ours.predict(x, verbose=0).min() > 1e-6
     assert distance(theirs, ours) <= 3e-5  # a gradient near Adam's ε magnifies rounding

@@ -1,4 +1,4 @@
-"""The README is correct: its programs run and print what it shows, and its commands exist."""
+"""The README files are correct: programs print what is shown, and links lead somewhere."""
 
 import inspect
 import io
@@ -10,23 +10,28 @@ import pytest
 
 import tinynet
 
-README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, flags=re.DOTALL)
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+FILES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 
 
-def test_the_programs_run_in_order_and_print_the_output_shown(tmp_path, monkeypatch):
+def blocks(text):
+    return re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_programs_run_in_order_and_print_the_output_shown(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for program, expected in BLOCKS:
+    for program, expected in blocks(file.read_text("utf-8")):
         output = io.StringIO()
         with redirect_stdout(output):
-            exec(compile(program, "README.md", "exec"), names)
+            exec(compile(program, file.name, "exec"), names)
         if expected:
             received = output.getvalue()
             assert re.sub(r"[\d.]+", "#", received) == re.sub(r"[\d.]+", "#", expected)
             # The last digits depend on the processor.
-            for a, b in zip(numbers(received), numbers(expected), strict=True):
-                assert a == pytest.approx(b, rel=0.1)
+            assert numbers(received) == pytest.approx(numbers(expected), rel=0.1)
 
 
 def numbers(text):
@@ -34,25 +39,41 @@ def numbers(text):
 
 
 def test_the_first_program_is_short():
-    assert len([line for line in BLOCKS[0][0].splitlines() if line]) <= 13
+    assert len([line for line in blocks(README)[0][0].splitlines() if line]) <= 13
 
 
 def test_the_training_step_shown_equals_the_source():
-    shown = next(program for program, _ in BLOCKS if "def train_step" in program)
+    text = (ROOT / "tinynet" / "README.md").read_text("utf-8")
+    shown = next(program for program, _ in blocks(text) if "def train_step" in program)
     source = inspect.getsource(tinynet.training.train_step)
     source = re.sub(r'""".*?"""', "", source, flags=re.DOTALL)
     signature = re.compile(r"def train_step\(.*?\).*?:\n", flags=re.DOTALL)
 
     def lines(text):
-        text = signature.sub("", text)
-        return [
-            line.split("#")[0].strip() for line in text.splitlines() if line.split("#")[0].strip()
-        ]
+        code = [line.split("#")[0].strip() for line in signature.sub("", text).splitlines()]
+        return [line for line in code if line]
 
     assert lines(shown) == lines(source)
 
 
-def test_the_two_commands_are_on_the_first_screen():
-    first_screen = README.splitlines()[:12]
+def test_the_readme_is_short_and_shows_the_two_commands_and_a_picture_first():
+    first_screen = README.splitlines()[:20]
     assert '    python -m pip install -e ".[examples]" && python examples/mnist.py' in first_screen
     assert '    python -m pip install -e ".[test]" && python -m pytest' in first_screen
+    assert any(line.startswith("![") for line in first_screen)
+    assert len(README.splitlines()) <= 250
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading(file):
+    text = re.sub(r"```.*?```", "", file.read_text("utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("https://"):
+            path, _, anchor = target.partition("#")
+            linked = (file.parent / path).resolve() if path else file
+            assert linked.exists(), target
+            if anchor and linked.suffix == ".md":
+                headings = re.findall(r"^#+ (.*)$", linked.read_text("utf-8"), flags=re.M)
+                assert anchor in [
+                    re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings
+                ]

@@ -16,38 +16,20 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "tinynet"
 # A file in tinynet/ is a "page" of the textbook, given here with its maximum number of lines. One
 # page may exceed it by a tenth, as long as all pages together stay within ALL_PAGES.
 PAGES = {
-    "initializers": 110,
-    "activations": 150,
-    "regularizers": 45,
-    "layers": 270,
-    "losses": 190,
-    "metrics": 110,
-    "optimizers": 185,
-    "training": 170,
-    "models": 170,
-}
+    "initializers": 110, "activations": 150, "regularizers": 45, "layers": 270, "losses": 190,
+    "metrics": 110, "optimizers": 185, "training": 170, "models": 170,
+}  # fmt: skip
 ALL_PAGES = 1400
 NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 466,
-    "compat": 803,
-    "utils": 295,
-    "callbacks": 369,
-    "saving": 414,
-    "engine": 1091,
-    "inspection": 652,
-    "datasets": 294,
-    "plotting": 565,
-    "web": 183,
-    "doctor": 51,
-}
+    "backend": 466, "compat": 803, "utils": 295, "callbacks": 369, "saving": 414, "engine": 1091,
+    "inspection": 652, "datasets": 294, "plotting": 564, "web": 183, "doctor": 51,
+}  # fmt: skip
 
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.
-ORDER = [
-    name
-    for group in """
+ORDER = """
     config
     backend.types backend.diagnosis backend.gpu backend.random backend backend.threads
     compat compat.naming compat.checks compat.rules compat.arguments compat.constructors
@@ -69,9 +51,7 @@ ORDER = [
     web.samples web
     doctor doctor.__main__
     __init__
-""".splitlines()
-    for name in group.split()
-]
+"""
 
 # The core is what has to be read to understand training; these files and wings are not in it.
 NOT_CORE = """
@@ -101,33 +81,38 @@ FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 def imported(path):
     """Yield the names of tinynet's files that a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tinynet":
-            module = node.module.removeprefix("tinynet").removeprefix(".")
+        if isinstance(node, ast.Import | ast.ImportFrom):
             for alias in node.names:
-                inner = f"{module}.{alias.name}".removeprefix(".")
-                yield inner if inner in FILES else module or "__init__"
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.split(".")[0] == "tinynet":
-                    yield alias.name.removeprefix("tinynet").removeprefix(".") or "__init__"
+                module = getattr(node, "module", None) or alias.name
+                inner = f"{module}.{alias.name}" if isinstance(node, ast.ImportFrom) else module
+                first, *rest = inner.split(".")
+                if first == "tinynet":
+                    name = ".".join(rest)
+                    yield name if name in FILES else ".".join(rest[:-1]) or "__init__"
 
 
 def statements(path):
     """Return a file's number of statements, without docstrings; a wrapped line counts once."""
     source = path.read_text("utf-8")
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    count = sum(token.type == tokenize.NEWLINE for token in tokens)
-    for node in ast.walk(ast.parse(source)):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-            and isinstance(body[0].value.value, str)
-        ):
-            count -= 1
-    return count
+    with_docstring = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and ast.get_docstring(node) is not None
+    ]
+    return sum(token.type == tokenize.NEWLINE for token in tokens) - len(with_docstring)
+
+
+def lines(page):
+    return len((PACKAGE / f"{page}.py").read_text("utf-8").splitlines())
+
+
+def total_of(count, parts, name):
+    """Print and return a total; `pytest -s` shows how much room is left."""
+    total = sum(map(count, parts))
+    print(f"{name}: {total} {count.__name__}")
+    return total
 
 
 def test_pages_and_wings_are_the_files_and_folders_of_the_package():
@@ -136,46 +121,37 @@ def test_pages_and_wings_are_the_files_and_folders_of_the_package():
     assert folders == WINGS.keys()
 
 
-def lines(page):
-    return len((PACKAGE / f"{page}.py").read_text("utf-8").splitlines())
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_stays_within_its_lines(page):
     assert lines(page) <= PAGES[page] * 11 // 10
 
 
 def test_all_pages_together_stay_within_their_lines():
-    total = sum(map(lines, PAGES))
-    print(f"{total} lines in {len(PAGES)} pages")
-    assert total <= ALL_PAGES
+    assert total_of(lines, PAGES, "all pages") <= ALL_PAGES
 
 
 @pytest.mark.parametrize("wing", WINGS)
 def test_a_wing_stays_within_its_statements(wing):
-    total = sum(map(statements, (PACKAGE / wing).rglob("*.py")))
-    print(f"{wing}: {total} statements")
-    assert total <= WINGS[wing]
+    assert total_of(statements, (PACKAGE / wing).rglob("*.py"), wing) <= WINGS[wing]
 
 
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
-    core = [name for name in FILES if not {name, name.split(".")[0]} & left_out]
-    total = sum(statements(FILES[name]) for name in core)
-    print(f"{total} statements in {len(core)} files")
-    assert total <= 3150
+    core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
+    assert total_of(statements, core, "the core") <= 3150
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_imports_point_one_way(name):
-    assert name in ORDER, f"{name} is missing in ORDER"
-    above = ORDER[ORDER.index(name) :]
+    order = ORDER.split()
+    assert name in order, f"{name} is missing in ORDER"
+    above = order[order.index(name) :]
     upward = {(name, other) for other in imported(FILES[name]) if other in above}
     assert upward <= UPWARD
 
 
 def test_order_and_upward_match_the_files_and_imports():
-    assert sorted(ORDER) == sorted(FILES)
+    assert sorted(ORDER.split()) == sorted(FILES)
     assert all(above in set(imported(FILES[name])) for name, above in UPWARD)
 
 
@@ -185,17 +161,6 @@ def test_pages_below_training_import_only_pages_and_lower_wings():
         assert {name.split(".")[0] for name in imported(FILES[page])} <= below
 
 
-def test_there_are_no_circular_imports():
-    edges = {name: set(imported(path)) - {name} for name, path in FILES.items()}
-    for name, above in UPWARD:
-        edges[name].discard(above)
-    left = dict(edges)
-    while left:
-        free = {name for name, needs in left.items() if not needs & left.keys()}
-        assert free, f"circular imports among {sorted(left)}"
-        left = {name: needs for name, needs in left.items() if name not in free}
-
-
 @pytest.mark.parametrize("path", FILES.values(), ids=FILES)
 def test_a_file_is_short_and_has_a_docstring(path):
     source = path.read_text("utf-8")
@@ -203,54 +168,44 @@ def test_a_file_is_short_and_has_a_docstring(path):
     assert ast.get_docstring(ast.parse(source)), f"{path.name} has no module docstring"
 
 
-def loaded_by(program):
-    """Return the packages that are loaded after running a program in a new process."""
-    program += "; import sys; print(*{name.split('.')[0] for name in sys.modules})"
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    return set(run.stdout.split())
+def words_printed_by(program):
+    """Return the words that a program prints in a new process."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+SHOW_LOADED = "; import sys; print(*{name.split('.')[0] for name in sys.modules})"
 
 
 def test_importing_tinynet_loads_nothing_until_it_is_used():
-    assert "numpy" not in loaded_by("import tinynet")
-    loaded = loaded_by("import tinynet; tinynet.Sequential().add(tinynet.layers.Dense(1))")
+    assert "numpy" not in words_printed_by(f"import tinynet{SHOW_LOADED}")
+    use = "import tinynet; tinynet.Sequential().add(tinynet.layers.Dense(1))"
+    loaded = set(words_printed_by(use + SHOW_LOADED))
     lazy = {"rich", "matplotlib", "h5py", "cupy", "tensorflow_datasets", "keras", "jax", "PIL"}
     assert "numpy" in loaded
     assert not loaded & (lazy | {"difflib", "shutil", "threadpoolctl"})
 
 
-def test_every_public_name_can_be_imported():
-    import tinynet
-
-    for name in tinynet.__all__:
-        assert getattr(tinynet, name) is not None
-        assert name in dir(tinynet)
-    assert tinynet.training.train_step  # modules that are not in __all__ are there as well
-    assert not hasattr(tinynet, "foo.bar")
-
-
-def test_lazy_modules_can_be_reached_from_the_package():
-    program = "import tinynet; tinynet.datasets.digits.load_data(); tinynet.plotting.plot_network"
-    subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_an_unknown_attribute_raises_attribute_error():
-    import tinynet
-
-    with pytest.raises(AttributeError, match="no attribute 'sequentail'"):
-        tinynet.sequentail  # noqa: B018
-
-
-def test_a_missing_dependency_is_named_in_the_error():
-    program = (
+def test_lazy_modules_can_be_reached_and_a_missing_dependency_is_named():
+    use = "import tinynet; tinynet.datasets.digits.load_data(); tinynet.plotting.plot_network"
+    assert words_printed_by(use) == []
+    without_numpy = (
         "import sys; sys.modules['numpy'] = None\nimport tinynet\n"
         "try: tinynet.Sequential\nexcept ModuleNotFoundError as error: print(error.name)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert run.stdout.strip() == "numpy"
+    assert words_printed_by(without_numpy) == ["numpy"]
+
+
+def test_the_package_has_its_public_names_and_no_others():
+    import tinynet
+
+    assert set(tinynet.__all__) <= set(dir(tinynet))
+    assert all(getattr(tinynet, name) is not None for name in tinynet.__all__)
+    assert tinynet.training.train_step  # modules that are not in __all__ are there as well
+    assert not hasattr(tinynet, "foo.bar")
+    with pytest.raises(AttributeError, match="no attribute 'sequentail'"):
+        tinynet.sequentail  # noqa: B018
 
 
 def test_types_are_named():

@@ -100,8 +100,7 @@ def load_data(path: str | os.PathLike[str] = "mnist.npz") -> tuple[Split, Split]
 
     # Unpacking and hashing release the GIL: four threads save a tenth of the time.
     with ThreadPoolExecutor(len(FILES)) as pool:
-        arrays = pool.map(_read_gz, FILES, (files[name] for name in FILES))
-        x_train, y_train, x_test, y_test = arrays
+        x_train, y_train, x_test, y_test = pool.map(_read_gz, FILES, map(files.get, FILES))
     return (x_train, y_train), (x_test, y_test)
 
 
@@ -134,8 +133,7 @@ def parse_idx(data: bytes, name: str = "data") -> np.ndarray:
             f"{list(unsigned_bytes)} and a number of dimensions, received {list(data[:4])}."
         )
     start = 4 + 4 * data[3]
-    lengths = np.frombuffer(data[4:start].ljust(start - 4, b"\0"), dtype=">u4")
-    shape = tuple(int(length) for length in lengths)
+    shape = tuple(np.frombuffer(data[4:start].ljust(start - 4, b"\0"), dtype=">u4").tolist())
     expected = start + math.prod(shape)
     if len(data) != expected:
         raise ValueError(
@@ -153,8 +151,7 @@ def _find(name: str, store: Path) -> Path | None:
     # TFDS names a download <address><SHA-256 in base64>.gz, in a folder for the dataset or, in
     # older versions, in the store itself. An incomplete download has another name.
     digest = base64.urlsafe_b64encode(bytes.fromhex(FILES[name][1])).decode().rstrip("=")
-    kept = [*store.glob(f"mnist/*{digest}.gz"), *store.glob(f"*{digest}.gz")]
-    return kept[0] if kept else None
+    return next(iter([*store.glob(f"mnist/*{digest}.gz"), *store.glob(f"*{digest}.gz")]), None)
 
 
 def _read_gz(name: str, file: Path) -> np.ndarray:
@@ -198,6 +195,7 @@ def _read_npz(file: Path) -> tuple[Split, Split]:
 
 def _download(store: Path, copy: Path) -> dict[str, Path]:
     """Let TFDS download the missing files into `store`, and return the paths of all four."""
+    print(f"MNIST is not on this machine. Downloading it (11 MB) to {store} …", file=sys.stderr)
     hint = (
         f"Looked for {copy} and, in {store / 'manual'} and its parent, for\n  "
         + "\n  ".join(FILES)
@@ -212,7 +210,6 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
             import tensorflow_datasets as tfds
 
             catalogue = tfds.builder_cls("mnist").url_infos
-            wrong_checksum = tfds.core.download.download_manager.NonMatchingChecksumError
         except ImportError as error:
             raise ImportError(
                 f"MNIST is not on this machine, and cannot be downloaded: {error}. To install what "
@@ -227,7 +224,6 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
                 f"MNIST is not on this machine, and {smallest} is not available: {refusal}.\n"
                 + hint
             )
-        print(f"Downloading MNIST (11 MB) to {store} …", file=sys.stderr)
         tfds.disable_progress_bar()
         try:
             manager = tfds.download.DownloadManager(
@@ -238,8 +234,12 @@ def _download(store: Path, copy: Path) -> dict[str, Path]:
                 force_checksums_validation=True,
             )
             # One after the other, so that no download is still running when one of them fails.
-            return {name: Path(manager.download(urls[name])) for name in FILES}
-        except wrong_checksum as error:
+            files = {}
+            for name, (size, _) in FILES.items():
+                print(f"  {name}, {size / 1e6:.2g} MB", file=sys.stderr)
+                files[name] = Path(manager.download(urls[name]))
+            return files
+        except tfds.core.download.download_manager.NonMatchingChecksumError as error:
             raise ValueError(
                 f"{error}\nIf you put that file there, replace it. If it was downloaded, something "
                 f"on the way changed it, such as a proxy or a sign-in page.\n{hint}"

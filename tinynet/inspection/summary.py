@@ -108,10 +108,8 @@ def _table(line_length: int | None, show_trainable: bool) -> Table:
 
 def _row(layer: Layer, show_trainable: bool) -> list[Text]:
     name = _text((layer.name, ""), (" (", ""), (type(layer).__name__, _CLASS), (")", ""))
-    if layer.built:
-        parameters = _text((f"{layer.count_params():,}", _NUMBER))
-    else:
-        parameters = _text(("0", _NUMBER), (" (unbuilt)", ""))
+    count = f"{layer.count_params() if layer.built else 0:,}"
+    parameters = _text((count, _NUMBER), ("" if layer.built else " (unbuilt)", ""))
     row = [name, _shape(layer.output_shape), parameters]
     if show_trainable:
         letter, style = ("Y", _YES) if layer.trainable else ("N", _NO)

@@ -16,10 +16,6 @@ SHOWN = 40
 _LEFT = " style='text-align:left;white-space:nowrap;vertical-align:top;font-weight:normal'"
 
 
-def _outside(index: int, length: int) -> bool:
-    return not -length <= index < length
-
-
 TracedWeight = tuple[
     HostArray, HostArray, tuple[HostArray, ...]
 ]  # value, gradient, optimizer's slots
@@ -48,12 +44,19 @@ class TracedArray:
         return f"{self.values.shape}", f"{low:.4g}", f"{mean:.4g}", f"{high:.4g}"
 
     def rows(self) -> list[str]:
-        """Return the values as text, a line for each row; empty for more than `SHOWN` values."""
+        """Return the values as text, a line for each row; empty for more than `SHOWN` values.
+
+        All have the same number of decimals, so that sums of them agree with the numbers printed.
+        """
         if not 0 < self.values.size <= SHOWN:
             return []
         rows = self.values.reshape(-1, self.values.shape[-1] if self.values.ndim else 1)
         digits = 6 if rows.shape[1] <= 6 else 4  # so that a row fits on a line of the screen
-        cells = [[f"{number:.{digits}g}" for number in row] for row in rows.tolist()]
+        size = np.abs(rows).max()
+        most = digits - 1 - int(np.log10(size) // 1) if 1e-4 <= size < 1e6 else -1
+        exact = (n for n in range(most + 1) if (rows.round(n) == rows.round(most)).all())
+        form = next((f".{decimals}f" for decimals in exact), f".{digits}g")
+        cells = [[f"{number:{form}}" for number in row] for row in rows.tolist()]
         width = max(len(cell) for row in cells for cell in row)
         return ["  ".join(cell.rjust(width) for cell in row) for row in cells]
 
@@ -126,7 +129,9 @@ class Trace:
             raise KeyError(f"Expected one of {list(self.weights)}, received: {weight!r}")
         values, gradient, state = self.weights[weight]
         place: tuple[int, ...] = tuple(np.ravel(index).tolist())
-        if len(place) != values.ndim or any(map(_outside, place, values.shape)):
+        if len(place) != values.ndim or any(
+            at not in range(-length, length) for at, length in zip(place, values.shape, strict=True)
+        ):
             raise IndexError(
                 f"Expected the index of one number in {weight}, of shape {values.shape}, received: "
                 f"{index}. Write: trace.update({weight!r}, {(0,) * values.ndim})"

@@ -35,12 +35,14 @@ def work_out(
 ) -> tuple[tuple[str, ...], float, float]:
     """Return the steps of one number's update as lines, its total change, and its new value."""
     rate, t = optimizer.learning_rate, optimizer.iterations + 1
-    lines = [f"w = {w:.8g}", f"g = ∂L/∂w = {g:.8g}"]
+    lines = [f"w = {w:.6g}", f"g = ∂L/∂w = {g:.6g}"]
     start = w
     if optimizer.weight_decay:
         w -= w * optimizer.weight_decay * rate
-        by = f"{rate:.6g} · {optimizer.weight_decay:g} · {start:.6g}"
-        lines.append(f"w ← w − η λ w = {start:.6g} − {by} = {w:.8g}")
+        lines.append(
+            f"w ← w − η λ w = {start:.6g} − {rate:.6g} · {optimizer.weight_decay:g} · {start:.6g} "
+            f"= {w:.6g}"
+        )
     if type(optimizer) is Adam:
         b1, b2, epsilon = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
         m_old, v_old, *largest = state
@@ -75,4 +77,5 @@ def work_out(
             f"Expected Adam or SGD, whose rules are known, received {type(optimizer).__name__}: "
             "apply its rule to the numbers in `trace.weights`."
         )
-    return (*lines, f"w ← w + Δw = {w + change:.8g}"), w + change - start, w + change
+    shown = f"{w:.6g} {'−' if change < 0 else '+'} {abs(change):.6g} = {w + change:.6g}"
+    return (*lines, f"w ← w + Δw = {shown}"), w + change - start, w + change

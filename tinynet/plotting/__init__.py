@@ -3,7 +3,8 @@
 Each function draws on the given Axes or on a new figure, and returns the Axes. It does not show,
 save or close the figure: call `matplotlib.pyplot.show()`, `close()` or
 ``ax.figure.savefig("digits.png", dpi=150)`` afterwards. No information is in colour alone: the
-palette is Okabe and Ito's (colour-blind safe), and markers, dashes, frames or words repeat it.
+colours are Okabe and Ito's and, for signs, Paul Tol's (both colour-blind safe), and markers,
+dashes, frames or words repeat it.
 """
 
 from tinynet.plotting.curves import plot_history

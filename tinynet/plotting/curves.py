@@ -33,7 +33,7 @@ def plot_history(
     validation_freq: int | Sequence[int] | None = None,
     ax: "Axes | None" = None,
 ) -> HostArray:
-    """Draw the loss and, beside it, the metrics of each epoch; star the best validation epoch.
+    """Draw the loss and, beside it, the metrics of each epoch.
 
     Arguments:
         history: the `History` that `fit` returns, or its `history`, a dictionary of lists.
@@ -49,7 +49,7 @@ def plot_history(
 
     >>> loss, acc = plot_history({"loss": [0.9, 0.5], "acc": [0.7, 0.8], "val_acc": [0.7, 0.6]})
     >>> acc.get_legend().get_texts()[-1].get_text()
-    'best validation: epoch 1, 0.7'
+    'validation'
     """
     logs = getattr(history, "history", history if isinstance(history, Mapping) else {})
     sizes = {name: len(values) for name, values in logs.items() if name[:4] != "val_"}
@@ -104,14 +104,7 @@ def draw_curves(
             raise value_error(
                 "validation_freq of fit", received, "plot_history(h, validation_freq=n)"
             )
-        at = places.pop()
-        ax.plot(at, values, "s--", color=dashed, label=f"{what}validation", **style)
-        falls = any(word in name for word in ("loss", "error", "entropy", "mse", "mae"))
-        score = np.where(np.isfinite(values), -values if falls else values, -np.inf)
-        if np.isfinite(score).any():
-            point = at[score.argmax()], values[score.argmax()]
-            label = f"{what}best validation: epoch {point[0]}, {point[1]:.4g}"
-            ax.plot(*point, "*", color=dashed, mec="black", ms=14, clip_on=False, label=label)
+        ax.plot(places.pop(), values, "s--", color=dashed, label=f"{what}validation", **style)
     unit = " (share of samples)" if all("acc" in name for name in names) else ""
     title, unit = ("Loss", " (mean over samples)") if names == ["loss"] else ("Metrics", unit)
     ylabel = textwrap.fill(", ".join(names) + unit, 34)

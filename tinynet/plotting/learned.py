@@ -14,17 +14,22 @@ from tinynet.plotting.pictures import (
     BLUE,
     GREEN,
     GREY,
+    NEGATIVE,
     ORANGE,
+    POSITIVE,
     PURPLE,
-    SKY,
     VERMILLION,
+    WRONG,
     as_classes,
     as_images,
     as_probabilities,
+    colours_between,
     counted,
     draw_grid,
     inch_axes,
+    percent,
     pyplot,
+    signed_colours,
     value_error,
 )
 
@@ -32,14 +37,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
-SIGNED_COLORMAP = "cividis"  # from dark to light, so that the signs differ in greyscale, too
 READABLE = 40  # the most classes for which counts are drawn
 
 
 def plot_confusion(
     labels: ArrayLike, probabilities: ArrayLike, *, ax: "Axes | None" = None
 ) -> "Axes":
-    """Draw the confusion matrix: rows are true classes, columns are predicted classes.
+    """Draw the confusion matrix: rows are labelled classes, columns predicted ones.
 
     Correct predictions are on the grey diagonal; the larger a mistake's share of its row, the
     darker its cell. Each cell shows its count; an empty cell is 0. With more than 40 classes the
@@ -68,19 +72,17 @@ def plot_confusion(
         side = max(4.4, 1.2 + 0.42 * classes)
         ax = pyplot().figure(figsize=(side, side), layout="constrained").subplots()
     wrong = np.where(np.eye(classes, dtype=bool), 0, counts) / np.maximum(1, counts.sum(1))[:, None]
-    ax.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(wrong.max(), 1e-9) * 1.3)
+    ax.imshow(wrong, vmin=0, vmax=max(wrong.max(), 1e-9) * 1.3, **colours_between("white", WRONG))
     diagonal = np.ma.masked_where(~np.eye(classes, dtype=bool), np.ones((classes, classes)))
     ax.imshow(diagonal, cmap="Greys", vmin=0, vmax=4)
     size = min(9.0, 90 / max(classes, 10))
     for (i, j), count in np.ndenumerate(counts):
         if count and classes <= READABLE:
             ax.text(j, i, f"{count:,}", ha="center", va="center", fontsize=size, color="black")
-    step = max(1, classes // 20)
-    ax.set_xticks(range(0, classes, step))
-    ax.set_yticks(range(0, classes, step))
-    ax.set(xlabel="predicted class", ylabel="true class")
+    ticks = range(0, classes, max(1, classes // 20))
+    ax.set(xlabel="predicted class", ylabel="labelled class", xticks=ticks, yticks=ticks)
     title = f"Confusion: {right:,} of {len(p):,} right ({100 * right / len(p):.2f} %)"
-    ax.set_title(f"{title}\norange: mistakes, darker for a larger share of the row", fontsize=10)
+    ax.set_title(f"{title}\nred: mistakes, darker for a larger share of the row", fontsize=10)
     return ax
 
 
@@ -95,7 +97,7 @@ def plot_mistakes(
 ) -> "Axes":
     """Draw the worst mistakes: the wrong predictions with the highest probabilities.
 
-    The caption "4 (true 9)" means predicted 4, labelled 9; below it are their probabilities.
+    Below each image are its predicted class, its label, and the probabilities of these two.
 
     Arguments:
         images, probabilities, labels, ax: as in `plot_predictions`.
@@ -119,14 +121,10 @@ def plot_mistakes(
     captions = []
     for i in worst:
         shares = f"{percent(p[i, predicted[i]])}, {percent(p[i, truth[i]])}"
-        captions.append((f"{predicted[i]} (true {truth[i]})\n{shares}", False))
+        captions.append((f"predicted {predicted[i]}\nlabelled {truth[i]}\n{shares}", False))
     title = f"The worst of {len(wrong):,} mistake{'s' * (len(wrong) != 1)}\n"
-    title += "“4 (true 9)”: predicted 4, labelled 9; below: the probability of each"
+    title += "%: the probabilities of the predicted and of the labelled class"
     return draw_grid(images[worst], captions, rows, columns, title, ax)
-
-
-def percent(share: float) -> str:
-    return "<1 %" if share < 0.005 else ">99 %" if share >= 0.995 else f"{100 * share:.0f} %"
 
 
 def plot_weights(
@@ -134,8 +132,8 @@ def plot_weights(
 ) -> "Axes":
     """Draw the first layer's weights as images: what each of its units looks for.
 
-    Each pixel is the weight of that pixel of the input: light yellow where ink increases the unit's
-    weighted sum, dark blue where ink decreases it, and grey where ink hardly changes it.
+    Each pixel is the weight of that pixel of the input: dark blue where ink increases the unit's
+    weighted sum, light yellow where ink decreases it, and grey where ink hardly changes it.
 
     Arguments:
         model: a built model of images that starts with a `Dense`, or a `Flatten` and a `Dense`.
@@ -163,16 +161,15 @@ def plot_weights(
     strongest = float(np.abs(images[: rows * columns]).max()) or 1.0
     captions = [(f"unit {n}", False) for n in range(len(images))]
     title = f"What the units of '{dense.name}' look for\n"
-    title += f"yellow: positive weights; blue: negative; up to ±{strongest:.2g}"
-    colours = {"cmap": SIGNED_COLORMAP, "vmin": -strongest, "vmax": strongest}
-    return draw_grid(images, captions, rows, columns, title, ax, colours)
+    title += f"blue: positive weights; yellow: negative; grey: 0; up to ±{strongest:.2g}"
+    return draw_grid(images, captions, rows, columns, title, ax, signed_colours(strongest))
 
 
 def plot_activations(model: Model, image: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
     """Draw one image and, layer by layer, the activation of every unit.
 
     The units of a layer form a square, row by row. Darker means larger; if some activations are
-    negative, yellow is positive and blue negative. A last layer of at most 20 units is bars.
+    negative, blue is positive and yellow negative. A last layer of at most 20 units is bars.
 
     Arguments:
         model: a built model.
@@ -207,7 +204,10 @@ def plot_activations(model: Model, image: ArrayLike, *, ax: "Axes | None" = None
                 f"\n{activation}" if activation else ""
             )
             columns.append((text, x.ravel(), False))
-    ax, scale = inch_axes(2.1 * len(columns), 2.5, f"One image through '{model.name}'", ax)
+    title = f"One image through '{model.name}'"
+    if any(np.nanmin(values) < 0 for _, values, _ in columns):
+        title += "\nblue: positive; yellow: negative; grey: 0"
+    ax, scale = inch_axes(2.1 * len(columns), 2.5, title, ax)
     for number, (text, values, is_image) in enumerate(columns):
         left = 0.15 + 2.1 * number
         if not is_image and number == len(columns) - 1 and values.size <= 20:
@@ -216,13 +216,10 @@ def plot_activations(model: Model, image: ArrayLike, *, ax: "Axes | None" = None
             square = values if is_image else in_a_square(values)
             low, high = float(np.nanmin(square)), float(np.nanmax(square))
             strongest = max(abs(low), abs(high), 1e-9)
-            signed: Config = {"cmap": SIGNED_COLORMAP, "vmin": -strongest, "vmax": strongest}
-            colours = signed if low < 0 else {"cmap": "gray_r", "vmin": 0, "vmax": strongest}
+            ink = signed_colours(strongest) | ({} if low < 0 else {"cmap": "gray_r", "vmin": 0})
             tall = min(1.8, 1.8 * square.shape[0] / square.shape[1])
             extent = (left, left + 1.8, 0.1 + tall, 0.1)
-            ax.imshow(
-                np.ma.masked_invalid(square), extent=extent, interpolation="nearest", **colours
-            )
+            ax.imshow(np.ma.masked_invalid(square), extent=extent, interpolation="nearest", **ink)
             sides = [left, left + 1.8, left + 1.8, left, left]
             ax.plot(sides, [0.1, 0.1, 0.1 + tall, 0.1 + tall, 0.1], color=GREY, linewidth=0.5)
             text += "" if is_image else f", {low:.2g} to {high:.2g}"
@@ -247,12 +244,11 @@ def bars(ax: "Axes", left: float, values: HostArray, scale: float) -> None:
     zero, room = (left + 0.8, 0.5) if negative else (left + 0.25, 1.0)
     for k, value in enumerate(values.tolist()):
         y, end = 0.1 + tall * k, zero + room * value / high
-        colour = SKY if value >= 0 else VERMILLION
+        colour = POSITIVE if value >= 0 else NEGATIVE
         ax.fill_between([min(zero, end), max(zero, end)], y, y + 0.8 * tall, color=colour)
         size = min(9.0, 60 * tall) * scale
         ax.text(left + 0.2, y + 0.4 * tall, f"{k}", ha="right", va="center", fontsize=size)
-        word: Config = {"ha": "left", "va": "center", "fontsize": size}
-        ax.text(max(zero, end) + 0.05, y + 0.4 * tall, f"{value:.2f}", **word)
+        ax.text(max(zero, end) + 0.05, y + 0.4 * tall, f"{value:.2f}", va="center", size=size)
 
 
 def plot_distributions(
@@ -299,10 +295,9 @@ def plot_distributions(
         if not many:
             ax.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     symbol = "|∂L/∂W|" if what == "gradients" else "|W|"
+    ylabel = f"{symbol}, median" + ("" if many else " and quartiles")
     title = "Gradients of the weights" if what == "gradients" else "Weights"
-    ax.set_yscale("log")
-    ax.set(title=f"{title}, layer by layer", xlabel="epoch")
-    ax.set_ylabel(f"{symbol}, median" + ("" if many else " and quartiles"))
+    ax.set(title=f"{title}, layer by layer", xlabel="epoch", ylabel=ylabel, yscale="log")
     ax.xaxis.set_major_locator(pyplot().MaxNLocator(integer=True, min_n_ticks=1))
     ax.grid(alpha=0.3)
     beside: Config = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if own else {}

@@ -156,7 +156,7 @@ class LivePlot(Callback):
 
     def _draw(self, frame: bool, last: int) -> None:
         panels = panels_of(self.logs)
-        lines = [1 if len(names) == 1 else 3 * len(names) for names in panels]
+        lines = [1 if len(names) == 1 else 2 * len(names) for names in panels]
         low = 0.7 + 0.22 * max(lines)
         self.figure.clear()
         if self.drawn == 0:  # whether there are metrics is known only now
@@ -170,7 +170,7 @@ class LivePlot(Callback):
             ax.legend(
                 loc="upper center",
                 bbox_to_anchor=(0.5, -0.45 / (height - low - 0.4)),
-                ncols=3 if len(names) == 1 else 1,
+                ncols=2 if len(names) == 1 else 1,
                 fontsize=8,
                 frameon=False,
                 columnspacing=0.8,

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-SKY, ORANGE, GREY = "#56B4E9", "#E69F00", "#808080"
+SKY, ORANGE, GREY, PALE = "#56B4E9", "#E69F00", "#808080", "#C0C0C0"
+# Wherever a sign is drawn, also by `export_html`: from Paul Tol's scheme for all eyes and for grey.
+POSITIVE, NEGATIVE = "#004488", "#DDAA33"
+WRONG = "#CC3311"  # predictions; right ones are black
 BARS = 0.4  # inches below an image for its bars
-SHOWN = 12  # the most units drawn of a layer: the first six and the last six of a wider one
+# A layer of more than 10 units is drawn as its first 3 and its last 3; of the weights into each
+# unit the 3 strongest are drawn.
+SHOWN, ENDS, STRONGEST = 10, 3, 3
 
 
 def plot_digits(
@@ -59,9 +64,9 @@ def plot_predictions(
 ) -> "Axes":
     """Draw images with the predicted class and the probability of every class.
 
-    Below each image are the predicted class, its probability, and a bar for each class, from left
-    to right, with the predicted one dark. A wrong prediction has a frame, a cross, the caption
-    "4 (true 9)" (predicted 4, labelled 9), and a triangle below the bar of the true class.
+    Below each image are its predicted class, its label, the probability of the predicted class,
+    and a bar for each class, from left to right, with the predicted one dark. A wrong prediction
+    has a red frame, a cross, a bold caption, and a triangle below the bar of the labelled class.
 
     Arguments:
         images, ax: as in `plot_digits`.
@@ -92,13 +97,11 @@ def plot_predictions(
     first = bad & (bad.cumsum() <= wrong)
     shown, captions = np.argsort(~first, kind="stable")[: rows * columns], []
     for i in shown:
-        caption = f"{predicted[i]} (true {truth[i]})" if bad[i] else str(predicted[i])
-        caption += "\n>99 %" if p[i].max() >= 0.995 else f"\n{100 * p[i].max():.0f} %"
-        captions.append((caption, bad[i]))
-    title += f"\nbars: the probabilities of classes 0 to {p.shape[1] - 1}"
+        labelled = "" if labels is None else f"labelled {truth[i]}\n"
+        captions.append((f"predicted {predicted[i]}\n{labelled}{percent(p[i].max())}", bad[i]))
+    title += f"\n%: probability of the predicted class; bars: of classes 0 to {p.shape[1] - 1}"
     if bad[shown].any():
-        title += "; triangle: true class"
-        title += "\ncrossed: wrong; “4 (true 9)” means predicted 4, labelled 9"
+        title += "\nred, crossed: wrong; triangle: labelled class"
     bars = [(p[i], truth[i] if bad[i] else None) for i in shown]
     return draw_grid(images[shown], captions, rows, columns, title, ax, bars=bars)
 
@@ -106,10 +109,10 @@ def plot_predictions(
 def plot_network(model: Model, *, ax: "Axes | None" = None) -> "Axes":
     """Draw a built model: its layers as columns of circles, its weights as lines between them.
 
-    Of a layer with more than 12 units, the first six and the last six are drawn. Positive weights
-    are solid blue lines, negative ones dashed red lines; wider means larger within the layer. A
-    layer without units, such as Dropout, is a line of text below the layer before it; a Flatten
-    at the start appears only in the input's label.
+    Of a layer with more than 10 units, the first 3 and the last 3 are drawn. Lines are the 3
+    strongest weights into each unit from drawn units: solid and blue if positive, dashed and yellow
+    if negative; wider means larger within the layer. A layer without units, such as Dropout, is
+    named below the layer before it; a Flatten at the start appears only in the input's label.
 
     Arguments:
         model: anything that has `name`, `built` and `layers`, such as a `Sequential`.
@@ -125,45 +128,56 @@ def plot_network(model: Model, *, ax: "Axes | None" = None) -> "Axes":
     """
     columns = _read_layers(model)
     sizes = [size for size, _, _ in columns]
-    ys = [0.26 * (np.arange(n) - (n - 1) / 2) for n in (min(size, SHOWN) for size in sizes)]
-    ys = [y + 0.25 * np.sign(y) * (size > SHOWN) for y, size in zip(ys, sizes, strict=True)]
+    ys = [0.26 * (np.arange(n) - (n - 1) / 2) for n in (len(_drawn(size)) for size in sizes)]
+    ys = [y + 0.26 * np.sign(y) * (size > SHOWN) for y, size in zip(ys, sizes, strict=True)]
     middle = 0.2 + max(y.max() for y in ys)
     height = 2 * middle + 0.36 + 0.16 * max(text.count("\n") for _, text, _ in columns)
     title = f"{model.name}: {counted(sum(x.count_params() for x in model.layers), 'parameter')}"
-    title += "\ncircle: unit; line: weight; three dots: units not drawn"
     if any(kernel is not None for _, _, kernel in columns):
-        title += "\nblue: positive; red, dashed: negative; wider: larger within the layer"
+        title += (
+            f"\nlines: the {STRONGEST} strongest weights into each unit, from the units drawn"
+            "\nblue: positive; yellow, dashed: negative; wider: larger within the layer"
+        )
     ax, scale = inch_axes(1.9 * len(columns), height, title, ax)
-    from matplotlib.collections import LineCollection  # `inch_axes` has checked for matplotlib
-
     for i, (y, (size, text, kernel)) in enumerate(zip(ys, columns, strict=True)):
-        x, colour = 0.95 + 1.9 * i, ORANGE if i == len(columns) - 1 else SKY if i else "white"
-        ends = [[(x - 1.9, middle + a), (x, middle + b)] for a in ys[i - 1] for b in y if i > 0]
-        style = {"color": GREY, "linewidth": 0.3}
-        if kernel is not None:
-            style = _line_styles(kernel[np.ix_(_drawn(sizes[i - 1]), _drawn(size))].ravel(), scale)
-        ax.add_collection(LineCollection(ends, zorder=1, **style))
-        ax.plot([x] * len(y), middle + y, "o", mfc=colour, mec=ax.title.get_color(), ms=13 * scale)
+        x = 0.95 + 1.9 * i
+        if i > 0:
+            known = None if kernel is None else kernel[np.ix_(_drawn(sizes[i - 1]), _drawn(size))]
+            _draw_lines(ax, x, middle + ys[i - 1], middle + y, known, scale)
+        ax.plot([x] * len(y), middle + y, "o", mfc="white", mec=ax.title.get_color(), ms=13 * scale)
         if size > SHOWN:
-            ax.plot([x] * 3, middle + np.array([-0.13, 0, 0.13]), "o", color=GREY, ms=4 * scale)
+            dots = middle + np.array([-0.25, -0.17, 0.17, 0.25])
+            ax.plot([x] * 4, dots, "o", color=GREY, ms=3 * scale)
+            more = ax.text(x, middle, f"{size - 2 * ENDS:,} more", ha="center", va="center")
+            more.set(fontsize=9 * scale, bbox={"fc": ax.figure.get_facecolor(), "ec": "none"})
         ax.text(x, 2 * middle, text, ha="center", va="top", fontsize=9 * scale)
     return ax
 
 
 def _drawn(size: int) -> list[int]:
     """Return the indices of the units that are drawn."""
-    half = SHOWN // 2
-    return [*range(size)] if size <= SHOWN else [*range(half), *range(size - half, size)]
+    return [*range(size)] if size <= SHOWN else [*range(ENDS), *range(size - ENDS, size)]
 
 
-def _line_styles(weights: HostArray, scale: float) -> Config:
-    """Return the colour, dashes and width of each weight's line."""
-    shares = np.abs(weights) / max(float(np.abs(weights).max(initial=0)), 1e-12)
-    return {
-        "colors": [BLUE if weight > 0 else VERMILLION for weight in weights],
-        "linestyles": ["solid" if weight > 0 else (0, (3, 1)) for weight in weights],
-        "linewidths": (0.15 + 1.6 * shares) * scale,
+def _draw_lines(
+    ax: "Axes", x: float, left: HostArray, right: HostArray, known: HostArray | None, scale: float
+) -> None:
+    """Draw the strongest weights into each unit at x or, if they are unknown, all connections."""
+    from matplotlib.collections import LineCollection
+
+    weights = np.nan_to_num(np.zeros((len(left), len(right))) if known is None else known)
+    ranks = np.argsort(-np.abs(weights), axis=0)[: None if known is None else STRONGEST]
+    pairs = [(i, j) for row in ranks[::-1] for j, i in enumerate(row)]  # the strongest on top
+    drawn = np.array([weights[pair] for pair in pairs])
+    ends = [[(x - 1.9, left[i]), (x, right[j])] for i, j in pairs]
+    shares = np.abs(drawn) / max(float(np.abs(drawn).max()), 1e-12)
+    style = {
+        "colors": [(GREY, POSITIVE, NEGATIVE)[int(np.sign(weight))] for weight in drawn],
+        "linestyles": [(0, (3, 1)) if weight < 0 else "solid" for weight in drawn],
+        "linewidths": (0.4 + 2.4 * shares) * scale,
+        "antialiased": False,  # smooth edges would take two thirds of a PNG's bytes
     }
+    ax.add_collection(LineCollection(ends, zorder=1, **style))
 
 
 def pyplot() -> ModuleType:
@@ -180,6 +194,20 @@ def value_error(what: str, received: object, line: str) -> ValueError:
 
 def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + "s" * (n != 1)
+
+
+def percent(share: float) -> str:
+    return "<1 %" if share < 0.005 else ">99 %" if share >= 0.995 else f"{100 * share:.0f} %"
+
+
+def signed_colours(largest: float) -> Config:
+    """Return the colours of values from -largest to largest: the larger, the darker; 0 is grey."""
+    return colours_between(NEGATIVE, GREY, POSITIVE) | {"vmin": -largest, "vmax": largest}
+
+
+def colours_between(*colours: str) -> Config:
+    name, maps = " to ".join(colours), pyplot().matplotlib.colors.LinearSegmentedColormap
+    return {"cmap": maps.from_list(name, colours, N=255)}
 
 
 def as_images(images: ArrayLike) -> HostArray:
@@ -262,7 +290,7 @@ def draw_grid(
         left, top = 0.16 + k % columns, 0.1 + pitch * (k // columns)
         right, bottom = left + 0.84, top + tall
         ax.imshow(image, extent=(left, right, bottom, top), interpolation="nearest", **colours)
-        colour, width = (VERMILLION, 3 * scale) if marked else (GREY, 0.5)
+        colour, width = (WRONG, 3 * scale) if marked else (GREY, 0.5)
         corners = [left, right, right, left, left], [top, top, bottom, bottom, top]
         ax.plot(*corners, color=colour, linewidth=width)
         if marked:
@@ -278,10 +306,10 @@ def draw_grid(
 def _draw_bars(
     ax: "Axes", left: float, base: float, p: HostArray, truth: int | None, scale: float
 ) -> None:
-    """Draw the probabilities as bars, and a triangle below the bar of the true class."""
-    step, dark = 0.84 / len(p), VERMILLION if truth is not None else BLUE
+    """Draw the probabilities as bars, and a triangle below the bar of the labelled class."""
+    step, dark = 0.84 / len(p), ax.title.get_color() if truth is None else WRONG
     xs = left + step * (np.arange(len(p)) + 0.5)
-    colours = [dark if k == p.argmax() else SKY for k in range(len(p))]
+    colours = [dark if k == p.argmax() else PALE for k in range(len(p))]
     ax.vlines(xs, base, base - (BARS - 0.13) * p, colours, linewidth=0.75 * 72 * step * scale)
     ax.plot([left, left + 0.84], [base, base], color=GREY, linewidth=0.5)
     if truth in range(len(p)):

@@ -50,7 +50,8 @@ function readPalette() {
     const hex = style.getPropertyValue(name).trim().slice(1);
     return [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
   };
-  palette = { zero: rgb("--cell"), positive: rgb("--positive"), negative: rgb("--negative"), ink: rgb("--text") };
+  palette = Object.fromEntries(
+    ["zero", "positive", "negative", "cell", "text", "accent"].map((name) => [name, rgb(`--${name}`)]));
   inkTable = tableOf(asInk);
   tintTable = tableOf(tint);
 }
@@ -79,7 +80,7 @@ function tableOf(colour) {
   for (let i = 0; i <= 2 * STEPS; i++) bytes.set([...colour(i / STEPS - 1), 255], 4 * i);
   return table;
 }
-const asInk = (v) => palette.zero.map((c, i) => Math.round(c + (palette.ink[i] - c) * Math.max(0, Math.min(1, v))));
+const asInk = (v) => palette.cell.map((c, i) => Math.round(c + (palette.text[i] - c) * Math.max(0, Math.min(1, v))));
 const largestOf = (values) => values.reduce((most, v) => Math.max(most, Math.abs(v)), 0) || 1;
 
 // Drawing. Finished strokes are kept in a separate canvas, so that each frame redraws only the
@@ -260,11 +261,11 @@ function showPad() {
     return;
   }
   context.scale(wide / PAD_W, wide / PAD_W);
-  context.strokeStyle = `rgb(${palette.ink})`;
+  context.strokeStyle = `rgb(${palette.text})`;
   for (const stroke of state.strokes) drawStroke(context, stroke);
   if (!pen.shown) return;
   context.lineWidth = 2;
-  context.strokeStyle = `rgb(${palette.positive})`;
+  context.strokeStyle = `rgb(${palette.accent})`;
   for (const radius of pen.down ? [Number($("brush").value) / 2, 3] : [Number($("brush").value) / 2]) {
     context.beginPath();
     context.arc(pen.x, pen.y, radius, 0, 7);
@@ -339,7 +340,7 @@ function showBars() {
     context.fillStyle = `rgb(${tint(v < 0 ? -1 : 1)})`;
     context.fillRect(i * width + width * 0.1, Math.min(zero, y(v)), width * 0.8, Math.abs(y(v) - zero));
   });
-  context.strokeStyle = context.fillStyle = `rgb(${palette.ink})`;
+  context.strokeStyle = context.fillStyle = `rgb(${palette.text})`;
   context.lineWidth = ratio;
   context.strokeRect(0, zero, pad.width, 0);
   context.strokeRect(bars.at * width, ratio, width, pad.height - 2 * ratio);
