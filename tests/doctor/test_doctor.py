@@ -317,8 +317,8 @@ def test_help_describes_the_program_and_other_arguments_are_errors(capsys):
 @pytest.mark.cupy
 @pytest.mark.parametrize("number", [*diagnosis.CUDA])
 def test_the_errors_of_cupy_are_found_in_the_table_by_their_number(number):
-    from cupy.cuda import runtime
-
+    reason = "CuPy is not installed: python -m pip install cupy-cuda12x (no GPU needed)"
+    runtime = pytest.importorskip("cupy.cuda.runtime", reason=reason)
     error = runtime.CUDARuntimeError(number)
     found = diagnosis.explain(error, "otherwise")
     assert found.reason.startswith(diagnosis.CUDA[number][0])
