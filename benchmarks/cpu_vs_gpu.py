@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from programs import blas_threads
-from report import counted, machine, median, parse, ratio, save, seconds, table
+from report import counted, machine, median, parse, ratio, save, seconds, shown, table
 
 import tinynet
 from tinynet import backend, doctor, training
@@ -176,10 +176,11 @@ def measure(names: list[str], cases: list[dict[str, Any]], rounds: int) -> Itera
     All take turns, so that a slow moment does not affect only one of them.
     """
     ready = [[Trainer(name, sizes) for name in names] for sizes in cases]
-    for trainer in itertools.chain(*ready):
+    trainers = list(itertools.chain(*ready))
+    for trainer in shown("Warming up", trainers):
         trainer.warm()
-    for _ in range(rounds):
-        for trainer in itertools.chain(*ready):
+    for number in range(rounds):
+        for trainer in shown(f"Measuring, round {number + 1} of {rounds}", trainers):
             trainer.measure()
         yield [entry(trainers) for trainers in ready]
 

@@ -32,7 +32,19 @@ from typing import Any
 
 import numpy as np
 from programs import SIZES
-from report import cores, counted, machine, median, parse, ratio, save, seconds, spread, table
+from report import (
+    cores,
+    counted,
+    machine,
+    median,
+    parse,
+    ratio,
+    save,
+    seconds,
+    shown,
+    spread,
+    table,
+)
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -210,15 +222,16 @@ def compare_epochs(
     programs: list[str], folder: pathlib.Path, batch_size: int, rounds: int
 ) -> dict[str, Any]:
     """Measure the seconds for an epoch, `rounds` times for each program, in turn."""
-    workers = {program: start(program, folder, batch_size) for program in programs}
-    losses = {p: loss_of(p, folder) for p in programs if p != "products"}
+    starting, learning = shown("Starting", programs), [p for p in programs if p != "products"]
+    workers = {program: start(program, folder, batch_size) for program in starting}
+    losses = {p: loss_of(p, folder) for p in shown("Comparing losses", learning)}
     check_same(losses)
-    for program in programs:
+    for program in shown("Warming up", programs):
         workers[program].epoch()  # some programs compile the shuffling, too
     took: dict[str, list[float]] = {program: [] for program in programs}
-    for _ in range(rounds):
-        for program in random.sample(programs, len(programs)):
-            took[program].append(workers[program].epoch())
+    turns = [p for _ in range(rounds) for p in random.sample(programs, len(programs))]
+    for program in shown("Measuring epochs", turns):
+        took[program].append(workers[program].epoch())
     for worker in workers.values():
         worker.close()
     return {
@@ -262,7 +275,7 @@ def compare_processes(
 ) -> dict[str, dict[str, list[float]]]:
     """Time whole programs: from starting `python` to the end of an epoch, and later calls."""
     took: dict[str, dict[str, list[float]]] = {program: {} for program in programs}
-    for turn in range(rounds + 1):
+    for turn in shown("Measuring whole programs", range(rounds + 1)):
         for program in random.sample(programs, len(programs)):
             began = time.perf_counter()
             with subprocess.Popen(
@@ -309,7 +322,7 @@ def processes_table(figures: dict[str, dict[str, list[float]]]) -> str:
 def compare_imports(rounds: int) -> dict[str, list[float]]:
     """Measure the seconds that each `import` takes, each time in a new process."""
     took: dict[str, list[float]] = {"numpy": [], "tinynet": [], "tinynet.models": []}
-    for turn in range(2 * rounds + 1):
+    for turn in shown("Measuring imports", range(2 * rounds + 1)):
         for module in took:
             program = (
                 f"from time import perf_counter as t; s = t(); import {module}; print(t() - s)"

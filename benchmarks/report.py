@@ -10,8 +10,10 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -32,6 +34,21 @@ def save(
             plot(results, arguments.plot)
         except ModuleNotFoundError as error:
             print(f"No picture was drawn: {error}. Write: python -m pip install matplotlib")
+
+
+def shown(what: str, items: Sequence[Item]) -> Iterator[Item]:
+    """Yield the items, and show on standard error which of them is being measured.
+
+    On a terminal, the line is overwritten and, at the end, removed. Elsewhere it is written once.
+    """
+    if not sys.stderr.isatty():
+        print(f"{what} …", file=sys.stderr, flush=True)
+        yield from items
+        return
+    for number, item in enumerate(items, start=1):
+        print(f"{f'{what}: {number} of {len(items)}':<78}", end="\r", file=sys.stderr, flush=True)
+        yield item
+    print(" " * 78, end="\r", file=sys.stderr, flush=True)
 
 
 def machine() -> str:

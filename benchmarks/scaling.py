@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from programs import Products
-from report import counted, machine, median, parse, save, seconds, table
+from report import counted, machine, median, parse, save, seconds, shown, table
 
 import tinynet
 from tinynet.layers import Dense
@@ -111,11 +111,10 @@ def measure(kind: str, cases: list[dict[str, Any]], rounds: int) -> list[dict[st
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         x = images(pathlib.Path(folder) / "images", max(map(samples_for, cases)))
         ready = [Case(sizes, x) for sizes in cases]
-        for case in ready:
+        for case in shown(f"Memory by {kind}", ready):
             case.memory = memory_of(case.fit)  # this also warms it up
-        for _ in range(rounds):
-            for case in ready:
-                case.measure()
+        for case in shown(f"Time by {kind}", ready * rounds):
+            case.measure()
         figures = [case.figures() for case in ready]
         del x, case, ready  # so that the file can be deleted
     return [

@@ -68,7 +68,7 @@ LONGER = {"best": 2}
 
 
 class Clock(Callback):
-    """Record how long each epoch takes, validation included."""
+    """Record how long each epoch takes, validation included, and print a dot after it."""
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.seconds: list[float] = []
@@ -78,6 +78,7 @@ class Clock(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.seconds.append(time.perf_counter() - self.start)
+        print(".", end="", flush=True)
 
 
 def main() -> None:
@@ -94,13 +95,14 @@ def main() -> None:
         for name, runs in found.items():
             epochs = arguments.epochs * LONGER.get(name, 1)
             key = f"{name}; seed {seed}; {epochs} epochs of {images}"
+            print(f"{key}: ", end="", flush=True)
             if key not in results:
                 results[key] = run(name, seed, epochs, train, test)
                 draft = kept.with_suffix(".new")
                 draft.write_text(json.dumps(results, indent=1, ensure_ascii=False), "utf-8")
                 draft.replace(kept)
             runs.append(results[key])
-            print(f"{key}: {results[key]['val_acc'][-1]:.2%}", flush=True)
+            print(f" {results[key]['val_acc'][-1]:.2%}", flush=True)
     text = table(found)
     (arguments.out / "table.md").write_text(text + "\n", encoding="utf-8")
     print(f"\n{text}")

@@ -139,10 +139,11 @@ def main() -> None:
     optimizer = Adam(weights)
     epochs = EPOCHS if len(x_train) > 10_000 else 10 * EPOCHS  # fewer images need more epochs
     for epoch in range(1, epochs + 1):
+        print(f"Epoch {epoch}: ", end="", flush=True)
         order = rng.permutation(len(x_train))  # a new order in every epoch
         mean = train_epoch(weights, optimizer, x_train, y_train, order)
         right = accuracy(weights, x_test, test_labels)
-        print(f"Epoch {epoch}: loss {mean:.4f}, test accuracy {right:.2%}", flush=True)
+        print(f"loss {mean:.4f}, test accuracy {right:.2%}", flush=True)
 
 
 if __name__ == "__main__":

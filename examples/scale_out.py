@@ -103,6 +103,7 @@ def in_keras(
     keras: Any, path: pathlib.Path, devices: list[str], batches: Batches
 ) -> tuple[list[float], list[np.ndarray]]:
     """Do the same in Keras, with all weights on each of `devices` and the batches split."""
+    print(f"Keras on {', '.join(devices)}: compiling (about 2 s), then training ...", flush=True)
     everywhere = keras.distribution.DataParallel(devices=devices)
     keras.distribution.set_distribution(everywhere)
     model = keras.models.load_model(path)

@@ -1,47 +1,39 @@
 """Activations compared with Keras's, on ordinary and extreme inputs, and each `backward` compared
 with central differences in float64 and with JAX's gradient of Keras's function.
+
+`test_regularizers` has `Activation` layers and user-defined activations.
 """
 
-import hypothesis
-import hypothesis.extra.numpy as hnp
-import hypothesis.strategies as st
 import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal, put, shares_memory, through
 from gradients import central_differences
-from oracle import refused_in_keras_s_words
 
 import tinynet
 from tinynet import backend
-from tinynet.compat import activation
 
 pytestmark = pytest.mark.computes
 activations = through(tinynet.activations)
 
-NAMES = ["linear", "relu", "sigmoid", "softmax", "tanh"]
-every_name = pytest.mark.parametrize("name", NAMES)
+every_name = pytest.mark.parametrize("name", ["linear", "relu", "sigmoid", "softmax", "tanh"])
 
-EXTREMES = [0.0, -0.0, 1e-45, -1e-40, 16.6, -16.6, 88.5, -88.5, 104, -104, 200, -200, 1e4, -1e4]
+POSITIVE = [0.0, 1e-45, 1e-40, 16.6, 88.5, 104, 200, 1e4, 1e30]
+EXTREMES = [sign * number for sign in (1, -1) for number in POSITIVE]
 
 # XLA flushes denormal numbers, below 1.2e-38, to 0; NumPy keeps them.
 TINY = 1.2e-38
-
-
-@pytest.fixture
-def x(rng):
-    """Float32 rows: an even grid, random rows of very different scales, and extreme values."""
-    grid = np.linspace(-30, 30, 3000).reshape(-1, 10)
-    wild = rng.normal(size=(200, 10)) * np.exp(rng.uniform(-8, 8, (200, 1)))
-    extremes = rng.choice(EXTREMES, size=(100, 10))
-    return np.vstack([grid, wild, extremes]).astype("float32")
 
 
 # Values
 
 
 @every_name
-def test_values_and_their_gradient_equal_keras_and_jax(keras, x, rng, name):
+def test_values_and_their_gradient_equal_keras_and_jax(keras, rng, name):
     import jax
+
+    grid = np.linspace(-30, 30, 3000).reshape(-1, 10)
+    wild = rng.normal(size=(200, 10)) * np.exp(rng.uniform(-8, 8, (200, 1)))  # of many scales
+    x = np.vstack([grid, wild, rng.choice(EXTREMES, size=(100, 10))]).astype("float32")
 
     function, theirs = getattr(activations, name), getattr(keras.activations, name)
     gradient = rng.normal(size=x.shape).astype("float32")
@@ -62,29 +54,6 @@ def test_softmax_along_any_axis_equals_keras(keras, rng, axis):
     assert_allclose(activations.softmax(x, axis=axis), expected, rtol=5e-7)
 
 
-@hypothesis.settings(deadline=None, max_examples=30)
-@hypothesis.given(
-    hnp.arrays("float32", hnp.array_shapes(), elements=st.floats(-(2.0**99), 2.0**99, width=32))
-)
-def test_softmax_gives_probabilities_that_sum_to_one(z):
-    p = activations.softmax(z)
-    assert (p >= 0).all()
-    assert_allclose(p.sum(axis=-1), 1, rtol=2e-6)
-
-
-def test_values_found_by_hand():
-    z = np.log([[1.0, 3.0], [2.0, 2.0]])  # eᶻ is 1, 3 and 2, 2
-    for name, expected in {
-        "linear": z,
-        "relu": z,
-        "sigmoid": [[1 / 2, 3 / 4], [2 / 3, 2 / 3]],
-        "softmax": [[1 / 4, 3 / 4], [1 / 2, 1 / 2]],
-        "tanh": [[0, 4 / 5], [3 / 5, 3 / 5]],  # (e²ᶻ − 1) / (e²ᶻ + 1)
-    }.items():
-        assert_allclose(getattr(activations, name)(z), expected, rtol=1e-7)
-    assert_array_equal(activations.relu(-z), np.zeros((2, 2)))
-
-
 # Types and output arrays
 
 
@@ -101,14 +70,8 @@ def test_a_value_is_finite_and_of_the_type_of_the_input_or_floatx(name):
             assert function(values).dtype == floatx
         for dtype in ("int64", "uint8", "bool"):
             assert function(np.ones(3, dtype)).dtype == floatx
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "softmax"])
-def test_a_single_number_gives_a_single_number(name):
-    value = getattr(activations, name)(0.5)
-    expected = getattr(activations, name)(np.array([0.5], "float32"))[0]
-    assert value.shape == ()
-    assert value == pytest.approx(expected, rel=1e-6)
+    if name != "softmax":  # a single number gives a single number
+        assert function(0.5).tolist() == pytest.approx(function([0.5]).tolist()[0])
 
 
 @every_name
@@ -134,55 +97,11 @@ def test_results_are_new_arrays_or_out_and_arguments_stay_unchanged(rng, name):
 # Backward
 
 
-@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4)], ids=str)
 @every_name
-def test_backward_is_the_derivative_by_central_differences(rng, name, shape):
+def test_backward_is_the_derivative_by_central_differences(rng, name):
     function = getattr(activations, name)
-    z, gradient = rng.normal(size=shape) * 2, rng.normal(size=shape)
+    z, gradient = rng.normal(scale=2, size=(2, 3, 4)), rng.normal(size=(2, 3, 4))
     z[np.abs(z) < 1e-3] = 1  # away from relu's kink
     expected = central_differences(lambda: (gradient * function(z)).sum(), z)
     result = activations.backward(function)(gradient, function(z))
     assert_allclose(result, expected, rtol=1e-7, atol=1e-9)
-
-
-# Names, and user-defined functions
-
-
-def test_get_finds_a_function_by_its_name():
-    activations = tinynet.activations
-    for name in NAMES:
-        function = getattr(activations, name)
-        assert activations.get(name) is function
-        assert activations.get(function) is function
-        assert activations.serialize(function) == name
-    assert activations.get(None) is activations.linear
-
-
-def test_an_unknown_name_is_answered_with_similar_ones(keras):
-    words = "Could not interpret"
-    for wrong, near in (("sigmoyd", "sigmoid"), ("Softmax", "softmax")):
-        said = refused_in_keras_s_words(
-            keras, lambda library, name=wrong: library.activations.get(name), words
-        )
-        assert f"'{near}'" in said
-    with pytest.raises(ValueError, match="Could not interpret activation function identifier: 3"):
-        activations.get(3)
-
-
-def test_backward_of_registers_a_user_defined_function(monkeypatch):
-    activations = tinynet.activations
-    known = activation.BackwardRegistry(activation.BACKWARDS)
-    monkeypatch.setattr(activation, "BACKWARDS", known)
-
-    def square(x, out=None):
-        return np.multiply(x, x, out=out)
-
-    with pytest.raises(ValueError, match=r"@tinynet\.activations\.backward_of\(square\)"):
-        activations.backward(square)
-
-    @activations.backward_of(square)
-    def square_backward(gradient, a, out=None):
-        return np.multiply(gradient, 2 * np.sqrt(a), out=out)
-
-    assert activations.get(square) is square
-    assert activations.backward(square) is square_backward

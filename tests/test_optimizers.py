@@ -1,5 +1,6 @@
 """SGD and Adam compared with Keras's, step by step: twenty steps on gradients from 1e-6 (where ε
 matters) to 1e3, of mixed signs and sometimes 0, with a change of the learning rate halfway.
+`test_layers` compares configurations and names with Keras's.
 
 The bounds are about three times the observed rounding errors, and far below the effect of the
 smallest mistakes: β off by 0.001, ε inside the root or bias-corrected, t off by one, or bias
@@ -12,10 +13,10 @@ import math
 import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal, look, put
-from oracle import both, refused, same
+from oracle import both
 
 import tinynet
-from tinynet import backend, optimizers
+from tinynet import backend
 from tinynet.optimizers import SGD, Adam
 
 pytestmark = pytest.mark.computes
@@ -29,7 +30,7 @@ RULES = {
     "epsilon": (Adam, {"learning_rate": 0.01, "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3}),
     "SGD": (SGD, {}),
     "momentum": (SGD, {"momentum": 0.9}),
-    "nesterov": (SGD, {"momentum": 0.9, "nesterov": True}),
+    "nesterov": (SGD, {"momentum": 0.8, "nesterov": True}),
     "nesterov without momentum": (SGD, {"learning_rate": 0.1, "nesterov": True}),
     # With β₂ = 0.999, v hardly ever falls in that few steps, so the last v is also the largest.
     "amsgrad": (Adam, {"amsgrad": True, "beta_2": 0.5}),
@@ -118,39 +119,26 @@ def test_every_step_and_all_variables_equal_keras(of_keras, rule):
     assert np.abs(received[0]).max() > 1e-2
 
 
-def test_adam_equals_the_formulas_of_its_docstring(rng):
-    """Compare with the formulas of the docstring in float64, with ε = ε̂ / √(1 − β₂ᵗ)."""
+@every_rule
+def test_the_steps_follow_the_formulas_of_the_docstrings(rule):
+    """Work in float64, with the corrected means of the paper: ε = ε̂ / √(1 − β₂ᵗ)."""
     tinynet.config.set_floatx("float64")
-    sizes = 10 ** rng.uniform(-6, 3, 50)
-    weights, m, v = np.zeros(50), np.zeros(50), np.zeros(50)
-    ours = put(weights.copy())
-    optimizer = Adam(learning_rate=0.01, beta_1=0.8, beta_2=0.99, epsilon=1e-5)
-    for t in range(1, STEPS + 1):
-        g = sizes * rng.normal(size=50)
-        m, v = 0.8 * m + 0.2 * g, 0.99 * v + 0.01 * g**2
-        m_hat, v_hat = m / (1 - 0.8**t), v / (1 - 0.99**t)
-        weights -= 0.01 * m_hat / (np.sqrt(v_hat) + 1e-5 / math.sqrt(1 - 0.99**t))
+    optimizer, w = make(rule), START.astype("float64")
+    ours, eta, m, v, largest = put(w), optimizer.learning_rate, 0, 0, 0
+    for t, g in enumerate(GRADIENTS.astype("float64"), start=1):
+        w = w - eta * (optimizer.weight_decay or 0) * w
+        if isinstance(optimizer, SGD):
+            v = optimizer.momentum * v - eta * g
+            w = w + (optimizer.momentum * v - eta * g if optimizer.nesterov else v)
+        else:
+            beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
+            m, v = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g**2
+            largest = np.maximum(largest, v) if optimizer.amsgrad else v
+            correction = math.sqrt(1 - beta_2**t)
+            step = m / (1 - beta_1**t) / (np.sqrt(largest) + optimizer.epsilon) * correction
+            w = w - eta * step
         optimizer.apply_gradients([(put(g), ours)])
-        assert_allclose(ours, weights, rtol=0, atol=1e-14)
-
-
-@pytest.mark.parametrize(
-    ("kind", "arguments", "after_each_step"),
-    [
-        (SGD, {}, [0.9, 0.8]),
-        (SGD, {"momentum": 0.5}, [0.9, 0.75]),  # v = -0.1, then -0.15
-        (SGD, {"momentum": 0.5, "nesterov": True}, [0.85, 0.675]),  # w + v/2 - 0.1
-        (SGD, {"weight_decay": 0.5}, [0.85, 0.7075]),  # 0.95 w - 0.1
-        (Adam, {"epsilon": 0}, [0.9, 0.8]),  # a gradient that stays the same gives steps of η
-        (Adam, {"epsilon": 0, "weight_decay": 0.5}, [0.85, 0.7075]),
-    ],
-)
-def test_two_steps_with_a_gradient_of_1_are_as_found_by_hand(kind, arguments, after_each_step):
-    tinynet.config.set_floatx("float64")
-    optimizer, weights = kind(0.1, **arguments), put(np.ones(1))
-    for expected in after_each_step:
-        optimizer.apply_gradients([(put(np.ones(1)), weights)])
-        assert_allclose(weights, [expected], rtol=1e-7)
+        assert_allclose(ours, w, rtol=1e-9, atol=1e-12)
 
 
 @every_rule
@@ -222,94 +210,15 @@ def test_a_state_can_be_restored_in_another_or_a_rebuilt_optimizer():
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 1 / 3, 1e-30])
 def test_the_learning_rate_is_rounded_as_in_keras(keras, rate):
-    for kind in ("Adam", "SGD"):
-        theirs, ours = both(keras, lambda library, k=kind: getattr(library.optimizers, k)(rate))
-        assert ours.learning_rate == float(theirs.learning_rate) == np.float32(rate)
-        ours.learning_rate = theirs.learning_rate = rate / 7
-        assert ours.learning_rate == float(theirs.learning_rate)
+    theirs, ours = both(keras, lambda library: library.optimizers.Adam(rate))
+    assert ours.learning_rate == float(theirs.learning_rate) == np.float32(rate)
+    ours.learning_rate = theirs.learning_rate = rate / 7
+    assert ours.learning_rate == float(theirs.learning_rate)
     tinynet.config.set_floatx("float64")
     assert Adam(rate).learning_rate == rate
 
 
-# Names and configurations
-
-
-@every_rule
-def test_the_configuration_equals_keras_and_recreates_the_optimizer(keras, rule):
-    keras.utils.clear_session()
-    theirs, ours = both(keras, lambda library: make(rule, library))
-    assert optimizers.serialize(ours) == keras.optimizers.serialize(theirs)
-    again = optimizers.get(keras.optimizers.serialize(theirs))
-    assert type(again) is type(ours)
-    assert again.get_config() == ours.get_config() == theirs.get_config()
-
-
-def test_names_are_given_or_numbered_by_class_as_in_keras(keras):
-    def names(library):
-        adam, sgd = library.optimizers.Adam, library.optimizers.SGD
-        return [one.name for one in (adam(), adam(), sgd(), adam(), adam(name="mine"))]
-
-    keras.utils.clear_session()
-    assert same(keras, names)[-1] == "mine"
-
-
-@pytest.mark.parametrize("kind", [Adam, SGD])
-def test_an_optimizer_is_found_by_name_class_configuration_or_instance(keras, kind):
-    name = kind.__name__
-    for identifier in (name.lower(), name, kind, {"class_name": name, "config": {}}):
-        found = optimizers.get(identifier)
-        assert type(found) is kind
-        expected = keras.optimizers.get(name).get_config()
-        assert {**found.get_config(), "name": 0} == {**expected, "name": 0}
-    given = kind()
-    assert optimizers.get(given) is given
-
-
 # Mistakes
-
-
-@pytest.mark.parametrize(
-    ("kind", "arguments", "words"),
-    [
-        (Adam, {"learning_rate": -0.1}, "Argument `learning_rate` should be float"),
-        (Adam, {"learning_rate": "fast"}, "Argument `learning_rate` should be float"),
-        (Adam, {"learning_rate": True}, "Argument `learning_rate` should be float"),
-        (Adam, {"lr": 0.1}, r"Argument\(s\) not recognized: {'lr': 0.1}"),
-        (SGD, {"decay": 0.1}, r"Argument\(s\) not recognized: {'decay': 0.1}"),
-        (SGD, {"momentum": 1.1}, r"`momentum` must be a float between \[0, 1\]"),
-        (SGD, {"momentum": -0.1}, r"`momentum` must be a float between \[0, 1\]"),
-        (Adam, {"beta_1": 1.0}, "beta_1 to be at least 0 and below 1"),
-        (Adam, {"beta_2": -0.1}, "beta_2 to be at least 0 and below 1"),
-        (Adam, {"weight_decay": -0.1}, "weight_decay to be a number of at least 0, or None"),
-        (SGD, {"weight_decay": "much"}, "weight_decay to be a number of at least 0, or None"),
-        (Adam, {"use_ema": True}, "use_ema=True, which Keras supports, but tinynet does not"),
-        (SGD, {"clipnorm": 1.0}, "clipnorm=1.0, which Keras supports, but tinynet does not"),
-        (Adam, {"name": "a/b"}, "cannot contain character `/`"),
-    ],
-)
-def test_wrong_arguments_are_refused(kind, arguments, words):
-    with pytest.raises(ValueError, match=words):
-        kind(**arguments)
-
-
-def test_an_unknown_optimizer_is_refused():
-    for wrong in ("adm", "rmsprop", 3, None):
-        with pytest.raises(ValueError, match=f"Could not interpret optimizer identifier: {wrong}"):
-            optimizers.get(wrong)
-
-
-def test_arguments_that_keras_refuses_raise_the_message_of_keras(keras):
-    for wrong in ({"learning_rate": "fast"}, {"lr": 0.1}, {"name": "a/b"}):
-        theirs, ours = refused(keras, lambda library, w=wrong: library.optimizers.Adam(**w), "Arg")
-        assert theirs[:40] in ours
-
-
-def test_a_refused_learning_rate_keeps_the_old_one():
-    optimizer = Adam(0.5)
-    for wrong in (-1, "fast", None):
-        with pytest.raises(ValueError, match="`learning_rate` should be float"):
-            optimizer.learning_rate = wrong
-    assert optimizer.learning_rate == 0.5
 
 
 @every_rule
@@ -323,7 +232,6 @@ def test_a_refused_step_changes_nothing(rule):
         ([(g, w), (g[:2], b)], "gradient of the weights' shape"),
         ([(g, w), (g, b.copy())], "arrays that this optimizer was built for"),
         ([(g, b), (g, w)], "arrays that this optimizer was built for"),
-        ([(g, w)], "arrays that this optimizer was built for"),
         ([(g, w), (g, b), (g, g)], "arrays that this optimizer was built for"),
         ([], "arrays that this optimizer was built for"),
     ]:
@@ -335,14 +243,9 @@ def test_a_refused_step_changes_nothing(rule):
 
 def test_integer_weights_are_refused_before_anything_is_built():
     weights, optimizer = put(np.ones(3, int)), Adam()
-    for call in (
-        lambda: optimizer.build([weights]),
-        lambda: optimizer.apply_gradients([(put(np.ones(3)), weights)]),
-    ):
-        with pytest.raises(ValueError, match="weights of a float type, received dtype int64"):
-            call()
-        assert not optimizer.built
-    assert optimizer.iterations == 0
+    with pytest.raises(ValueError, match="weights of a float type, received dtype int64"):
+        optimizer.apply_gradients([(put(np.ones(3)), weights)])
+    assert (optimizer.built, optimizer.iterations) == (False, 0)
     assert_array_equal(weights, 1)
 
 
@@ -354,31 +257,19 @@ class Signs(tinynet.Optimizer):
         weights -= self.learning_rate * backend.xp.sign(gradient, out=scratch)
 
 
-class FourSlots(Adam):
-    """Adam with two additional slots."""
-
-    slots = ("m", "v", "first", "second")
-
-    def update(self, weights, gradient, *state, scratch):
-        super().update(weights, gradient, *state[:2], scratch=scratch)
-        for number, slot in enumerate(state[2:]):
-            slot[...] = number + 1
-
-
 def test_a_user_defined_optimizer_needs_only_update():
     optimizer, weights = Signs(0.25), put(np.zeros(3, "float32"))
     optimizer.apply_gradients([(put(np.array([5.0, 0, -3], "float32")), weights)])
     assert_array_equal(weights, [-0.25, 0, 0.25])
-    assert optimizer.name == "signs"
+    assert (optimizer.name, Signs().name) == ("signs", "signs_1")  # numbered as in Keras
     with pytest.raises(NotImplementedError, match="Optimizer has to define update"):
         tinynet.Optimizer().apply_gradients([(weights, weights)])
 
 
 def test_additional_slots_of_a_user_defined_optimizer_are_variables():
     weights = np.ones(3, "float32")
-    optimizer = FourSlots()
+    optimizer = type("FourSlots", (Adam,), {"slots": ("m", "v", "third", "fourth")})()
     optimizer.apply_gradients([(weights.copy(), weights)])
-    assert len(optimizer.variables) == 2 + 4
-    assert_allclose(optimizer.variables[-1], 2 * (1 - 0.999), rtol=1e-4)
-    optimizer.set_variables(optimizer.variables)
-    assert_allclose(optimizer.get_state()["state"][0][3], [2, 2, 2], rtol=1e-6)
+    optimizer.set_variables([*optimizer.variables[:5], np.full(3, 2, "float32")])
+    assert_allclose(optimizer.variables[5], [2, 2, 2], rtol=1e-6)
+    assert_allclose(optimizer.get_state()["state"][0][3], 2 / (1 - 0.999) * weights**0, rtol=1e-4)

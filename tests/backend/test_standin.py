@@ -19,7 +19,7 @@ import standin
 
 CUPY = standin.make()
 BY_NAME = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-OWN = {"counts", "machine", "pools", "pinned", "freed"}  # what only a stand-in has
+OWN = {"counts", "machine", "pools"}  # what only a stand-in has
 PLACES = {  # of names, in CuPy and in the stand-in
     "cupy": CUPY,
     "ndarray": CUPY.zeros((2, 2)),
@@ -82,15 +82,9 @@ def test_cupy_arrays_have_the_operators_and_its_errors_have_the_bases(real):
     assert hasattr(real.cuda.Device, "__enter__")
     assert issubclass(real.cuda.runtime.CUDARuntimeError, RuntimeError)
     assert issubclass(real.cuda.memory.OutOfMemoryError, MemoryError)
-
-
-@pytest.mark.cupy
-@pytest.mark.parametrize(
-    ("name", "keyword"), [("take", "mode"), ("max", "initial"), ("sum", "where")]
-)
-def test_the_comparison_detects_a_keyword_that_cupy_lacks(real, name, keyword):
-    assert keyword not in keywords(getattr(real.ndarray, name))
-    assert keyword in keywords(getattr(np, name))
+    # The comparison above detects a keyword that only NumPy has.
+    for name, keyword in (("take", "mode"), ("max", "initial"), ("sum", "where")):
+        assert keyword in keywords(getattr(np, name)) - keywords(getattr(real.ndarray, name))
 
 
 # Errors and counts
@@ -111,20 +105,13 @@ def device(cupy):
         np.asarray,
         np.exp,
         np.sum,
-        lambda a: np.add(a, 1),
-        lambda a: np.matmul(a, a.T),
         lambda a: a + HOST,
         lambda a: HOST + a,
         lambda a: a.__iadd__(HOST),
         lambda a: a.__setitem__(Ellipsis, HOST),
         lambda a: a[np.array([0])],
         lambda a: a[[0, 1]],
-        lambda a: a.take(np.array([0]), axis=0),
-        lambda a: a.take(a, axis=0, mode="clip"),
-        lambda a: a.sum(where=True),
         lambda a: importlib.import_module("cupy").exp(2.0),
-        lambda a: HOST.__setitem__(Ellipsis, a),
-        lambda a: np.multiply(2.0, 3.0, out=a),
     ],
 )
 def test_an_implicit_transfer_between_host_and_device_raises(device, mistake):
@@ -132,13 +119,7 @@ def test_an_implicit_transfer_between_host_and_device_raises(device, mistake):
         mistake(device)
 
 
-def test_names_outside_the_tables_are_absent(cupy, device):
-    assert not {"errstate", "einsum", "nan_to_num"} & set(dir(cupy))
-    assert not {"tobytes", "nonzero", "std", "__array_interface__"} & set(dir(device))
-
-
 def test_reading_a_value_waits_and_reductions_stay_on_the_device(cupy, device):
-    assert not isinstance(device, np.ndarray)
     total = device.sum()
     assert (type(total), total.shape, cupy.counts.waits) == (type(device), (), 0)
     values = float(total), int(total), total.item(), total.get(), cupy.asnumpy(total), bool(total)
@@ -152,35 +133,20 @@ def test_operations_are_counted_as_launches_and_views_are_not(cupy, device):
     cupy.empty((3,), "float32")
     assert cupy.counts.launched == 0
     device += 1
-    cupy.exp(device * 2, out=device)
+    cupy.exp(device * 2.0, out=device)
     device.sum(axis=0)
     device[...] = 0
     cupy.zeros((3,))
     device.astype("float64")
-    assert dict(cupy.counts.launches) == {
-        "add": 1, "multiply": 1, "exp": 1, "sum": 1, "fill": 1, "zeros": 1, "astype": 1,
-    }  # fmt: skip
-
-
-def test_copies_from_the_host_are_counted_with_their_bytes(cupy, device):
-    cupy.asarray(np.zeros(5, "uint8"))
-    cupy.asarray([1.0, 2.0], dtype="float32")
-    cupy.asarray(device)
-    assert cupy.counts.copies == [5, 8]
+    made = ["add", "multiply", "exp", "sum", "fill", "zeros", "astype"]
+    assert list(cupy.counts.launches.elements()) == made
+    assert cupy.counts.double == 2  # `zeros` and `astype`, and no product with a float of Python
 
 
 @pytest.mark.parametrize("kind", ["longdouble", ">f4", "complex64", "U1"])
 def test_types_that_no_gpu_supports_are_refused(cupy, kind):
     with pytest.raises(ValueError, match="Unsupported dtype"):
         cupy.asarray(np.zeros(2, kind))
-
-
-def test_types_are_promoted_as_in_numpy_2(cupy, device):
-    for result, kind in (
-        (device * 2.0, "float32"), (device * np.float64(2), "float64"), (device > 1, "bool"),
-    ):  # fmt: skip
-        assert result.dtype == kind
-    assert cupy.counts.double == {"multiply": 1}
 
 
 def test_a_view_has_a_base_and_shares_its_memory(device):
@@ -198,26 +164,8 @@ def test_arrays_on_different_gpus_cannot_be_combined():
     first = cupy.asarray([1.0])
     with cupy.cuda.Device(1):
         second = cupy.asarray([2.0])
-        for use in (
-            lambda: first + second, lambda: first.astype("int8"), first.sum,
-            lambda: first.clip(0, 1),
-        ):  # fmt: skip
+        for use in (lambda: first + second, first.sum):
             with pytest.raises(ValueError, match="array device = 0 while current = 1"):
                 use()
         assert (first.copy() + second).get() == 3
     assert (first.device.id, second.device.id) == (0, 1)
-
-
-def test_memory_is_limited_and_cached_until_it_is_freed():
-    cupy = standin.make(memory=1000)
-    pool = cupy.get_default_memory_pool()
-    array = cupy.empty((200,), "float32")
-    with pytest.raises(MemoryError, match="allocating 400 bytes"):
-        cupy.empty((100,), "float32")
-    del array
-    assert (pool.used_bytes(), pool.total_bytes(), pool.free_bytes()) == (0, 800, 800)
-    pool.free_all_blocks()
-    assert pool.total_bytes() == 0
-    pool.set_limit(size=100)
-    with pytest.raises(MemoryError):
-        cupy.empty((100,), "float32")

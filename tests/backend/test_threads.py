@@ -3,8 +3,6 @@
 These tests check the number of threads that BLAS has while a step runs, not how long it takes.
 """
 
-import contextlib
-
 import numpy as np
 import pytest
 import threadpoolctl
@@ -15,6 +13,7 @@ from tinynet.backend import threads
 from tinynet.layers import Dense
 
 MANY = 4
+SEEN = []  # by `Watch`, also in a copy of its model
 
 
 def blas_threads():
@@ -35,36 +34,25 @@ def four_threads(monkeypatch):
         assert blas_threads() == {MANY}, "the limit has to end with the call"
 
 
-class Watch(tinynet.Layer):
-    """A layer that records the size of each batch and the number of BLAS threads at that time."""
+class Watch(Dense):
+    """A `Dense` that records the size of each batch and the number of BLAS threads at that time."""
 
-    by_sample = True
-
-    def __init__(self, error=None):
-        super().__init__()
-        self.seen, self.error = [], error
+    by_sample = Dense.by_sample
 
     def forward(self, x, training=False):
-        self.seen.append((len(x), blas_threads()))
-        if self.error:
-            raise self.error
-        return x
-
-    def backward(self, gradient):
-        return gradient
+        SEEN.append((len(x), blas_threads()))
+        return super().forward(x, training)
 
 
-def seen_by(call, samples, width=64, error=None, **arguments):
+def seen_by(call, samples, batch_size=32, width=64):
     """Return the set of thread counts seen during one call of a model's method."""
-    watch = Watch(error)
-    model = network(watch, (width,), (2, "softmax"), inputs=(width,), loss=SPARSE)
+    SEEN.clear()
+    model = network(Watch(width), (2, "softmax"), inputs=(width,), loss=SPARSE)
     data = np.ones((samples, width), "float32"), np.ones(samples, int)
-    if not call.endswith("on_batch"):
-        arguments["verbose"] = 0
-    with pytest.raises(type(error)) if error else contextlib.nullcontext():
-        getattr(model, call)(*(data[:1] if call == "predict" else data), **arguments)
-    assert sum(size for size, _ in watch.seen) == samples
-    return {threads for _, pools in watch.seen for threads in pools}
+    arguments = {} if call.endswith("on_batch") else {"batch_size": batch_size, "verbose": 0}
+    getattr(model, call)(*(data[:1] if call == "predict" else data), **arguments)
+    assert sum(size for size, _ in SEEN) == samples
+    return {threads for _, pools in SEEN for threads in pools}
 
 
 # The samples from which on more threads are used.
@@ -73,20 +61,24 @@ ENOUGH = -(-threads.MULTITHREAD_THRESHOLD // (64 * 64))
 
 @pytest.mark.parametrize("call", ["fit", "evaluate", "predict", "train_on_batch", "test_on_batch"])
 def test_small_products_get_one_thread_and_large_ones_all(call):
-    def with_batches_of(size):
-        return {} if call.endswith("on_batch") else {"batch_size": size}
-
-    assert seen_by(call, ENOUGH, **with_batches_of(ENOUGH)) == {MANY}
-    assert seen_by(call, ENOUGH - 1, **with_batches_of(ENOUGH - 1)) == {1}
+    assert seen_by(call, ENOUGH, ENOUGH) == {MANY}
+    assert seen_by(call, ENOUGH - 1, ENOUGH - 1) == {1}
     # The actual batch counts, not batch_size.
-    assert seen_by(call, ENOUGH - 1, **with_batches_of(2 * ENOUGH)) == {1}
+    assert seen_by(call, ENOUGH - 1, 2 * ENOUGH) == {1}
 
 
 def test_fit_counts_its_batches_alone_and_other_calls_count_those_they_compute_together():
-    assert seen_by("fit", 2 * ENOUGH, batch_size=32) == {1}
+    assert seen_by("fit", 2 * ENOUGH) == {1}
     for call in ("evaluate", "predict"):  # with a width of 100, more threads from 400 samples on
-        assert seen_by(call, 512, width=100, batch_size=32) == {MANY}
-        assert seen_by(call, 320, width=100, batch_size=32) == {1}
+        assert seen_by(call, 512, width=100) == {MANY}
+        assert seen_by(call, 320, width=100) == {1}
+
+
+def test_a_gradient_check_gets_one_thread_as_well():
+    SEEN.clear()
+    model = network(Watch(3), (2, "softmax"), inputs=(4,), loss=SPARSE)
+    tinynet.check_gradients(model, np.ones((2, 4)), np.ones(2, int))
+    assert {threads for _, pools in SEEN for threads in pools} == {1}
 
 
 @pytest.mark.parametrize("name", threads.THREAD_VARIABLES)
@@ -109,7 +101,8 @@ def test_without_threadpoolctl_the_threads_are_left_alone(monkeypatch):
 
 
 def test_the_limit_is_lifted_after_an_error():
-    assert seen_by("fit", 4, error=KeyError()) == {1}
+    with pytest.raises(KeyError), threads.limited_for(1):
+        raise KeyError
     assert blas_threads() == {MANY}
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 from unittest import mock
@@ -11,11 +10,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import standin
-from networks import SPARSE, network
+from conftest import ROOT
+from networks import SPARSE, network, random_weights
 
 import tinynet
 
-BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +56,11 @@ def test_the_programs_of_all_peers_train_the_same(tmp_path):
     products = figures.pop("products")
     assert products["loss"] is None
     assert products["threads"] >= 1
-    first, *others = (one["loss"] for one in figures.values())
-    assert 0 < first < 2
-    assert len(others) >= 2
-    assert others == pytest.approx([first] * len(others), rel=5e-3)
-    for name in ("tinynet", "the matrix products alone"):
-        assert f"| {name} " in text
+    losses = [one["loss"] for one in figures.values()]
+    assert len(losses) >= 3
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=5e-3)
+    assert 0 < losses[0] < 2
+    assert all(f"| {name} " in text for name in ("tinynet", "the matrix products alone"))
     for name in ("Keras on PyTorch", "PyTorch, eager", "scikit-learn"):
         assert f"| {name} " in text or f"Skipped: {name} (" in text
 
@@ -72,34 +71,33 @@ def test_whole_programs_and_imports_are_measured(tmp_path):
 
     peers.write_data(tmp_path, synthetic=True)
     whole = peers.compare_processes(["tinynet"], tmp_path, batch_size=1024, rounds=1)
-    counts = {job: len(seconds) for job, seconds in whole["tinynet"].items()}
     calls = ("evaluate, first", "evaluate, again", "predict, first", "predict, again")
+    counts = {job: len(seconds) for job, seconds in whole["tinynet"].items()}
     assert counts == dict.fromkeys(("process", *calls), 1)
     assert whole["tinynet"]["process"] > whole["tinynet"]["evaluate, first"]
     compared = {**whole, "keras-jax": whole["tinynet"]}
     assert "| `predict`, called again" in peers.processes_table(compared)
     imports = peers.compare_imports(rounds=1)
-    counts = {module: len(seconds) for module, seconds in imports.items()}
-    assert counts == {"numpy": 2, "tinynet": 2, "tinynet.models": 2}
+    assert set(imports) == {"numpy", "tinynet", "tinynet.models"}
+    assert {len(seconds) for seconds in imports.values()} == {2}
     assert "| `import tinynet` " in peers.imports_table(imports)
 
 
-def test_a_program_with_another_loss_is_refused():
+@pytest.mark.parametrize("other", [1.021, 0.979, float("nan")])
+def test_a_program_with_another_loss_is_refused(other):
     from peers import check_same
 
     check_same({"tinynet": 1.0, "jax": 1.019, "pytorch": 1.0})
-    for other in (1.021, 0.979, float("nan")):
-        with pytest.raises(SystemExit, match="JAX, whole epoch compiled trains something else"):
-            check_same({"tinynet": 1.0, "jax": other, "pytorch": 1.0})
+    with pytest.raises(SystemExit, match="JAX, whole epoch compiled trains something else"):
+        check_same({"tinynet": 1.0, "jax": other, "pytorch": 1.0})
 
 
-def test_the_compared_loss_is_computed_from_the_weights(tmp_path):
+def test_the_compared_loss_is_computed_from_the_weights(tmp_path, rng):
     from peers import loss_of
 
-    rng = np.random.default_rng(0)
     x, y = rng.integers(256, size=(7, 28, 28)), rng.integers(10, size=7)
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y)
-    weights = [rng.normal(size=size) for size in ((784, 3), 3, (3, 10), 10)]
+    weights = random_weights(rng, 784, 3, 10)
     np.savez(tmp_path / "mine.npz", *weights)
 
     tinynet.config.set_floatx("float64")
@@ -119,20 +117,21 @@ def test_peers_compares_on_the_cpu(monkeypatch):
     assert not {"tinynet-cupy", "pytorch-graph"} & set(peers.CPU)
 
 
-def test_the_floor_computes_the_matrix_products_of_a_step():
+def test_the_floor_computes_the_matrix_products_of_a_step(rng):
     from programs import Products
 
-    rng = np.random.default_rng(1)
-    weights = [rng.normal(size=s).astype("float32") for s in ((5, 4), 4, (4, 3), 3)]
+    weights = random_weights(rng, 5, 4, 3)
     x, delta = (rng.normal(size=(2, units)).astype("float32") for units in (5, 3))
     products = Products(x, np.zeros(2, "int32"), weights, 2)
     products.deltas[-1][...] = delta
     products.epoch()
-    kernel, top = weights[0], weights[2]
-    hidden = x @ kernel
-    np.testing.assert_allclose(products.outputs[1], hidden @ top, rtol=1e-5)
-    np.testing.assert_allclose(products.gradients[1], hidden.T @ delta, rtol=1e-5)
-    np.testing.assert_allclose(products.gradients[0], x.T @ (delta @ top.T), rtol=1e-5)
+    kernel, _, top, _ = weights
+    for found, expected in (
+        (products.outputs[1], x @ kernel @ top),
+        (products.gradients[1], (x @ kernel).T @ delta),
+        (products.gradients[0], x.T @ (delta @ top.T)),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 # Scaling
@@ -150,8 +149,7 @@ def test_scaling_measures_time_share_and_memory(tmp_path):
         # About one batch in floats, and not the whole data.
         assert 64 * 784 * 4 < figures["memory"] < 3e6
         assert scaling.row("samples", figures)[0] == f"samples {figures['label']}"
-    results = {"machine": "this one", "kinds": {"samples": measured}}
-    scaling.plot(results, tmp_path / "scaling.png")
+    scaling.plot({"machine": "this one", "kinds": {"samples": measured}}, tmp_path / "scaling.png")
     assert is_picture(tmp_path / "scaling.png")
 
 
@@ -186,6 +184,17 @@ def test_reports_have_aligned_tables_durations_with_three_digits_and_medians():
     assert report.ratio([2, 40, 9], [1, 10, 1]) == 4  # the median of 2, 4 and 9
     python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
     assert all(words in report.machine() for words in (" cores", python))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_being_measured_is_shown_on_one_line(monkeypatch, capsys, terminal):
+    import report
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert list(report.shown("sizes", [5, 6])) == [5, 6]
+    texts = [f"{said:<78}" for said in ("sizes: 1 of 2", "sizes: 2 of 2", "")]
+    expected = "\r".join([*texts, ""]) if terminal else "sizes …\n"
+    assert capsys.readouterr().err == expected
 
 
 # CPU and GPU
@@ -238,19 +247,14 @@ def test_the_comparison_runs_as_a_program():
 def test_with_a_gpu_both_are_compared_and_then_measured(script):
     code, text, figures = script.start(devices=1)
     assert code == 0
-    for words in (
-        "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6",
-        "The very first step on the GPU: ",
-        "Loss after 5 steps of [100, 144]: CPU ",
-    ):
-        assert words in text
-    assert text.index("Loss after") < text.index("CPU: per step")
+    assert "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6" in text
+    assert "The very first step on the GPU: " in text
+    assert text.index("Loss after 5 steps of [100, 144]: CPU ") < text.index("CPU: per step")
     assert text.count(" wins") == 2  # one sentence for each kind of size
     (entry,) = figures["kinds"]["batch"]
     assert entry["flops"] == 2 * 32 * (2 * 784 * 8 + 3 * (8 * 8 + 8 * 10))
     assert entry["bytes"] == 4 * 32 * (784 + 10)
     for name in ("numpy", "cupy"):
-        assert len(entry["backends"][name]["seconds"]) == 2
         assert min(entry["backends"][name]["seconds"]) > 0
 
 
@@ -273,7 +277,7 @@ def test_the_gpu_is_spun_up_before_each_measurement(script, monkeypatch):
         trainer = script.Trainer("cupy", {"batch": 4, "hidden": [5, 5]})
         cupy.counts.reset()
         script.spin_up("numpy")
-        assert cupy.counts.launched == 0
+        assert (cupy.counts.launched, cupy.counts.waits) == (0, 0)
         script.spin_up("cupy")
         assert cupy.counts.launches["matmul"] == cupy.counts.waits > 0
         order, steps, send = [], trainer.steps, trainer.send
@@ -282,17 +286,18 @@ def test_the_gpu_is_spun_up_before_each_measurement(script, monkeypatch):
         monkeypatch.setattr(script, "spin_up", order.append)
         trainer.warm()
         trainer.measure()
-    assert order[:3] == ["cupy", "steps", "steps"]
-    assert order[3:] == ["cupy", "steps", "cupy", "steps", "cupy", "send"]
+    assert order == ["cupy", "steps", "steps", *["cupy", "steps"] * 2, "cupy", "send"]
 
 
-def entry(size, cpu, gpu, launching):
-    """Return the figures of a size: seconds per step, of the GPU also until it is launched."""
-    backends = {
-        name: {"seconds": [done] * 3, "telling": [told] * 3}
-        for name, done, told in (("numpy", cpu, cpu), ("cupy", gpu, launching))
-    }
-    return {"batch": size, "hidden": [100, 144], "backends": backends}
+def entries(gpu, launching=0.9):
+    """Return the figures of some batches: seconds per step, and the GPU's share of launching it."""
+    return [
+        {"batch": size, "hidden": [100, 144], "backends": {
+            "numpy": {"seconds": [cpu] * 3, "telling": [cpu] * 3},
+            "cupy": {"seconds": [taken] * 3, "telling": [launching * taken] * 3},
+        }}
+        for size, cpu, taken in zip((32, 64, 128), (2, 5, 10), gpu, strict=False)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -307,12 +312,8 @@ def entry(size, cpu, gpu, launching):
     ],
 )  # fmt: skip
 def test_the_verdict_states_from_which_size_on_the_gpu_wins(script, gpu, said):
-    entries = [
-        entry(32 * 2**n, cpu, seconds, 0.9 * seconds)
-        for n, (cpu, seconds) in enumerate(zip([2, 5, 10], gpu, strict=True))
-    ]
-    assert said in script.verdict("batch", entries)
-    assert "launches" not in script.verdict("batch", [entry(32, 2, 4, 0.1)])
+    assert said in script.verdict("batch", entries(gpu))
+    assert "launches" not in script.verdict("batch", entries([4], launching=0.025))
 
 
 def test_losses_agree_to_four_digits(script):

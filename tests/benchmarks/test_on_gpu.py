@@ -2,11 +2,9 @@
 parts that hang are ended, and their results so far are kept.
 """
 
-import copy
 import ctypes
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -17,9 +15,9 @@ from unittest import mock
 import numpy as np
 import pytest
 import standin
+from conftest import ROOT
 
-TESTS = pathlib.Path(__file__).resolve().parents[1]
-BENCHMARKS = TESTS.parent / "benchmarks"
+TESTS, BENCHMARKS = ROOT / "tests", ROOT / "benchmarks"
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +57,7 @@ def read(out):
     return json.loads((out / "on_gpu.json").read_text("utf-8"))
 
 
+MEASURED = {"loss, relative": 1e-6, "gradients": 2e-6, "weights after 50": 5e-7}
 STANDIN = "import sys, standin\nsys.modules['cupy'] = standin.make()\n"
 
 
@@ -70,18 +69,16 @@ def test_all_parts_run_on_the_stand_in(tmp_path):
     assert list(results) == list(LIMITS)
     figures = {part: about["figures"] for part, about in results.items()}
     # The exit code is 0, so no part has found anything wrong.
-    assert [part for part in figures if "nothing_to_do" in figures[part]] == ["capture"]
-    assert "captures no streams" in figures["capture"]["nothing_to_do"]
+    left_out = {part: one.get("nothing_to_do") for part, one in figures.items()}
+    assert left_out == {**dict.fromkeys(LIMITS), "capture": "this CuPy captures no streams"}
     assert figures["machine"]["works"] is True
     assert " passed" in figures["tests"]["outcome"]
     ours = figures["parity"]["parity"]["tinynet-cupy"]
     assert ours["place"] == "GPU"
     assert len(ours["gradients"]) == 6
-    assert 0 < max(ours["gradients"]) < 2e-6
-    assert 0 < ours["weights after 50"] < 5e-7
-    assert 0 < ours["loss, relative"] < 1e-6
+    assert all(0 < np.max(ours[name]) < bound for name, bound in MEASURED.items())
     race = figures["epochs"]["epochs"]["32"]
-    assert len(race["seconds"]["tinynet"]) == len(race["seconds"]["tinynet-cupy"]) == 1
+    assert [len(race["seconds"][name]) for name in ("tinynet", "tinynet-cupy")] == [1, 1]
     assert race["loss"]["tinynet"] == pytest.approx(race["loss"]["tinynet-cupy"], rel=1e-5)
     memory = figures["memory"]
     assert memory["peak"] <= memory["limit"] < memory["data"]
@@ -134,7 +131,7 @@ def test_products_in_a_lower_precision_are_detected(tmp_path):
     found, bounds = figures["parity"], figures["bounds"]
     assert found["tinynet"]["within"]
     assert not found["tinynet-cupy"]["within"]
-    for name in ("loss, relative", "gradients", "weights after 50"):  # each detects it alone
+    for name in MEASURED:  # each detects it alone
         assert np.max(found["tinynet-cupy"][name]) > 5 * bounds[name]
         assert np.max(found["tinynet"][name]) < bounds[name] / 4
     assert "\n- parity: tinynet on CuPy is too far from float64\n" in text
@@ -173,18 +170,20 @@ def assert_ended(file):
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_a_terminated_run_leaves_no_process_and_no_old_results(tmp_path):
+def test_a_terminated_run_keeps_its_results_and_leaves_no_process_and_no_old_results(tmp_path):
     file = tmp_path / "beats"
     write(tmp_path / "on_gpu.json", json.dumps(OLD))
     shim = write(tmp_path / "shim" / "cupy.py", BEATS.format(file=str(file))).parent
     command = [sys.executable, str(BENCHMARKS / "on_gpu.py"), "--out", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(shim)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as started:
-        while not file.exists():
+        while not file.exists() or file.stat().st_size < 25:  # half a second, to keep figures
             time.sleep(0.05)
         started.terminate()
     assert started.returncode == 143
-    assert set(read(tmp_path)) == {"machine"}
+    ((part, about),) = read(tmp_path).items()
+    assert (part, about["ended"]) == ("machine", "under way")
+    assert "cores" in about["figures"]["machine"]
     assert_ended(file)
 
 
@@ -204,9 +203,8 @@ def on_gpu(monkeypatch, capsys):
             return ended.code, capsys.readouterr().err
 
     monkeypatch.setattr(on_gpu, "start", start, raising=False)
-    handler = signal.getsignal(signal.SIGTERM)
-    yield on_gpu
-    signal.signal(signal.SIGTERM, handler)
+    monkeypatch.setattr(signal, "signal", mock.Mock())  # so that SIGTERM keeps its handler
+    return on_gpu
 
 
 def test_the_results_of_two_halves_are_joined_on_one_page(on_gpu, tmp_path):
@@ -218,12 +216,12 @@ def test_the_results_of_two_halves_are_joined_on_one_page(on_gpu, tmp_path):
     assert code == 1  # a part was not finished
     page = (tmp_path / "summary.md").read_text("utf-8")
     assert page in text
-    assert "There is no working GPU here." in page
     assert "trial" not in page
-    assert "| machine   |         done | 1.00 s |" in page
-    assert "| first_fit | not finished | 50.0 s |" in page
-    assert "- first_fit: stopped at its limit" in page
-    assert "The figures are incomplete (KeyError" in page  # but the page is written nevertheless
+    # The page is written even if figures are missing.
+    for said in ("There is no working GPU here.", "| machine   |         done | 1.00 s |",
+                 "| first_fit | not finished | 50.0 s |", "- first_fit: stopped at its limit",
+                 "The figures are incomplete (KeyError"):  # fmt: skip
+        assert said in page
 
 
 def test_a_directory_without_results_is_refused(on_gpu, tmp_path):
@@ -241,19 +239,6 @@ def test_the_results_of_a_part_are_added_to_the_existing_ones(on_gpu, tmp_path):
     assert code == 1
     assert set(read(tmp_path)) == {"first_fit", "capture"}
     assert "- capture: stopped at its limit of 0.004 s\n- first_fit: old" in text
-
-
-@pytest.mark.long
-def test_a_part_that_hangs_is_ended_and_its_results_are_kept(on_gpu, monkeypatch, tmp_path):
-    shim = write(tmp_path / "shim" / "cupy.py", "import time\ntime.sleep(600)\n").parent
-    monkeypatch.setenv("PYTHONPATH", str(shim))
-    kept = []
-    on_gpu.go("machine", tmp_path, 9, False, lambda _, about: kept.append(copy.deepcopy(about)))
-    ended = "stopped at its limit of 9 s"
-    assert [about["ended"] for about in kept] == ["under way"] * (len(kept) - 1) + [ended]
-    assert not kept[0]["figures"]
-    assert "cores" in kept[1]["figures"]["machine"]
-    assert "doctor" not in kept[-1]["figures"]
 
 
 def test_the_limits_of_the_parts_add_up_to_less_than_nine_minutes(on_gpu):
@@ -290,14 +275,13 @@ def test_processes_started_by_a_part_end_with_it(on_gpu, tmp_path, sleep, code, 
 
 
 def test_the_environment_of_the_parts_requests_full_float32(on_gpu, monkeypatch):
-    for name in ("CUPY_TF32", "JAX_PLATFORMS", "TINYNET_BACKEND"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("JAX_DEFAULT_MATMUL_PRECISION", "bfloat16")
-    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    left_out = {"CUPY_TF32", "JAX_PLATFORMS", "TINYNET_BACKEND"}
+    for name in (*left_out, "JAX_DEFAULT_MATMUL_PRECISION", "PYTHONPATH"):
+        monkeypatch.setenv(name, "given")
     found = on_gpu.environment()
-    assert not {"CUPY_TF32", "JAX_PLATFORMS", "TINYNET_BACKEND"} & set(found)
+    assert not left_out & set(found)
     assert found["JAX_DEFAULT_MATMUL_PRECISION"] == "highest"
-    assert found["PYTHONPATH"] == os.pathsep.join([str(BENCHMARKS.parent), "elsewhere"])
+    assert found["PYTHONPATH"] == os.pathsep.join([str(BENCHMARKS.parent), "given"])
 
 
 JAX_FAILS = {"parity": {"tinynet": {"within": False}}, "failed": {"jax": "It ended."}}
@@ -307,19 +291,15 @@ LEAKS = {"within": True, "same": False, "words": "", "unchanged": True, "constan
 @pytest.mark.parametrize(
     ("part", "figures", "state", "note"),
     [
-        ("tests", {"exit_code": 0}, "done", ""),
         ("tests", {"exit_code": 1}, "wrong", "tests fail"),
-        ("parity", {"parity": {"jax": {"within": True}}}, "done", ""),
         ("parity", JAX_FAILS, "wrong", "JAX, whole epoch compiled failed: It ended.; "
                                        "tinynet is too far from float64"),
-        ("epochs", {"epochs": {"32": {"same": ""}}}, "done", ""),
         ("epochs", {"epochs": {"32": {"same": "It differs."}}}, "wrong", "It differs."),
         ("capture", {"difference": {"replayed": 0.0}}, "done", ""),
         ("capture", {"difference": {"replayed": 1e-9}}, "wrong",
          "the replay computes different numbers"),
         ("memory", LEAKS, "wrong", "the weights differ from those without memory_limit; exceeding "
                                    "the memory raised no error; memory use grows with every fit"),
-        ("first_fit", {"nothing_to_do": "no GPU"}, "skipped", "no GPU"),
     ],
 )  # fmt: skip
 def test_the_outcome_of_a_part_is_described(on_gpu, part, figures, state, note):
@@ -329,24 +309,21 @@ def test_the_outcome_of_a_part_is_described(on_gpu, part, figures, state, note):
 # The part `capture` calls cuBLAS directly. Here, a Python function stands in for it.
 
 
-class ArrayWithPointer(np.ndarray):
+class WithPointer(np.ndarray):
     """A NumPy array that has its address in `data.ptr`, as CuPy's arrays have."""
 
-    @property
-    def data(self):
-        return types.SimpleNamespace(ptr=self.ctypes.data)
+    data = property(lambda self: types.SimpleNamespace(ptr=self.ctypes.data))
 
 
 def column_major_product(handle, a_turned, b_turned, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """Compute cublasSgemm as documented by cuBLAS: C = α op(A) op(B) + β C, column-major."""
 
     def read(address, rows, columns, lead):
-        flat = (ctypes.c_float * (lead * columns)).from_address(address.value)
-        return np.frombuffer(flat, "float32").reshape(columns, lead)[:, :rows].T
+        floats = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+        return np.ctypeslib.as_array(floats, (columns, lead))[:, :rows].T
 
-    left = read(a, *((k, m) if a_turned else (m, k)), lda)
-    right = read(b, *((n, k) if b_turned else (k, n)), ldb)
-    left, right = left.T if a_turned else left, right.T if b_turned else right
+    left = read(a, k, m, lda).T if a_turned else read(a, m, k, lda)
+    right = read(b, n, k, ldb).T if b_turned else read(b, k, n, ldb)
     result = read(c, m, n, ldc)
     result[...] = alpha._obj.value * left @ right + beta._obj.value * result
     return 0
@@ -363,14 +340,13 @@ def test_cublas_is_called_with_the_right_arguments(monkeypatch, rng, turned):
     cupy.cuda.device.get_cublas_handle.return_value = 7
     cupy.cuda.get_current_stream.return_value.ptr = 11
     cublas = gpu_parts.Cublas(cupy)
-    factors = [
+    a, b = (
         np.asarray(rng.normal(size=shape), "float32", order="F" if is_turned else "C")
         for shape, is_turned in zip(((3, 4), (4, 5)), turned, strict=True)
-    ]
-    factors = [factor.view(ArrayWithPointer) for factor in factors]
-    out = np.zeros((3, 5), "float32").view(ArrayWithPointer)
-    assert cublas.matmul(*factors, out) is out
-    np.testing.assert_allclose(out, np.asarray(factors[0]) @ np.asarray(factors[1]), rtol=1e-5)
+    )
+    out = np.zeros_like(a @ b).view(WithPointer)
+    assert cublas.matmul(a.view(WithPointer), b.view(WithPointer), out) is out
+    np.testing.assert_allclose(out, a @ b, rtol=1e-5)
     (call,) = library.cublasSetStream_v2.call_args_list
     assert [pointer.value for pointer in call.args] == [7, 11]
 
@@ -391,11 +367,10 @@ def test_a_captured_step_is_replayed_with_the_current_batch_and_step_size(monkey
         alpha = optimizer._alpha  # the array that the graph reads at each launch
 
         def replay():
-            prepare = optimizer.prepare
-            optimizer.prepare = lambda iteration: setattr(optimizer, "_alpha", alpha)
-            optimizer.iterations -= 1
-            whole(model, batch)
-            optimizer.prepare = prepare
+            optimizer._alpha = alpha
+            with mock.patch.object(optimizer, "prepare"):  # the graph reads the array instead
+                optimizer.iterations -= 1
+                whole(model, batch)
 
         stream.end_capture.return_value.launch = replay
         return None

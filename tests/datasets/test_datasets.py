@@ -5,11 +5,9 @@ the same names, and replace the sizes and checksums in `mnist` as well. The down
 real tensorflow-datasets, from a server on this machine.
 """
 
-import contextlib
 import gzip
 import hashlib
 import http.server
-import importlib
 import io
 import os
 import shutil
@@ -18,17 +16,17 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from tinynet.datasets import digits, mnist
 
-ROOT = Path(__file__).parents[2]
 NAMES = list(mnist.FILES)
 
 
@@ -43,53 +41,40 @@ def snapshot(folder):
 
 
 def load_list(*arguments, load=mnist.load_data):
-    (x_train, y_train), (x_test, y_test) = load(*arguments)
-    return [x_train, y_train, x_test, y_test]
+    """Return the training images and labels, then those for testing."""
+    return [array for part in load(*arguments) for array in part]
 
 
 def check(received, expected):
     for array, truth in zip(received, expected, strict=True):
         np.testing.assert_array_equal(array, truth)
         assert array.dtype == np.uint8
-        for flag in ("WRITEABLE", "OWNDATA", "C_CONTIGUOUS"):
-            assert array.flags[flag], flag
-
-
-def run_python(code):
-    """Return what `code` prints in a new interpreter, to standard error as well."""
-    command = [sys.executable, "-W", "error", "-c", f"import sys; sys.stderr = sys.stdout\n{code}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
-    return subprocess.check_output(command, env=environment, encoding="utf-8", timeout=60)
+        assert all(array.flags[flag] for flag in ("WRITEABLE", "OWNDATA", "C_CONTIGUOUS"))
 
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """Four tiny files that replace MNIST, empty data folders, and no proxy.
 
-    `arrays` is what `load_data` must return, `packed` the content of the files, `known` their sizes
-    and checksums, `store` TFDS's folder for downloads, `manual` its subfolder for files added by
-    the user, and `copy` Keras's file. None of these exists yet.
+    `arrays` is what `load_data` must return, `packed` the content of the files, `store` TFDS's
+    folder for downloads, `manual` its subfolder for files added by the user, and `copy` Keras's
+    file. None of these exists yet.
     """
     rng = np.random.default_rng(1)
-    shapes = [(7, 4, 5), (7,), (3, 4, 5), (3,)]
-    arrays = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
-    packed = [gzip.compress(idx(array), mtime=0) for array in arrays]
-    known = [(len(data), hashlib.sha256(data).hexdigest()) for data in packed]
-    monkeypatch.setattr(mnist, "FILES", dict(zip(NAMES, known, strict=True)))
-    monkeypatch.setattr(mnist, "SHAPES", dict(zip(mnist.SHAPES, shapes, strict=True)))
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name, folder in (("TFDS_DATA_DIR", "tfds"), ("KERAS_HOME", "keras")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
+    shapes = dict(zip(mnist.SHAPES, [(7, 4, 5), (7,), (3, 4, 5), (3,)], strict=True))
+    arrays = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes.values()]
+    packed = {n: gzip.compress(idx(a), mtime=0) for n, a in zip(NAMES, arrays, strict=True)}
+    known = {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in packed.items()}
+    monkeypatch.setattr(mnist, "FILES", known)
+    monkeypatch.setattr(mnist, "SHAPES", shapes)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    home = {"HOME": tmp_path, "USERPROFILE": tmp_path}
+    for name, place in {**home, "TFDS_DATA_DIR": "~/tfds", "KERAS_HOME": "~/keras"}.items():
+        monkeypatch.setenv(name, str(place))
+    store, copy = tmp_path / "tfds" / "downloads", tmp_path / "keras" / "datasets"
     return SimpleNamespace(
-        arrays=arrays,
-        packed=dict(zip(NAMES, packed, strict=True)),
-        store=tmp_path / "tfds" / "downloads",
-        manual=tmp_path / "tfds" / "downloads" / "manual",
-        copy=tmp_path / "keras" / "datasets" / "mnist.npz",
+        arrays=arrays, packed=packed, store=store, manual=store / "manual", copy=copy / "mnist.npz"
     )
 
 
@@ -99,17 +84,19 @@ def no_tfds(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
 
 
-def add_manual_files(tiny, *names):
+def add_files(tiny, *names):
     """Put some or all of the files where a user would put them."""
     tiny.manual.mkdir(parents=True, exist_ok=True)
     for name in names or NAMES:
         (tiny.manual / name).write_bytes(tiny.packed[name])
 
 
-def save_npz(tiny, path=None, without=(), **changes):
-    arrays = {**dict(zip(mnist.SHAPES, tiny.arrays, strict=True)), **changes}
+def save_npz(tiny, name="mnist.npz", **changes):
+    """Write a copy like Keras's, with one array by columns, which is to be read by rows."""
     tiny.copy.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path or tiny.copy, **{k: v for k, v in arrays.items() if k not in without})
+    arrays = dict(zip(mnist.SHAPES, tiny.arrays, strict=True)) | changes
+    arrays["x_train"] = np.asfortranarray(arrays["x_train"])
+    np.savez_compressed(tiny.copy.with_name(name), **arrays)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -127,19 +114,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Print nothing."""
 
 
+WORKS = {"status": 200, "cut": 0, "order": 1}
+
+
 @pytest.fixture
 def server(tiny, catalogue):
     """A server of the tiny files, at the address that the catalogue lists."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        vars(server).update(files=tiny.packed, asked=[], status=200, cut=0, order=1)
+        vars(server).update(files=tiny.packed, asked=[], **WORKS)
         server.handle_error = lambda *_: None  # clients may close the connection
-        server.address = f"http://127.0.0.1:{server.server_port}"
-        catalogue(server.address)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+        catalogue.address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=[0.01]).start()
         yield server
         server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -147,97 +134,64 @@ def tfds():
     """The real tensorflow-datasets, imported without its warnings, and its files of MNIST."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = importlib.import_module("tensorflow_datasets")
-        return module, module.builder_cls("mnist").url_infos
+        import tensorflow_datasets
+
+        return tensorflow_datasets, tensorflow_datasets.builder_cls("mnist").url_infos
 
 
 @pytest.fixture
 def catalogue(tfds, tiny, monkeypatch):
-    """Return a function that makes TFDS's catalogue list the tiny files at a given address."""
-    module, infos = tfds
-    info, size = type(next(iter(infos.values()))), module.core.utils.Size
+    """TFDS's catalogue, which lists the tiny files at its `address`."""
+    info, catalogue = type(next(iter(tfds[1].values()))), SimpleNamespace()
 
-    def publish(address):
-        listed = {
-            f"{address}/mnist/{name}": info(size=size(length), checksum=checksum, filename=name)
-            for name, (length, checksum) in mnist.FILES.items()
-        }
+    def builder_cls(_):
+        warnings.warn("one of theirs", DeprecationWarning, stacklevel=1)  # must not be shown
+        listed = {f"{catalogue.address}/mnist/{n}": info(*a, n) for n, a in mnist.FILES.items()}
+        return SimpleNamespace(url_infos=listed)
 
-        def builder_cls(_):
-            warnings.warn("one of theirs", DeprecationWarning, stacklevel=1)  # must not be shown
-            return SimpleNamespace(url_infos=listed)
-
-        monkeypatch.setattr(module, "builder_cls", builder_cls)
-
-    return publish
-
-
-@contextlib.contextmanager
-def refused_address():
-    """Reserve an address on this machine at which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+    monkeypatch.setattr(tfds[0], "builder_cls", builder_cls)
+    return catalogue
 
 
 # Files on this machine
 
 
-def test_files_added_by_the_user(tiny, no_tfds, tmp_path, monkeypatch):
-    """Files of the user are read without tensorflow-datasets, and nothing is written."""
-    add_manual_files(tiny)
+OF_TFDS = add_files, "tfds", "TFDS_DATA_DIR", "tensorflow_datasets"
+OF_KERAS = save_npz, "keras", "KERAS_HOME", ".keras"
+
+
+@pytest.mark.parametrize(("add", "folder", "variable", "default"), [OF_TFDS, OF_KERAS])
+def test_files_of_the_user_and_keras_s_copy_are_read_and_not_written(
+    tiny, no_tfds, tmp_path, monkeypatch, add, folder, variable, default
+):
+    add(tiny)
     before = snapshot(tmp_path)
     received = load_list()
     check(received, tiny.arrays)
     assert snapshot(tmp_path) == before
     received[0] //= 2  # changed in place, as programs do
     check(load_list(), tiny.arrays)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(Path("~", "moved")))
-    (tmp_path / "tfds").rename(tmp_path / "moved")
-    check(load_list(), tiny.arrays)
-    monkeypatch.delenv("TFDS_DATA_DIR")  # in the home folder by default
-    (tmp_path / "moved").rename(tmp_path / "tensorflow_datasets")
+    monkeypatch.delenv(variable)  # in the home folder by default
+    (tmp_path / folder).rename(tmp_path / default)
     check(load_list(), tiny.arrays)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_broken_file_is_named(tiny, no_tfds, name):
-    add_manual_files(tiny)
-    (tiny.manual / name).write_bytes(tiny.packed[name][:-1])
-    size = len(tiny.packed[name])
-    with pytest.raises(ValueError, match=f"{name} is broken.*{size} bytes.*{size - 1} bytes"):
-        load_list()
-
-
-def test_a_copy_downloaded_by_keras_is_used(tiny, no_tfds, tmp_path, monkeypatch):
-    """Keras's copy is used, in any order of memory, unless the four files exist."""
-    save_npz(tiny, x_train=np.asfortranarray(tiny.arrays[0]))
-    before = snapshot(tmp_path)
+def test_a_copy_given_by_path_comes_first_and_keras_s_last(tiny, no_tfds):
+    """If a named file does not exist, the usual places are searched."""
+    other = [array[::-1].copy() for array in tiny.arrays]
+    for name in ("own.npz", "mnist.npz"):
+        save_npz(tiny, name, **dict(zip(mnist.SHAPES, other, strict=True)))
+    check(load_list(), other)
+    add_files(tiny)
     check(load_list(), tiny.arrays)
-    assert snapshot(tmp_path) == before
-    monkeypatch.delenv("KERAS_HOME")  # in the home folder by default
-    (tmp_path / "keras").rename(tmp_path / ".keras")
-    check(load_list(), tiny.arrays)
-    add_manual_files(tiny)
-    save_npz(tiny, tmp_path / ".keras" / "datasets" / "mnist.npz", y_test=np.zeros(3, np.uint8))
-    check(load_list(), tiny.arrays)
+    check(load_list("own.npz"), other)
+    check(load_list(tiny.copy.with_name("own.npz")), other)
+    check(load_list("missing.npz"), tiny.arrays)
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_a_copy_given_by_path_is_used_first(tiny, no_tfds, kind):
-    """A named file has precedence; if it does not exist, the usual places are searched."""
-    add_manual_files(tiny)
-    other, own = [array[::-1].copy() for array in tiny.arrays], tiny.copy.with_name("own.npz")
-    save_npz(tiny, own, **dict(zip(mnist.SHAPES, other, strict=True)))
-    check(load_list(kind("own.npz")), other)
-    check(load_list(kind(own)), other)
-    check(load_list(kind("missing.npz")), tiny.arrays)
-
-
-def changed(content, place, by=1):
-    """Return a file with another byte in the data of `x_test`."""
-    place += content.index(b"x_test.npy") + 30  # the data begin after the name and 20 bytes
-    return content[:place] + bytes([content[place] ^ by]) + content[place + 1 :]
+def with_a_wrong_byte(content):
+    head, name, data = content.partition(b"x_test.npy")  # then 20 bytes before the data
+    return head + name + data[:20] + b"\xff" + data[21:]
 
 
 def lone_array(_):
@@ -246,23 +200,21 @@ def lone_array(_):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "damage", "words"),
+    ("changes", "damage", "words"),
     [
-        ({"without": "y_test"}, bytes, "y_test"),
         ({"y_train": np.zeros(7, np.int64)}, bytes, r"y_train of shape \(7,\).*uint8.*int64"),
         ({"x_test": np.zeros((2, 4, 5), np.uint8)}, bytes, r"x_test .*\(3, 4, 5\).*\(2, 4, 5\)"),
         ({"x_train": np.array([{}], dtype=object)}, bytes, "allow_pickle=False"),
+        ({}, lambda content: content.replace(b"y_test", b"b_test"), "y_test"),
         ({}, lambda _: b"", "No data left"),
-        ({}, lambda _: b"not an archive", "pickle"),
         ({}, lambda content: content[:-30], "pickle|zip"),
-        ({}, lambda content: changed(content, 60), "CRC"),
-        ({}, lambda content: changed(content, 0, 255), "invalid"),
+        ({}, with_a_wrong_byte, "invalid"),
         ({}, lone_array, "context manager"),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_a_copy_with_other_content_is_refused(tiny, no_tfds, arrays, damage, words):
-    save_npz(tiny, **arrays)
+def test_a_copy_with_other_content_is_refused(tiny, no_tfds, changes, damage, words):
+    save_npz(tiny, **changes)
     tiny.copy.write_bytes(damage(tiny.copy.read_bytes()))
     with pytest.raises(ValueError, match=f"mnist.npz is not Keras's copy of MNIST.*{words}"):
         load_list()
@@ -276,16 +228,14 @@ def test_download(tiny, server, tfds, capfd, monkeypatch):
     check(load_list(), tiny.arrays)
     out, err = capfd.readouterr()
     first, *files = err.splitlines()
-    assert first == f"MNIST is not on this machine. Downloading it (11 MB) to {tiny.store} …"
+    assert first == f"Downloading MNIST (11 MB, only once) to {tiny.store} …"
     assert ([line.split(",")[0] for line in files], out) == ([f"  {name}" for name in NAMES], "")
     assert set(server.asked) == {f"/mnist/{name}" for name in NAMES}
     assert not tiny.manual.exists()
     assert tfds[0].core.utils.tqdm_utils._active  # TFDS's progress bars are active as before
 
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    before = snapshot(tiny.store)
     check(load_list(), tiny.arrays)
-    assert snapshot(tiny.store) == before
 
     # Older versions of TFDS had no subfolder for each data set.
     for file in (tiny.store / "mnist").iterdir():
@@ -294,7 +244,7 @@ def test_download(tiny, server, tfds, capfd, monkeypatch):
 
 
 def test_only_missing_files_are_downloaded(tiny, server):
-    add_manual_files(tiny, NAMES[0], NAMES[2])
+    add_files(tiny, NAMES[0], NAMES[2])
     before = snapshot(tiny.manual)
     check(load_list(), tiny.arrays)
     assert set(server.asked[1:]) == {f"/mnist/{NAMES[1]}", f"/mnist/{NAMES[3]}"}
@@ -304,40 +254,32 @@ def test_only_missing_files_are_downloaded(tiny, server):
 @pytest.mark.parametrize(
     ("failure", "error", "words"),
     [
-        # The first response raises an error; TFDS alone would retry ten times after a 503.
-        ({"status": 404}, ConnectionError, "404"),
+        # The first response raises an error; TFDS alone would retry ten times.
         ({"status": 503}, ConnectionError, "503"),
         ({"cut": 1}, ConnectionError, r"failed: Connection broken: .*1 more expected\)\.\n"),
-        ({"order": -1}, ValueError, f"(?s){NAMES[0]}.*wrong checksum"),
+        ({"order": -1}, ValueError, f"(?s){NAMES[0]}.*wrong checksum.*replace it"),
     ],
     ids=str,
 )
 def test_a_failed_download_leaves_nothing_behind(tiny, server, failure, error, words):
+    vars(server).update(failure)
     for attempt in (1, 2):
-        vars(server).update(failure)
         with pytest.raises(error, match=words):
             load_list()
         assert "status" not in failure or len(server.asked) == attempt
-    vars(server).update(status=200, cut=0, order=1)
+    vars(server).update(WORKS)
     check(load_list(), tiny.arrays)
 
 
 def test_broken_files_in_the_store_are_refused(tiny, server):
     """TFDS trusts the name of a stored file; tinynet checks its content. Neither replaces it."""
-    add_manual_files(tiny, NAMES[0])
-    (tiny.manual / NAMES[0]).write_bytes(b"half")
-    with pytest.raises(ValueError, match=f"(?s){NAMES[0]}.*wrong checksum.*replace it"):
+    load_list()
+    stored = next((tiny.store / "mnist").glob("*.gz"))
+    broken = stored.read_bytes()[::-1]
+    stored.write_bytes(broken)
+    with pytest.raises(ValueError, match=rf"{stored.name} is broken.* received {len(broken)} byt"):
         load_list()
-    assert (tiny.manual / NAMES[0]).read_bytes() == b"half"
-    (tiny.manual / NAMES[0]).unlink()
-    check(load_list(), tiny.arrays)
-    for stored in (tiny.store / "mnist").glob("*.gz"):
-        content = stored.read_bytes()
-        stored.write_bytes(content[::-1])
-        with pytest.raises(ValueError, match=rf"is broken.*received {len(content)} bytes"):
-            load_list()
-        stored.write_bytes(content)
-    check(load_list(), tiny.arrays)
+    assert stored.read_bytes() == broken
 
 
 def test_a_folder_that_cannot_be_written(tiny, server):
@@ -347,92 +289,55 @@ def test_a_folder_that_cannot_be_written(tiny, server):
         load_list()
 
 
-def test_no_network(tiny, catalogue):
-    """One error is raised soon, and says what was tried, where tinynet looked, and what to do."""
-    add_manual_files(tiny, NAMES[1])
-    before = snapshot(tiny.store.parent)
-    with refused_address() as address:
-        catalogue(address)
-        start = time.perf_counter()
-        with pytest.raises(ConnectionError, match="not on this machine") as caught:
-            load_list()
-        assert time.perf_counter() - start < 3.5
-    told = [f"{address}/mnist", "mnist.npz", str(tiny.manual), "TFDS_DATA_DIR", *NAMES, "refused"]
-    for part in [*told, "tinynet.datasets.digits"]:
-        assert part in str(caught.value)
-    assert "Max retries" not in str(caught.value)  # only the cause, without what wraps it
-    assert type(caught.value) is ConnectionError
-    assert snapshot(tiny.store.parent) == before
-
-
-@pytest.mark.parametrize("silence", ["host", "address"])
-def test_a_host_that_does_not_answer(tiny, catalogue, monkeypatch, silence):
-    """Waiting ends where a host accepts the connection but is silent, or has no known address."""
+@pytest.mark.parametrize(
+    ("trouble", "patience", "words"),
+    [("nobody", 3, "refused"), ("silence", 0.3, "timed out|no answer"), ("name", 0.3, "no answer")],
+)
+def test_without_a_network_one_error_says_soon_what_was_tried_and_what_to_do(
+    tiny, catalogue, monkeypatch, trouble, patience, words
+):
+    """Nobody listens, the host accepts the connection but is silent, or its name is unknown."""
+    add_files(tiny, NAMES[1])
+    before, threads = snapshot(tiny.store.parent), set(threading.enumerate())
     assert mnist.PATIENCE <= 3
-    monkeypatch.setattr(mnist, "PATIENCE", 0.3)
-    over, threads = threading.Event(), set(threading.enumerate())
-    if silence == "address":
+    monkeypatch.setattr(mnist, "PATIENCE", patience)
+    over = threading.Event()
+    if trouble == "name":
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(5) and [])
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        catalogue(f"http://127.0.0.1:{mute.getsockname()[1]}")
-        start = time.perf_counter()
-        with pytest.raises(ConnectionError, match=r"no answer within 0\.3 s|timed out"):
+        silent = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        catalogue.address = "http://127.0.0.1:9" if trouble == "nobody" else silent
+        with pytest.raises(ConnectionError, match=f"not on this machine.*({words})") as caught:
             load_list()
-        assert time.perf_counter() - start < 2
         over.set()
         # The thread of the request ends as well.
         for thread in set(threading.enumerate()) - threads:
             assert thread.daemon
             thread.join(3)
             assert not thread.is_alive()
+    told = [f"{catalogue.address}/mnist", "mnist.npz", "TFDS_DATA_DIR", str(tiny.manual), *NAMES]
+    assert not [part for part in [*told, "datasets.digits"] if part not in str(caught.value)]
+    assert "Max retries" not in str(caught.value)  # only the cause, without what wraps it
+    assert snapshot(tiny.store.parent) == before
 
 
-def test_a_proxy_is_used(tiny, server, catalogue, monkeypatch):
-    """A proxy that the environment names is used."""
-    catalogue("http://mnist.invalid")  # a name that cannot be resolved
-    monkeypatch.setenv("http_proxy", server.address)
+def test_a_proxy_that_the_environment_names_is_used(tiny, server, catalogue, monkeypatch):
+    address, catalogue.address = catalogue.address, "http://mnist.invalid"  # cannot be resolved
+    monkeypatch.setenv("http_proxy", address)
     check(load_list(), tiny.arrays)
     assert server.asked[0] == f"http://mnist.invalid/mnist/{NAMES[3]}"
-    shutil.rmtree(tiny.store)
-    with refused_address() as address:
-        catalogue(server.address)
-        monkeypatch.setenv("http_proxy", address)
-        with pytest.raises(ConnectionError, match="proxy"):
-            load_list()
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        check(load_list(), tiny.arrays)
 
 
-def test_without_tensorflow_datasets(tiny, no_tfds):
-    with pytest.raises(ImportError, match="not on this machine") as caught:
+def test_what_is_not_installed_is_named(tiny, tfds, monkeypatch):
+    """Also `importlib_resources`, which TFDS needs for its catalogue and does not declare."""
+    needs = mock.Mock(side_effect=ImportError("No module named 'importlib_resources'"))
+    monkeypatch.setattr(tfds[0], "builder_cls", needs)
+    install = "To install .* pip install tensorflow-datasets importlib_resources"
+    with pytest.raises(ImportError, match=f"MNIST is not .*'importlib_resources'.* {install}"):
         load_list()
-    for part in ["python -m pip install tensorflow-datasets", str(tiny.manual), *NAMES, "digits"]:
-        assert part in str(caught.value)
-
-
-def test_without_importlib_resources(tiny):
-    """tinynet's error names this undeclared requirement of TFDS; TensorFlow is not imported."""
-    announcement, text = run_python("""
-sys.modules["importlib_resources"] = None
-from tinynet.datasets import mnist
-try:
-    mnist.load_data()
-except ImportError as error:
-    print("tensorflow" in sys.modules, error)
-""").split("\n", 1)
-    assert announcement.startswith("MNIST is not on this machine. Downloading it (11 MB) to")
-    assert text.startswith("False MNIST is not on this machine")
-    assert "importlib_resources" in text.splitlines()[0].split("To install")[0]
-    assert "pip install tensorflow-datasets importlib_resources" in text
 
 
 # The format
-
-
-@pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 3, 4), (0,), (3, 0, 2), (300, 2)])
-def test_idx_files_are_parsed(shape):
-    array = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
-    check([mnist.parse_idx(idx(array))], [array])
 
 
 GOOD = idx(np.arange(6, dtype=np.uint8).reshape(2, 3))
@@ -442,12 +347,8 @@ HUGE = struct.pack(">HBBIII", 0, 8, 3, 2**31, 2**31, 4)  # 2⁶⁴ values must n
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"unsigned bytes.*received \[\]"),
         (GOOD[:3], "unsigned bytes"),
         (b"\0\0\x09" + GOOD[3:], r"received \[0, 0, 9, 2\]"),  # signed bytes
-        (b"\0\1" + GOOD[2:], r"received \[0, 1, 8, 2\]"),
-        (b"\1" + GOOD[1:], r"received \[1, 0, 8, 2\]"),
-        (gzip.compress(GOOD, mtime=0), "unsigned bytes"),
         (GOOD[:6], "6 bytes"),
         (GOOD[:-1], r"18 bytes long for its shape \(2, 3\), received 17"),
         (GOOD + b"x", "18 bytes long.*received 19"),
@@ -462,45 +363,21 @@ def test_invalid_idx_files_are_refused(data, message):
 # The data
 
 
-def test_the_real_mnist(mnist_directory, tfds, tmp_path, monkeypatch, capfd):
-    """Check known facts of the real files, and that TFDS's catalogue and manager accept them."""
-    place = mnist_directory.parent.parent
-    monkeypatch.setenv("TFDS_DATA_DIR", str(place))
-    before = sorted(place.rglob("*"))
-    arrays = load_list()
+def test_the_real_mnist(mnist_directory, tfds, monkeypatch, capfd):
+    """Check known facts of the real files, and that TFDS's catalogue lists them."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
+    x_train, y_train, _, y_test = arrays = load_list()
     assert capfd.readouterr() == ("", "")
-    assert sorted(place.rglob("*")) == before
     check(arrays, arrays)
     assert {n: a.shape for n, a in zip(mnist.SHAPES, arrays, strict=True)} == mnist.SHAPES
-    x_train, y_train, x_test, y_test = arrays
-    train = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    test = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    assert [np.bincount(y).tolist() for y in (y_train, y_test)] == [train, test]
-    assert y_train[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert (x_train.min(), x_train.max()) == (0, 255)
-    assert [x_train.mean(), x_test.mean()] == pytest.approx([33.318421, 33.791224], abs=1e-6)
     assert x_train[0, 5, 12:18].tolist() == [3, 18, 18, 18, 126, 136]  # the first 5, first row
-
-    module, infos = tfds
-    assert {i.filename: (int(i.size), i.checksum) for i in infos.values()} == mnist.FILES
-    assert {url.rpartition("/")[2] for url in infos} == set(mnist.FILES)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module.disable_progress_bar()
-        manager = module.download.DownloadManager(
-            download_dir=tmp_path,
-            manual_dir=mnist_directory,
-            url_infos=infos,
-            dataset_name="mnist",
-            force_checksums_validation=True,
-        )
-        for url, info in infos.items():
-            assert Path(manager.download(url)) == mnist_directory / info.filename
-        module.enable_progress_bar()
+    assert y_train[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert y_test[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    about = {url.rpartition("/")[2]: (i.filename, i.size, i.checksum) for url, i in tfds[1].items()}
+    assert about == {name: (name, *known) for name, known in mnist.FILES.items()}
 
 
 def test_the_digits_have_the_known_values():
-    state = repr(np.random.get_state())  # noqa: NPY002
     arrays = load_list(load=digits.load_data)
     check(arrays, arrays)
     assert [array.shape for array in arrays] == [(1500, 8, 8), (1500,), (297, 8, 8), (297,)]
@@ -509,29 +386,25 @@ def test_the_digits_have_the_known_values():
     content = np.column_stack([x.reshape(-1, 64), y]).tobytes()
     known = "68aea062d35a127749050fa0e52dca09d6569ac08092c925610e0954e172dde2"
     assert hashlib.sha256(content).hexdigest() == known
-    # The arrays are new each time, and no random numbers are drawn.
-    arrays[0][:] = 0
+    arrays[0][:] = 0  # they are new each time
     assert digits.load_data()[0][0].any()
-    assert repr(np.random.get_state()) == state  # noqa: NPY002
 
 
-def test_digits_from_a_zipped_package(tmp_path):
+def test_digits_from_a_zipped_package_and_nothing_heavy_is_imported(tmp_path):
     """The data are found as a resource of the package, even inside a zip file."""
     shutil.copytree(ROOT / "tinynet", tmp_path / "site" / "tinynet")
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "site")
-    code = "from tinynet.datasets import digits as d; print(d.load_data()[0][0].shape, d.__file__)"
-    text = run_python(f"sys.path.insert(0, {archive!r}); {code}")
-    assert text.startswith("(1500, 8, 8)")
+    code = """import sys
+from tinynet.datasets import digits
+heavy = {"tensorflow_datasets", "matplotlib", "requests", "absl", "ssl"}
+print(heavy.intersection(sys.modules), digits.load_data()[0][0].shape, digits.__file__)"""
+    command, path = [sys.executable, "-W", "error", "-c", code], {"PYTHONPATH": archive}
+    text = subprocess.check_output(command, cwd=tmp_path, env=os.environ | path, text=True)
+    assert text.startswith("set() (1500, 8, 8)")
     assert "packed.zip" in text
 
 
 def test_the_licence_of_the_digits_is_included():
     text = Path(digits.__file__).with_name("DIGITS_LICENSE.md").read_text(encoding="utf-8")
-    for part in ["E. Alpaydin", "C. Kaynak", "UCI", "CC BY 4.0", "What was changed"]:
-        assert part in text
-
-
-def test_import_is_light():
-    heavy = ["tensorflow_datasets", "tensorflow", "matplotlib", "requests", "absl", "ssl"]
-    code = f"import sys, tinynet.datasets; print([m for m in {heavy} if m in sys.modules])"
-    assert run_python(code).strip() == "[]"
+    told = ["E. Alpaydin", "C. Kaynak", "UCI", "CC BY 4.0", "What was changed"]
+    assert not [part for part in told if part not in text]

@@ -6,9 +6,11 @@ The faults are simulated by the stand-in for CuPy.
 import io
 import os
 import platform
+import re
 import subprocess
 import sys
 import types
+from unittest import mock
 
 import pytest
 import standin
@@ -18,10 +20,8 @@ from tinynet.backend import diagnosis, gpu
 
 WHEEL, NEWEST = ["cupy-cuda12x"], ["cupy-cuda13x"]
 INSTALL = 'python -m pip install "cupy-cuda12x[ctk]"'
-UPDATE = "Update the driver (https://www.nvidia.com/drivers)"
 STOP = "Find the process that holds it with nvidia-smi, and stop it"
 SEE = "See what the driver reports: nvidia-smi"
-AGAIN = "This is not an installation problem. Restart the program. If it happens again, update"
 NEW = "Update driver and CuPy"
 CACHE = os.path.join("~", ".cupy", "kernel_cache")
 
@@ -62,139 +62,101 @@ def examined(monkeypatch, capsys, tmp_path):
 
 
 def fault(reason, fix, wheels=WHEEL, fails=(), wrong=(), **machine):
-    """Return what the doctor says of a fault, and how to make a stand-in for CuPy that has it."""
-
-    def make():
-        if not wheels:
-            return None, wheels
-        cupy = standin.make(**machine)
-        cupy.machine.fails, cupy.machine.wrong = dict(fails), set(wrong)
-        return cupy, wheels
-
-    return types.SimpleNamespace(reason=reason, fix=fix, make=make)
+    """Return what the doctor says of a fault, and a stand-in for CuPy that has it."""
+    cupy = standin.make(**machine)
+    cupy.machine.fails, cupy.machine.wrong = dict(fails), set(wrong)
+    return reason, fix, (cupy if wheels else None, wheels)
 
 
 KINDS = {"launch": standin.CUDADriverError, "matmul": standin.CUBLASError}
+UPGRADE = INSTALL.replace("install", "install --upgrade")
 
 
-def status(number, reason, fix, at="count"):
+def status(number, at="count", otherwise=None):
     """Return the fault of an error with a status number; its words follow the reason."""
     error = KINDS.get(at, standin.CUDARuntimeError)(f"Error{number}: as CUDA words it", number)
+    table = diagnosis.CUBLAS if at == "matmul" else diagnosis.CUDA
+    reason, fix = otherwise or table[number]
+    fix = fix.format(install=INSTALL, upgrade=UPGRADE, cache=CACHE)
     return fault(f"{reason} ({error})", fix, fails={at: error})
 
 
-def failing(operation, message, reason, fix):
+TRIALS = {  # what the doctor computes by an operation, and what that needs
+    "multiply": ("a small kernel", "its compiler and headers"),
+    "matmul": ("a small matrix product", "its libraries"),
+    "sum": ("a sum of 200 numbers", "headers of CUDA 12, and unset CUDA_PATH"),
+}
+
+
+def failing(operation, message, words):
     """Return the fault that an operation raises an error with this message."""
-    fix = f"Install CuPy together with {fix}: {INSTALL}"
-    return fault(reason, fix, fails={operation: RuntimeError(message)})
+    what, needs = TRIALS[operation]
+    fix = f"Install CuPy together with {needs}: {INSTALL}"
+    return fault(f"{what} fails ({words})", fix, fails={operation: RuntimeError(message)})
 
 
-NO_COMPILER = """Failure finding "libnvrtc.so.13 or libnvrtc.so.12": No such file: \
-libnvrtc.so.13 or libnvrtc.so.12, No such file: libnvrtc.so.13"""
-MIXED = """/usr/local/cuda/include/cuda_fp8.hpp(1460): error: this declaration has no type
-      __NV_SILENCE_DEPRECATION_BEGIN
-      ^
-
-12 errors detected in the compilation of "x.cubin.cu"."""
-COMPILER, HEADERS = "its compiler and headers", "headers of CUDA 12, and unset CUDA_PATH"
+OLD_DRIVER = "the driver supports CUDA {} and is too old for this CuPy, which was built for CUDA {}"
+OLD_GPU = "the Stand-in 0, of compute capability {}, is too old for CUDA {}"
 
 # Faults with which no GPU is found.
 UNSEEN = {
     "not installed": fault("CuPy is not installed", f"Install it: {INSTALL}", wheels=[]),
     "two wheels": fault(
         "2 CuPy packages are installed, cupy-cuda12x and cupy-cuda13x, and they conflict",
-        "python -m pip uninstall -y cupy-cuda12x cupy-cuda13x && python -m pip install",
-        wheels=WHEEL + NEWEST),
+        "pip uninstall -y cupy-cuda12x cupy-cuda13x && python -m pip install", WHEEL + NEWEST),
     "no driver": fault("there is no NVIDIA driver", "https://www.nvidia.com/drivers", driver=0),
-    "an old driver": fault(
-        "the driver supports CUDA 11.4 and is too old for this CuPy, which was built for CUDA 12",
-        "Update the driver to 525 or newer", driver=11040),
+    "an old driver": fault(OLD_DRIVER.format(11.4, 12), "to 525 or newer", driver=11040),
     "an old driver for the newest wheel": fault(
-        "the driver supports CUDA 12.4 and is too old for this CuPy, which was built for CUDA 13",
-        'to 580 or newer, or install the CuPy for CUDA 12: python -m pip install "cupy-cuda12x',
+        OLD_DRIVER.format(12.4, 13), f"to 580 or newer, or install the CuPy for CUDA 12: {INSTALL}",
         NEWEST, driver=12040, runtime=13000),
     "no device": fault("there is a driver, but no GPU", SEE, devices=0),
-    "34": status(34, "CUDA's stub library is loaded instead of the driver",
-                 "Remove the directory named 'stubs' from LD_LIBRARY_PATH"),
-    "35": status(35, "the driver is too old for this CuPy", UPDATE),
-    "802": status(802, "the GPUs are not ready yet", "systemctl start nvidia-fabricmanager"),
-    "803": status(803, "the driver was updated, but the old one is still loaded",
-                  "Reboot. In a container, make sure that the image does not bring its own"),
-    "804": status(804, "CUDA's compatibility package (a newer libcuda) does not support this GPU",
-                  "Uninstall that package, or remove its directory ('compat') from"),
-    "999": status(999, "the driver failed for an unknown reason",
-                  "sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm"),
-    "an unknown status number": status(711, "the NVIDIA driver does not respond", SEE),
+    **{str(number): status(number) for number in (34, 35, 802, 803, 804, 999)},
+    "an unknown number": status(711, otherwise=("the NVIDIA driver does not respond", SEE)),
 }  # fmt: skip
 # Faults with which a GPU is found but does not work.
 SEEN = {
-    "no kernel": failing("launch", "nvrtc: no\nn", "a small kernel fails (nvrtc: no)", COMPILER),
-    "no compiler": failing("launch", NO_COMPILER, "a small kernel fails "
-                           "(CuPy cannot find libnvrtc.so.13 or libnvrtc.so.12)", COMPILER),
-    "no cuBLAS": failing("matmul", 'Failure finding "libcublas.so.12": No such file',
-                         "a small matrix product fails (CuPy cannot find libcublas.so.12)",
-                         "its libraries"),
-    "a long error message": failing("launch", "long, " + 20 * "and again ",
-                                    f"(long, {11 * 'and again '}a...)", COMPILER),
-    "headers of another CUDA": failing("sum", MIXED, "a sum of 200 numbers fails "
-                                       f"({MIXED.splitlines()[0]})", HEADERS),
-    "209": status(209, "this CuPy has no code for this GPU",
-                  f"Delete CuPy's kernel cache ({CACHE}), then upgrade CuPy: "
-                  'python -m pip install --upgrade "cupy-cuda12x[ctk]"', "launch"),
-    "222": status(222, "the driver is older than CuPy's compiler", UPDATE, "launch"),
-    "700 at launch": status(700, "a kernel accessed an illegal address", AGAIN, "launch"),
-    "700 at wait": status(700, "a kernel accessed an illegal address", AGAIN, "wait"),
-    "cuBLAS does not start": status(
-        1, "cuBLAS cannot be initialized",
-        f"Otherwise install CuPy together with CUDA's libraries: {INSTALL}", "matmul"),
-    "cuBLAS lacks memory": status(3, "the GPU's memory is full: cuBLAS could not allocate any",
-                                  STOP, "matmul"),
-    "cuBLAS fails": status(13, "cuBLAS fails on this GPU", "This is not an installation problem. "
-                           "If it happens again, update the driver and", "matmul"),
+    "no cuBLAS": failing("matmul", 'Failure finding "libcublas.so.12": No',
+                         "CuPy cannot find libcublas.so.12"),
+    "a long message": failing("multiply", 130 * "x", 117 * "x" + "..."),
+    "headers of another CUDA": failing("sum", "error: no type\n   ^", "error: no type"),
+    **{str(number): status(number, "launch") for number in (46, 209, 222)},
+    **{f"cuBLAS {number}": status(number, "matmul") for number in (1, 3, 13)},
+    "700": status(700, "wait"),
     "a GPU too old for the newest wheel": fault(
-        "the Stand-in 0, of compute capability 7.0, is too old for CUDA 13",
-        f"Install the CuPy for CUDA 12: {INSTALL}",
+        OLD_GPU.format(7.0, 13), f"Install the CuPy for CUDA 12: {INSTALL}",
         NEWEST, driver=13000, runtime=13000, capability="7.0"),
     "a GPU too old for any CuPy": fault(
-        "the Stand-in 0, of compute capability 3.5, is too old for CUDA 12",
-        "Use a GPU of compute capability 5.0 or newer", capability="3.5"),
+        OLD_GPU.format(3.5, 12), "Use a GPU of compute capability 5.0 or newer", capability="3.5"),
     "a full GPU": fault("the GPU's memory is full (Out of memory allocating 800 bytes)", STOP,
                         memory=40),
-    "a GPU in use": status(46, "another process has exclusive use of the GPU", STOP, "launch"),
-    "a GPU that cannot be selected": status(1, "the GPU does not respond", SEE, "enter"),
-    "a wrong kernel": fault("a small kernel gives a wrong result", NEW, wrong=["multiply"]),
-    "a wrong product": fault("a small matrix product gives a wrong result", NEW, wrong=["matmul"]),
-    "a wrong sum": fault("a sum of 200 numbers gives a wrong result", NEW, wrong=["sum"]),
+    "a GPU that cannot be selected": status(1, "enter", ("the GPU does not respond", SEE)),
+    **{f"a wrong {operation}": fault(f"{what} gives a wrong result", NEW, wrong=[operation])
+       for operation, (what, _) in TRIALS.items()},
 }  # fmt: skip
 CASES = UNSEEN | SEEN
-# A container needs another fix for two faults, and WSL an additional hint if one mentions drivers.
+# A container needs another fix for two faults, and WSL a hint where a driver is to be installed.
 DOCKER = "with the GPU: docker run --gpus all IMAGE"
-WINDOWS = "WSL uses the Windows driver: install it in Windows, not in Linux"
+WINDOWS = ". WSL uses the Windows driver: install it in Windows, not in Linux"
 IN_CONTAINER = {"no driver", "no device"}
-IN_WSL = {
-    "no driver", "an old driver", "an old driver for the newest wheel", "35", "222", "999",
-    "700 at launch", "700 at wait", "cuBLAS fails",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_fault_is_reported_with_its_reason_and_one_fix(examined, case):
-    reason, fix = CASES[case].reason, CASES[case].fix
-    wsl = "5.15.90.1-microsoft-standard-WSL2"
-    _, said = examined(*CASES[case].make(), container=True, release=wsl)
+    reason, fix, installed = CASES[case]
+    _, said = examined(*installed, container=True, release="5.15.90.1-microsoft-standard-WSL2")
     assert (fix in said) is (case not in IN_CONTAINER)
     assert (DOCKER in said) is (case in IN_CONTAINER)
-    assert (WINDOWS in said) is (case in IN_WSL)
+    (remedy,) = re.findall("^Fix: (.*)", said.replace(WINDOWS, ""), re.M)
+    assert (WINDOWS in said) is ("driver" in remedy and not remedy.startswith((SEE, NEW)))
     for wish, code in (("cupy", 1), ("auto", 0), ("numpy", 0)):
-        ended, said = examined(*CASES[case].make(), TINYNET_BACKEND=wish)
+        ended, said = examined(*installed, TINYNET_BACKEND=wish)
         lines = said.splitlines()
         assert ended == code
         assert sum(reason in line for line in lines) == (2 if wish == "auto" else 1)
         (remedy,) = [line for line in lines if line.startswith("Fix: ")]
         assert fix in remedy
         assert lines[0].startswith("Backend: none" if code else "Backend: numpy")
-    others = {one.reason for key, one in CASES.items() if key != case and one.reason != reason}
-    assert not [words for words in {*others, DOCKER, WINDOWS} if words in said]
+    assert not [words for words in (DOCKER, WINDOWS) if words in said]
     # `use` raises an error with the same words, and changes nothing.
     with pytest.raises(RuntimeError, match="The backend 'cupy' cannot run") as error:
         backend.use("cupy")
@@ -203,10 +165,9 @@ def test_each_fault_is_reported_with_its_reason_and_one_fix(examined, case):
     assert bool(backend.devices()) is (case in SEEN)
 
 
-@pytest.mark.parametrize("tf32", ["", "0", "1"])
-def test_a_working_gpu_is_reported_and_whether_it_computes_in_tf32(examined, tf32):
+@pytest.mark.parametrize("variables", [{}, {"CUPY_TF32": "0"}, {"CUPY_TF32": "1"}])
+def test_a_working_gpu_is_reported_and_whether_it_computes_in_tf32(examined, variables):
     cupy = standin.make(devices=2, memory=24 * 2**30)
-    variables = {"CUPY_TF32": tf32} if tf32 else {}
     code, said = examined(cupy, TINYNET_BACKEND="auto", **variables)
     assert code == 0
     assert said.splitlines()[0:5:2] == [
@@ -214,82 +175,57 @@ def test_a_working_gpu_is_reported_and_whether_it_computes_in_tf32(examined, tf3
         "GPU 0: Stand-in 0, 24 GiB, compute capability 8.6",
         "CuPy 14.0.0 for CUDA 12.9, driver for CUDA 12.9",
     ]
-    assert ("CUPY_TF32 is set" in said) is (tf32 == "1")
+    assert ("CUPY_TF32 is set" in said) is (variables == {"CUPY_TF32": "1"})
 
 
-def test_a_gpu_hidden_by_cuda_visible_devices_is_reported(examined):
-    _, said = examined(standin.make(devices=0), CUDA_VISIBLE_DEVICES="-1")
-    assert "(CUDA_VISIBLE_DEVICES='-1' may hide it).\nFix: Unset CUDA_VISIBLE_DEVICES" in said
-
-
-BANNER = """
-try:
-    raise ImportError({words!r})
-except ImportError as error:
-    raise ImportError("\\n======\\nFailed to import CuPy.\\n======\\n") from error
-"""
+CAUSED = 'raise ImportError("Failed to import CuPy.") from ImportError("\\n====\\n  {}  \\n====")'
+CAUSES = {  # and what is to be installed with CuPy
+    "libcublas.so.12: cannot open shared object file": " together with CUDA's libraries",
+    "DLL load failed while importing core: Das Modul": " together with CUDA's libraries",
+    "numpy._core.multiarray failed to import": "",
+}
+REINSTALL = "cannot be imported ({}).\nFix: Reinstall it{}: python -m pip install --force-reinstall"
+WINDOWS_ON_ARM = {"system": "win32", "processor": "ARM64"}
+GET_12, GET_13 = (f'python -m pip install "cupy-cuda{n}x' for n in (12, 13))
+UPDATE_FIRST = "CuPy is not installed.\nFix: Update the driver to {} or newer, then install CuPy: "
+GET_DRIVER = ".\nFix: If this machine has an NVIDIA GPU, install its driver (https://www.nvidia"
+HIDDEN = "(CUDA_VISIBLE_DEVICES='-1' may hide it).\nFix: Unset CUDA_VISIBLE_DEVICES"
 
 
 @pytest.mark.parametrize(
-    ("words", "fix"),
+    ("given", "said"),
     [
-        ("libcublas.so.12: cannot open shared object file", " together with CUDA's libraries"),
-        ("DLL load failed while importing core: Das Modul", " together with CUDA's libraries"),
-        ("numpy._core.multiarray failed to import", ""),
-        ("\n=====\n  the first line that has words  \n=====", ""),
+        ({"system": "win32", "processor": "AMD64"}, f"not installed.\nFix: Install it: {GET_12}"),
+        # CuPy's only wheel for Windows on Arm:
+        (WINDOWS_ON_ARM | {"driver": 13000}, f"not installed.\nFix: Install it: {GET_13}"),
+        (WINDOWS_ON_ARM, UPDATE_FIRST.format(580) + GET_13),
+        ({"processor": "armv7l"}, "not installed, and has no wheel for this processor (armv7l)"),
+        ({"system": "darwin", "driver": 0}, "not usable: there is no CuPy for macOS"),
+        ({"driver": 0}, f"there is no NVIDIA driver, and no CuPy{GET_DRIVER}"),
+        ({"driver": 0, "cupy": CAUSED}, f"driver, and CuPy cannot be imported{GET_DRIVER}"),
+        ({"driver": 0, "wheels": WHEEL + NEWEST}, f"there is no NVIDIA driver{GET_DRIVER}"),
+        ({"cupy": standin.make(devices=0), "CUDA_VISIBLE_DEVICES": "-1"}, HIDDEN),
+        *[
+            ({"cupy": CAUSED.format(why)}, REINSTALL.format(why, fix))
+            for why, fix in CAUSES.items()
+        ],
     ],
 )
-def test_a_failed_import_of_cupy_is_reported_with_its_cause(examined, words, fix):
-    _, said = examined(BANNER.format(words=words))
-    first = words.strip("= \n")
-    assert f"CuPy is installed but cannot be imported ({first})" in said
-    assert f"Fix: Reinstall it{fix}: python -m pip install --force-reinstall" in said
-    assert "==" not in said
-
-
-@pytest.mark.parametrize("wheels", [[], WHEEL, WHEEL + NEWEST])
-def test_installing_cupy_is_not_advised_without_a_driver(examined, wheels):
-    _, said = examined("raise ImportError('libcublas')" if wheels else None, wheels, driver=0)
-    assert "there is no NVIDIA driver" in said
-    assert "Fix: If this machine has an NVIDIA GPU, install its driver (https://www.nvidia" in said
-    assert "pip install" not in said
+def test_what_is_advised_exists_for_the_machine_and_helps_it(examined, given, said):
+    code, found = examined(**{"wheels": [], **given})
+    assert code == 0
+    assert said in found
+    assert ("pip install" in found) is ("pip install" in said)
 
 
 def test_the_driver_version_is_read_without_cupy(monkeypatch):
-    def library(name):
-        assert name == ("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        return types.SimpleNamespace(cuDriverGetVersion=lambda v: setattr(v._obj, "value", 12040))
-
+    library = mock.Mock()
+    library().cuDriverGetVersion = lambda version: setattr(version._obj, "value", 12040)
     monkeypatch.setattr(diagnosis.ctypes, "CDLL", library)
     assert diagnosis.driver_version() == 12040
-
-    def missing(name):
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(diagnosis.ctypes, "CDLL", missing)
+    library.assert_called_with("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    library.side_effect = OSError("libcuda.so.1: cannot open shared object file")
     assert diagnosis.driver_version() == 0
-
-
-@pytest.mark.parametrize(
-    ("system", "processor", "driver", "said"),
-    [
-        ("linux", "aarch64", 12080, 'Fix: Install it: python -m pip install "cupy-cuda12x'),
-        ("win32", "AMD64", 13000, 'Fix: Install it: python -m pip install "cupy-cuda12x'),
-        # CuPy's only wheel for Windows on Arm:
-        ("win32", "ARM64", 13000, 'Fix: Install it: python -m pip install "cupy-cuda13x'),
-        ("win32", "ARM64", 12080, "Update the driver to 580 or newer, then install CuPy: "),
-        ("linux", "x86_64", 11040, "Update the driver to 525 or newer, then install CuPy: "),
-        ("linux", "armv7l", 12080, "no wheel for this processor (armv7l)"),
-        ("linux", "riscv64", 12080, "no wheel for this processor (riscv64)"),
-        ("darwin", "arm64", 0, "there is no CuPy for macOS"),
-    ],
-)
-def test_the_advised_wheel_exists_for_the_platform(examined, system, processor, driver, said):
-    code, found = examined(wheels=[], system=system, processor=processor, driver=driver)
-    assert code == 0
-    assert said in found
-    assert ("CuPy is not installed" in found) is (system != "darwin")
-    assert ("pip install" in found) is not said.startswith(("no wheel", "there is no"))
 
 
 def test_a_container_is_detected_by_files_and_variables(monkeypatch):
@@ -303,78 +239,64 @@ def test_a_container_is_detected_by_files_and_variables(monkeypatch):
     assert diagnosis.in_container()
 
 
-def test_help_describes_the_program_and_other_arguments_are_errors(capsys):
-    for arguments, code in ((["--help"], 0), (["please"], 2)):
-        with pytest.raises(SystemExit) as ended:
-            doctor.main(arguments)
-        assert ended.value.code == code
-    said = capsys.readouterr()
-    assert "usage: python -m tinynet.doctor" in said.out
-    assert "TINYNET_BACKEND selects numpy" in " ".join(said.out.split())
-    assert "unrecognized arguments: please" in said.err
+def test_help_describes_the_program(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        doctor.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "usage: python -m tinynet.doctor" in said
+    assert "TINYNET_BACKEND selects numpy" in said
 
 
 @pytest.mark.cupy
 @pytest.mark.parametrize("number", [*diagnosis.CUDA])
 def test_the_errors_of_cupy_are_found_in_the_table_by_their_number(number):
-    reason = "CuPy is not installed: python -m pip install cupy-cuda12x (no GPU needed)"
-    runtime = pytest.importorskip("cupy.cuda.runtime", reason=reason)
+    missing = "CuPy is not installed: python -m pip install cupy-cuda12x (no GPU needed)"
+    runtime = pytest.importorskip("cupy.cuda.runtime", reason=missing)
     error = runtime.CUDARuntimeError(number)
     found = diagnosis.explain(error, "otherwise")
-    assert found.reason.startswith(diagnosis.CUDA[number][0])
-    assert str(error) in found.reason
+    assert found.reason == f"{diagnosis.CUDA[number][0]} ({error})"
     assert "{" not in found.fix
 
 
-def test_no_error_in_the_doctor_itself_prints_a_traceback(examined, monkeypatch, capsys):
-    with monkeypatch.context() as patch:
-        patch.setattr(doctor, "examine", lambda: 1 / 0)
-        assert doctor.main() == 1
-        assert "ZeroDivisionError" in capsys.readouterr().out
-    with monkeypatch.context() as patch:  # an unexpected error does not change the exit code
-        patch.setattr(gpu, "load_cupy", lambda device: {}["surprise"])
-        assert doctor.main() == 0
-        assert "GPU: not usable: " in capsys.readouterr().out
+def test_no_error_in_the_doctor_itself_prints_a_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "load_cupy", lambda device: {}["surprise"])
+    assert doctor.main() == 0  # an unexpected error does not change the exit code
+    assert "GPU: not usable: " in capsys.readouterr().out
     monkeypatch.setitem(sys.modules, "tinynet.backend", None)  # as if NumPy was missing
     monkeypatch.delattr("tinynet.backend")
     assert doctor.main() == 1
     assert "Fix: python -m pip install --force-reinstall numpy" in capsys.readouterr().out
-
-    class Full:
-        def write(self, text):
-            raise OSError("No space left on device")
-
-    monkeypatch.setattr(sys, "stdout", Full())
+    monkeypatch.setattr(doctor, "examine", lambda: 1 / 0)
+    assert doctor.main() == 1
+    assert "ZeroDivisionError" in capsys.readouterr().out
+    full = types.SimpleNamespace(write=mock.Mock(side_effect=OSError("No space left on device")))
+    monkeypatch.setattr(sys, "stdout", full)
     assert doctor.main() == 1
 
 
-def test_characters_that_the_console_cannot_encode_are_escaped(examined, monkeypatch):
-    cupy = standin.make()
-    cupy.machine.fails = {"launch": RuntimeError("Gerät nicht verfügbar 🙂")}
-    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+def test_characters_that_the_console_cannot_encode_are_escaped(monkeypatch):
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", written)
-    assert examined(cupy)[0] == 0
-    assert b"a small kernel fails (Ger\\xe4t nicht verf\\xfcgbar" in written.buffer.getvalue()
+    monkeypatch.setattr(doctor, "examine", lambda: (0, "Gerät nicht verfügbar 🙂"))
+    assert doctor.main() == 0
+    assert b"Ger\\xe4t nicht verf\\xfcgbar" in written.buffer.getvalue()
 
 
-WISHES = [None, "", "numpy", "auto", "cupy", "CUPY", "torch", "  ", "🙂", "two\nlines"]
-EVERY = [pytest.param(w, e, marks=pytest.mark.long) for w in WISHES for e in ("utf-8", "ascii")]
+LONG = [pytest.param(wish, marks=pytest.mark.long) for wish in ("", "  ", "CUPY")]
 
 
-@pytest.mark.parametrize(("wish", "encoding"), [(None, "utf-8"), ("two\n🙂", "ascii"), *EVERY])
-def test_no_value_of_the_environment_variable_causes_a_traceback(wish, encoding):
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    environment.pop("TINYNET_BACKEND", None)
+@pytest.mark.parametrize("wish", [None, "two\n🙂", *LONG])
+def test_no_value_of_the_environment_variable_causes_a_traceback(monkeypatch, wish):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.delenv("TINYNET_BACKEND", raising=False)
     if wish is not None:
-        environment["TINYNET_BACKEND"] = wish
+        monkeypatch.setenv("TINYNET_BACKEND", wish)
     command = [sys.executable, "-W", "error", "-m", "tinynet.doctor"]
-    run = subprocess.run(
-        command, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    run = subprocess.run(command, capture_output=True, encoding="utf-8")
     assert run.stderr == ""
-    works = wish in (None, "", "  ", "numpy", "auto") or (wish == "cupy" and gpu.devices())
+    works = wish in (None, "", "  ")
     assert run.returncode == (0 if works else 1)
     assert run.stdout.startswith("Backend: ")
-    if not works and wish != "cupy":
+    if not works:
         assert len(run.stdout.splitlines()) == 2
         assert "Fix: set TINYNET_BACKEND to one of numpy, cupy, auto, or unset it" in run.stdout

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from arrays import assert_array_equal, look
 from networks import ONE_HOT, Scale, network
+from oracle import agree
 
 import tinynet
 from tinynet.layers import Dense, Flatten
@@ -33,35 +34,22 @@ class Boxed(Scale):
         self.history = np.zeros(1, "int64") + 16777217
 
     def forward(self, x, training=False):
-        self.box[0][...] += len(x)
         self.history = np.append(self.history, 1)
-        self.x = x
-        return x * self.scale
+        return super().forward(x, training)
 
 
-def scaled(kind=Scale, fits=1):
-    """Return a model with a layer of this kind, trained for some epochs of one step."""
+def scaled(kind=Scale):
+    """Return a model with a layer of this kind, trained for one step."""
     model = network((5,), kind(), (3, "softmax"), inputs=(4,), loss=ONE_HOT)
-    for _ in range(fits):
-        model.fit(X, Y, verbose=0)
+    model.fit(X, Y, verbose=0)
     return model
 
 
 def fit_fails(model, change=lambda: None):
     """Assert that `fit` raises the error of a callback, which first makes a change."""
-
-    def on_epoch_end(epoch, logs):
-        change()
-        raise RuntimeError("stop")
-
-    stop = tinynet.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
-    with pytest.raises(RuntimeError, match="stop"):
+    stop = tinynet.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: change() or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
         model.fit(X, Y, verbose=0, callbacks=[stop])
-
-
-def assert_equal(arrays, others):
-    for array, other in zip(arrays, others, strict=True):
-        assert_array_equal(array, other)
 
 
 def test_the_vector_has_all_weights_with_a_gradient_and_its_pairs_are_reused():
@@ -74,16 +62,15 @@ def test_the_vector_has_all_weights_with_a_gradient_and_its_pairs_are_reused():
 
 
 def test_a_second_attribute_of_a_weight_stays_a_view_of_the_vector():
-    model = scaled(fits=0)
+    model = scaled()
     layer = model.layers[1]
     layer.also = kept = layer.scale
+    before = look(kept).copy()
     model.fit(X, Y, verbose=0)
     assert layer.also is layer.scale is kept
-    assert not (look(kept) == 1).all()
+    assert not (look(kept) == before).any()
     model.add(Dense(2))  # the vector grows: all weights move into a new one
-    assert layer.also is layer.scale
-    model.flat[...] = 7
-    assert (look(layer.also) == 7).all()
+    assert layer.also is layer.scale is not kept
 
 
 @pytest.mark.parametrize("kind", [Scale, Replacing])
@@ -92,7 +79,7 @@ def test_a_failed_fit_restores_the_weights_and_the_state_of_a_layer(kind):
     layer, before = model.layers[1], model.get_weights()
     assert float(layer.seen) == 6
     fit_fails(model)
-    assert_equal(model.get_weights(), before)
+    agree(before, model.get_weights())
     model.fit(X, Y, verbose=0)
     assert float(layer.seen) == 12
 
@@ -104,7 +91,7 @@ def test_a_failed_fit_restores_weights_built_before_the_model():
     fit_fails(model)
     assert not model.built
     assert model.layers[1].kernel is None
-    assert_equal(layer.get_weights(), before)
+    agree(before, layer.get_weights())
 
 
 def test_a_layer_may_change_the_type_and_shape_of_its_state():
@@ -114,6 +101,7 @@ def test_a_layer_may_change_the_type_and_shape_of_its_state():
         for _ in range(2):
             assert (float(layer.seen), layer.history.tolist()) == (6, [16777217, 1])
             assert layer.history.dtype == "int64"
+            assert layer.box[0] is layer.seen
             fit_fails(model)
         assert copy.deepcopy(model).layers[1].history.tolist() == [16777217, 1]
 
@@ -123,8 +111,8 @@ def test_the_error_of_a_callback_is_raised_even_after_it_recompiled():
     before, optimizer = model.get_weights(), model.optimizer
     slots = copy.deepcopy(look(optimizer.variables))
     fit_fails(model, lambda: model.compile("sgd", ONE_HOT))
-    assert_equal(model.get_weights(), before)
-    assert_equal(optimizer.variables, slots)
+    agree(before, model.get_weights())
+    agree(slots, look(optimizer.variables))
 
 
 def test_parameters_can_be_copied_and_restored_in_place():
@@ -134,42 +122,32 @@ def test_parameters_can_be_copied_and_restored_in_place():
     model.flat[...] = 3
     parameters.restore(before)
     assert_array_equal(look(kernel), start)
-    model.flat += 1  # the property can be assigned to
+    model.flat = model.flat + 1  # this writes into the vector
     assert_array_equal(look(kernel), start + 1)
     unbuilt = tinynet.Sequential([Flatten(), Dense(3)])
     assert unbuilt.flat is None
     unbuilt.parameters.restore(unbuilt.parameters.copy())
 
 
-def test_a_weight_added_after_training_is_refused():
-    model = scaled()
-    model.layers[0].add_weight((3,), "ones", name="extra")
-    with pytest.raises(ValueError, match=r"dense.*\.extra to be the array that the layer"):
-        model.fit(X, Y, verbose=0)
-
-
-def test_a_shallow_copy_shares_the_weights_and_cannot_be_trained():
-    model = scaled()
-    shallow = copy.copy(model)
-    assert_array_equal(shallow.predict(X, verbose=0), model.predict(X, verbose=0))
-    with pytest.raises(ValueError, match="only borrowed here"):
-        shallow.fit(X, Y, verbose=0)
-
-
-class Counting(tinynet.Sequential):
-    """A user-defined model that counts its backward passes."""
-
-    backward_passes = 0
-
-    def backward(self, gradient):
-        self.backward_passes += 1
-        return super().backward(gradient)
-
-
 def test_a_user_defined_model_may_override_backward():
-    model = Counting([tinynet.Input((4,)), Dense(3, "softmax")])
+    passes = []
+
+    class Recording(tinynet.Sequential):
+        def backward(self, gradient):
+            passes.append(gradient)
+            return super().backward(gradient)
+
+    model = Recording([tinynet.Input((4,)), Dense(3, "softmax")])
     model.compile("adam", ONE_HOT)
     model.fit(X, Y, verbose=0)
-    assert model.backward_passes == 1
+    assert len(passes) == 1
     assert len(model.trace(X, Y).layers) == 1
     assert tinynet.check_gradients(model, X, Y)
+
+
+def test_a_weight_replaced_in_a_fit_that_fails_is_put_back():
+    model = scaled()
+    dense, before = model.layers[0], model.get_weights()
+    fit_fails(model, lambda: setattr(dense, "kernel", dense.kernel + 1))
+    agree(before, model.get_weights())
+    assert dense.kernel.base is model.flat

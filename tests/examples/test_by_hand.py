@@ -24,9 +24,8 @@ def assert_equal_digits(received, expected):
 
 
 def test_every_equation_adds_up(printed):
-    lines = re.findall(
-        r"[=:] ([-\d.e+·/()²− ]*[·+/²][-\d.e+·/()²− ]*) = (\S+)$", printed, re.MULTILINE
-    )
+    equation = r"[=:] ([-\d.e+·/()²− ]*[·+/²][-\d.e+·/()²− ]*) = (\S+)$"
+    lines = re.findall(equation, printed, re.MULTILINE)
     assert len(lines) == 4 + 1 + 2 * 6  # four samples, their mean, and two worked updates
     for expression, result in lines:
         python = expression.replace("·", "*").replace("−", "-").replace("²", "**2")
@@ -37,17 +36,14 @@ def test_every_table_follows_from_those_above_it(printed):
     number = r"-?\d[\d.e-]*"
     tables = re.findall(rf"\n  \S.*((?:\n {{6,}}{number}(?: +{number})?)+)(?=\n)", printed)
     tables = [np.array([row.split() for row in rows.split("\n")[1:]], float) for rows in tables]
-    forward, (p_slope, d2, *slopes2, passed), (h_slope, d1, *slopes1, last) = (
-        tables[:10], tables[10:15], tables[15:],
-    )  # fmt: skip
-    x, w1, b1, z1, h, x2, w2, b2, z2, p = forward
+    x, w1, b1, z1, h, x2, w2, b2, z2, p, dp, dz2, dw2, db2, dx2, dh, dz1, dw1, db1, dx = tables
     y = np.array([[0], [1], [1], [0]])
     for received, expected in [
         (z1, x @ w1 + b1), (h, np.tanh(z1)), (x2, h), (z2, h @ w2 + b2), (p, 1 / (1 + np.exp(-z2))),
-        (p_slope, 2 * (p - y) / 4), (d2, p_slope * p * (1 - p)), (slopes2[0], h.T @ d2),
-        (slopes2[1], d2.sum(axis=0, keepdims=True)), (passed, d2 @ w2.T), (h_slope, passed),
-        (d1, h_slope * (1 - h**2)), (slopes1[0], x.T @ d1),
-        (slopes1[1], d1.sum(axis=0, keepdims=True)), (last, d1 @ w1.T),
+        (dp, 2 * (p - y) / 4), (dz2, dp * p * (1 - p)), (dw2, h.T @ dz2), (db2, dz2.sum(axis=0)),
+        (dx2, dz2 @ w2.T), (dh, dx2), (dz1, dh * (1 - h**2)), (dw1, x.T @ dz1),
+        (db1, dz1.sum(axis=0)), (dx, dz1 @ w1.T),
     ]:  # fmt: skip
+        expected = np.atleast_2d(expected)
         assert received.shape == expected.shape
         assert_equal_digits(received, expected)

@@ -7,13 +7,13 @@ are those of `at`, and there the process is killed. If training ends before, the
 result to the standard output.
 """
 
-import contextlib
 import itertools
 import os
 import pathlib
 import pickle
 import signal
 import sys
+from contextlib import contextmanager, nullcontext
 from unittest import mock
 
 import numpy as np
@@ -22,17 +22,9 @@ from arrays import look
 from networks import ONE_HOT, network
 
 import tinynet
-from tinynet import backend
-from tinynet.callbacks import (
-    BackupAndRestore,
-    Callback,
-    Distributions,
-    EarlyStopping,
-    LambdaCallback,
-    ModelCheckpoint,
-)
+from tinynet import backend, callbacks
+from tinynet.callbacks import Callback, LambdaCallback
 from tinynet.layers import Dropout
-from tinynet.utils import files
 
 X = np.random.default_rng(2).normal(size=(50, 3)).astype("float32")
 Y = np.eye(2)[(X.sum(axis=1) > 0).astype(int)]
@@ -51,45 +43,24 @@ def die():
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-@contextlib.contextmanager
+@contextmanager
 def at(moment, number, end):
     """Call `end` when `moment` comes for the `number`-th time in a ``with`` block.
 
     A moment is the method of a callback, which is returned for `fit`, or one in writing a file:
-    "write" (half of it is written), "fsync" (all, but not flushed to the disk) or "replace" (all,
-    but not moved into place).
+    "fsync" (it is written, but not flushed to the disk) or "replace" (but not moved into place).
     """
     count = itertools.count(1)
 
     def now(*_):
         if next(count) == number:
             end()
+        return mock.DEFAULT  # so that a wrapped function is called
 
-    def open_to_write_half(path, mode="r", **named):
-        file = plain_open(path, mode, **named)
-        write = file.write
-
-        def write_in_halves(data):
-            write(data[: len(data) // 2])
-            file.flush()
-            now()
-            write(data[len(data) // 2 :])
-
-        if mode == "xb":
-            file.write = write_in_halves
-        return file
-
-    def after_now(function):
-        return lambda *arguments: [now(), function(*arguments)][1]
-
-    plain_open = pathlib.Path.open
     if moment.startswith("on_"):
         yield LambdaCallback(**{moment: now})
-    elif moment == "write":
-        with mock.patch.object(pathlib.Path, "open", open_to_write_half):
-            yield LambdaCallback()
     else:
-        with mock.patch.object(files.os, moment, after_now(getattr(os, moment))):
+        with mock.patch.object(os, moment, wraps=getattr(os, moment), side_effect=now):
             yield LambdaCallback()
 
 
@@ -98,20 +69,18 @@ class Watches(Callback):
 
     kept = ("seen",)
 
+    def __init__(self, last=None):  # how much it has seen when it stops training
+        self.last = last
+
     def on_train_begin(self, logs=None):
         self.seen = []
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.seen.append({"epoch": epoch, "weight": self.model.get_weights()[0]})
-
-
-class Stops(Watches):
-    """A callback that stops training in the middle of the second epoch."""
-
     def on_train_batch_end(self, batch, logs=None):
         self.seen.append(batch)
-        if len(self.seen) == 11:  # ten steps and an epoch
-            self.model.stop_training = True
+        self.model.stop_training |= len(self.seen) == self.last
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append({"epoch": epoch, "weight": self.model.get_weights()[0]})
 
 
 class Halves(Callback):
@@ -146,24 +115,25 @@ class Warms(tinynet.optimizers.Adam):
         self._alpha *= self.warmth
 
 
+# The largest loss, which is saved, is that of an early epoch.
+LARGEST = {"monitor": "loss", "mode": "max", "save_best_only": True}
 RUNS = {  # arguments of `training`, as functions of its folder
     "plain": lambda folder: {},
     "epochs of 4 steps of 7": lambda folder: {"steps_per_epoch": 4},
-    "epochs of 3 steps of 7": lambda folder: {"steps_per_epoch": 3},
     "callbacks with a state": lambda folder: {
-        # The largest loss, which is saved, is that of an early epoch.
         "others": [
-            ModelCheckpoint(folder / "{epoch}-{loss:.3f}.keras", "loss", 0, True, mode="max"),
-            Distributions(),
+            callbacks.ModelCheckpoint(folder / "{epoch}-{loss:.3f}.keras", **LARGEST),
+            callbacks.Distributions(),
             Watches(),
         ]
     },
     "early stopping": lambda folder: {
-        "others": [EarlyStopping("val_loss", 0.05, 2, 0, "min", None, True, 3)],
+        "others": [callbacks.EarlyStopping("val_loss", 0.05, 2, 0, "min", None, True, 3)],
         "validation_split": 0.2,
         "epochs": 12,
     },
-    "stopped within an epoch": lambda folder: {"others": [Stops()], "validation_data": (X, Y)},
+    # The middle of the second epoch: ten steps and an epoch
+    "stopped within an epoch": lambda folder: {"others": [Watches(11)], "validation_data": (X, Y)},
     "learning rate": lambda folder: {"others": [Halves()]},
     "metric": lambda folder: {"metrics": [Collects()]},
     "optimizer": lambda folder: {"optimizer": Warms()},
@@ -171,7 +141,7 @@ RUNS = {  # arguments of `training`, as functions of its folder
 
 
 def training(
-    folder, *more, others=(), save_freq="epoch", delete_checkpoint=True, loss=ONE_HOT,
+    folder, *more, others=(), save_freq="epoch", keep=False, loss=ONE_HOT,
     optimizer="adam", metrics=("acc",), activation="tanh", rate=0.2, y=Y, **options,
 ):  # fmt: skip
     """Return a function that trains a new model, always the same, with a backup in `folder`."""
@@ -180,17 +150,16 @@ def training(
     stack = (4, activation), Dropout(rate), Dropout(0.1, seed=4), (2, "softmax")
     compiled = {"loss": loss, "optimizer": optimizer, "metrics": list(metrics)}
     model = network(*stack, inputs=(3,), **compiled)
-    saves = [BackupAndRestore(folder, save_freq or 1, delete_checkpoint=delete_checkpoint)]
-    options = {"batch_size": 8, "verbose": 0, "epochs": 5, **options}
+    saves = callbacks.BackupAndRestore(folder, save_freq or 1, delete_checkpoint=not keep)
+    called = [*([saves] if save_freq else ()), *others, *more]
+    given = {"batch_size": 8, "verbose": 0, "epochs": 5, "callbacks": called, **options}
 
     def go():
-        history = model.fit(
-            X, y, callbacks=[*(saves if save_freq else ()), *others, *more], **options
-        )
-        optimizer = model.optimizer.get_state()
+        history = model.fit(X, y, **given)
+        state = model.optimizer.get_state()
         return {
             "weights": model.get_weights(),
-            "optimizer": {name: look(value) for name, value in optimizer.items()},
+            "optimizer": {name: look(value) for name, value in state.items()},
             "history": dict(history.history),
             "epoch": history.epoch,
             "generator": backend.generator().bit_generator.state,
@@ -217,10 +186,8 @@ def run(folder, name, save_freq, moment, number, end):
 
 if __name__ == "__main__":
     folder, library, name, save_freq, moment, number = sys.argv[1:]
-    save_freq = int(save_freq) if save_freq.isdigit() else save_freq
-    with contextlib.ExitStack() as stack:
-        if library == "stand-in":
-            stack.enter_context(standin.installed(standin.make()))
-        stack.enter_context(backend.use("numpy" if library == "numpy" else "cupy"))
-        result = run(pathlib.Path(folder), name, save_freq, moment, int(number), die)
+    frequency = int(save_freq) if save_freq.isdigit() else save_freq
+    replaced = standin.installed(standin.make()) if library == "stand-in" else nullcontext()
+    with replaced, backend.use("numpy" if library == "numpy" else "cupy"):
+        result = run(pathlib.Path(folder), name, frequency, moment, int(number), die)
     sys.stdout.buffer.write(pickle.dumps(result))

@@ -18,12 +18,7 @@ DIGITS = {
     5: [[(0.74, 0.12), (0.34, 0.12), (0.31, 0.47), *arc(0.46, 0.66, 0.25, 0.23, -110, 140)]],
     6: [[(0.62, 0.1), (0.4, 0.34), *arc(0.5, 0.69, 0.21, 0.2, 190, -170, 24)]],
     7: [[(0.24, 0.14), (0.76, 0.14), (0.45, 0.9)]],
-    8: [
-        [
-            *arc(0.5, 0.29, 0.19, 0.18, 80, -270, 20),
-            *arc(0.5, 0.69, 0.22, 0.21, -90, 260, 22),
-        ]
-    ],
+    8: [[*arc(0.5, 0.29, 0.19, 0.18, 80, -270, 20), *arc(0.5, 0.69, 0.22, 0.21, -90, 260, 22)]],
     9: [[*arc(0.5, 0.32, 0.21, 0.2, 0, -345, 22), (0.71, 0.3), (0.66, 0.9)]],
 }
 
@@ -36,6 +31,5 @@ def varied(digit, rng):
     strokes = [stroke + rng.normal(0, 0.006, stroke.shape) for stroke in strokes]
     every = np.concatenate(strokes)
     low, high = every.min(axis=0), every.max(axis=0)
-    margin = 0.07
-    move = rng.uniform(margin - low, np.maximum(1 - margin - high, margin - low))
+    move = rng.uniform(0.07 - low, np.maximum(0.93 - high, 0.07 - low))  # a margin of 0.07
     return [stroke + move for stroke in strokes]

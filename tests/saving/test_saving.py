@@ -4,18 +4,19 @@ import json
 import os
 import sys
 import zipfile
+from unittest import mock
 
 import networks
 import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal
-from interrupted import at
+from interrupted import at, press_ctrl_c
 from networks import ONE_HOT, network, samples
 from oracle import agree, same, variables
 
 import tinynet
 from tinynet import backend
-from tinynet.layers import Dense, Dropout, Flatten
+from tinynet.layers import Dense, Dropout
 from tinynet.models import load_model
 
 pytestmark = pytest.mark.computes
@@ -41,57 +42,44 @@ def reloaded(model, folder, library=tinynet, **given):
     return library.models.load_model(folder / "m.keras", **given)
 
 
-def compiled(lib, layers=None, loss=ONE_HOT, metrics=("acc",), optimizer="adam", frozen=None):
-    """Return a model of both libraries; `frozen` is the number of a layer, or "all"."""
-    model = network(*(layers or stacks(lib)["plain"]), library=lib)
-    if frozen is not None:
-        (model if frozen == "all" else model.layers[frozen]).trainable = False
-    model.compile(optimizer, loss, metrics=list(metrics))
+def compiled(lib, stack=(), *, inputs=(2, 3), frozen=(), loss=ONE_HOT, optimizer="adam", **given):
+    """Return a model of both libraries; `frozen` is the numbers of layers, or "all"."""
+    layers = lib.layers
+    stack = stack or (layers.Flatten(), layers.Dense(5, "sigmoid", name="first"), (4, "softmax"))
+    model = network(*stack, library=lib, inputs=inputs)
+    for part in [model] if frozen == "all" else [model.layers[number] for number in frozen]:
+        part.trainable = False
+    model.compile(optimizer, loss, **{"metrics": ["acc"], **given})
     return model
-
-
-def stacks(lib):
-    layers, constant, l2 = lib.layers, lib.initializers.Constant(0.1), lib.regularizers.L2(0.001)
-    end = [layers.Dense(5, "sigmoid", name="first"), layers.Dense(4, "softmax")]
-    return {
-        "plain": [layers.Input((2, 3)), layers.Flatten(), *end],
-        "built from data": [layers.Flatten(), *end],
-        "logits": [layers.Input((2, 3)), layers.Flatten(), layers.Dense(4)],
-        "all kinds of layers": [
-            layers.Input((2, 3)),
-            layers.Dense(5, "relu", kernel_regularizer="l2", kernel_initializer="he_normal"),
-            layers.Activation("tanh"),
-            layers.Dropout(0.0, seed=1),
-            layers.Flatten("channels_first"),
-            layers.Dense(6, use_bias=False, kernel_initializer=constant),
-            layers.Dense(4, kernel_regularizer=l2),
-            layers.Activation("softmax"),
-        ],
-    }
 
 
 def models(lib):
     """Arguments of `compiled`."""
-    losses, optimizers, metrics = lib.losses, lib.optimizers, lib.metrics
+    layers, losses, optimizers, metrics = lib.layers, lib.losses, lib.optimizers, lib.metrics
+    every_kind = [
+        layers.Dense(5, "relu", kernel_regularizer="l2", kernel_initializer="he_normal"),
+        layers.Activation("tanh"),
+        layers.Dropout(0.0, seed=1),
+        layers.Flatten("channels_first"),
+        layers.Dense(6, use_bias=False, kernel_initializer=lib.initializers.Constant(0.1)),
+        layers.Dense(4, kernel_regularizer=lib.regularizers.L2(0.001)),
+        layers.Activation("softmax"),
+    ]
     smoothed = losses.CategoricalCrossentropy(label_smoothing=0.1)
-    of_logits = losses.CategoricalCrossentropy(from_logits=True)
     decay = optimizers.Adam(0.01, 0.8, 0.99, 1e-5, amsgrad=True, weight_decay=0.1)
     right = [metrics.CategoricalAccuracy(name="right"), "mse"]
     as_functions = losses.categorical_crossentropy, [metrics.categorical_accuracy]
     return {
-        "all kinds of layers": {"layers": stacks(lib)["all kinds of layers"]},
+        "all kinds of layers": {"stack": every_kind},
         "Adam with amsgrad and decay": {"optimizer": decay},
-        "plain": {},
-        "a frozen layer": {"frozen": 1},
+        "a frozen layer": {"frozen": [1]},
         "all layers frozen": {"frozen": "all"},
-        "built from data": {"layers": stacks(lib)["built from data"]},
+        "built from data": {"inputs": None},
         "SGD": {"optimizer": "sgd"},
         "Nesterov": {"optimizer": optimizers.SGD(0.1, momentum=0.9, nesterov=True)},
         "objects": {"loss": smoothed, "metrics": right},
         "configurations": {"loss": AS_CONFIG if lib is tinynet else smoothed},  # not in Keras
         "functions": {"loss": as_functions[0], "metrics": as_functions[1]},
-        "logits": {"layers": stacks(lib)["logits"], "loss": of_logits},
-        "squared error": {"loss": "mse", "metrics": ["mse"]},
     }
 
 
@@ -107,35 +95,33 @@ without_weights = pytest.mark.filterwarnings("ignore:.*any trainable weights")
 def test_training_continues_identically_in_the_other_library(libraries, tmp_path, kind):
     """Three epochs in one library and three in the other give the same as six in one."""
     here, there = libraries
-    model = compiled(here, **models(here)[kind])
+    model, path = compiled(here, **models(here)[kind]), str(tmp_path / "a.weights.h5")
     fit(model, epochs=3)
     other = reloaded(model, tmp_path, there)
     pair = model, other
     agree(model.get_weights(), other.get_weights())
-    assert other.input_shape == model.input_shape
-    assert [x.name for x in model.layers] == [x.name for x in other.layers]
     assert [x.trainable for x in model.layers] == [x.trainable for x in other.layers]
     agree(*map(variables, pair), rtol=2e-7, atol=1e-30)
-    assert int(variables(other)[0]) == 18 * bool(model.trainable_weights)
     agree(*(m.evaluate(X, ROWS, verbose=0) for m in pair), rtol=1e-6)
 
     agree(*(fit(m, epochs=3) for m in pair), rtol=2e-6)
     # The required bound is 1e-5.
     agree(*(m.get_weights() for m in pair), rtol=1e-7, atol=2e-6)
-    agree(*map(variables, pair), rtol=1e-3, atol=1e-6)
+
+    fit(model)  # so that the files of weights alone differ
+    model.save_weights(path)
+    other.load_weights(path)
+    agree(*(m.get_weights() for m in pair))
+    agree(*map(variables, pair), rtol=2e-7, atol=1e-30)
 
 
-def without_addresses(config):
-    """Return a configuration without what Keras writes in more than one way."""
-    if isinstance(config, list):
-        return [without_addresses(part) for part in config]
-    if not isinstance(config, dict):
-        return config
+def comparable(config):
+    """Return a part of a configuration without what Keras writes in more than one way."""
     if config.get("class_name") == "function":  # written with its module, or only its name
         return config["config"]
     # Keras resolves "auto" at once, and omits `build_config` for layers that are not built.
     left_out = ("shared_object_id", "jit_compile", "build_config")
-    return {k: without_addresses(v) for k, v in config.items() if k not in left_out}
+    return {name: value for name, value in config.items() if name not in left_out}
 
 
 @pytest.mark.host  # Keras does not read whether a whole model is frozen
@@ -144,7 +130,7 @@ def test_configurations_are_exchangeable_between_the_libraries(libraries, kind):
     here, there = libraries
     model = compiled(here, **models(here)[kind])
     other = there.models.model_from_json(model.to_json())
-    configs = [without_addresses(json.loads(m.to_json())) for m in (other, model)]
+    configs = [json.loads(m.to_json(), object_hook=comparable) for m in (other, model)]
     assert configs[0] == configs[1]
     assert configs[0].get("compile_config")
 
@@ -157,9 +143,7 @@ def test_a_loaded_model_equals_the_saved_one(tmp_path, kind):
     before = backend.generator().bit_generator.state
     twin = reloaded(model, tmp_path)
     assert backend.generator().bit_generator.state == before  # no random number was drawn
-    assert type(twin) is tinynet.Sequential
     assert twin.get_config() == model.get_config()
-    assert twin.name == model.name
     agree(variables(model), variables(twin), rtol=2e-7)
     assert_array_equal(twin.predict(X, verbose=0), model.predict(X, verbose=0))
     assert all(weight.base is twin.flat for weight in twin.trainable_weights)
@@ -167,33 +151,20 @@ def test_a_loaded_model_equals_the_saved_one(tmp_path, kind):
     assert_allclose(losses[0], losses[1], rtol=1e-6)
 
 
-def test_weight_files_are_exchangeable_between_the_libraries(libraries, tmp_path):
-    path = str(tmp_path / "a.weights.h5")
-    model, other = map(compiled, libraries)
-    fit(model)
-    fit(other, epochs=2)  # once trained, it also loads the optimizer's state
-    model.save_weights(path)
-    other.load_weights(path)
-    agree(model.get_weights(), other.get_weights())
-    agree(variables(model), variables(other), rtol=2e-7, atol=1e-30)
+MISMATCHES = [("adam", False, "has not begun training"), ("sgd", True, "'sgd' does not match")]
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "trained", "words"),
-    [("adam", False, "has not begun training"), ("sgd", True, "'sgd' does not match")],
-)
+@pytest.mark.parametrize(("optimizer", "trained", "words"), MISMATCHES)
 def test_without_a_matching_optimizer_only_weights_are_loaded(tmp_path, optimizer, trained, words):
     model, other = compiled(tinynet), compiled(tinynet, optimizer=optimizer)
-    fit(model)
-    if trained:
-        fit(other)
-    before = other.optimizer.get_config(), other.optimizer.iterations
+    for one in [model, other] if trained else [model]:
+        fit(one)
+    before = other.optimizer.iterations
     model.save_weights(tmp_path / "a.weights.h5")
     with pytest.warns(UserWarning, match=f"Only the weights were loaded.*{words}"):
         other.load_weights(tmp_path / "a.weights.h5")
     agree(model.get_weights(), other.get_weights())
-    assert (other.optimizer.get_config(), other.optimizer.iterations) == before
-    assert other.optimizer.built == trained
+    assert (other.optimizer.iterations, other.optimizer.built) == (before, trained)
 
 
 def test_the_state_of_an_optimizer_is_skipped_if_a_layer_was_frozen_after_training(keras, tmp_path):
@@ -209,18 +180,17 @@ def test_the_state_of_an_optimizer_is_skipped_if_a_layer_was_frozen_after_traini
 @pytest.mark.host
 def test_untrained_and_uncompiled_models(libraries, tmp_path):
     here, there = libraries
-    other = reloaded(here.Sequential(stacks(here)["plain"]), tmp_path, there)
-    assert getattr(other, "optimizer", None) is None
-    other = reloaded(compiled(here), tmp_path, there)
-    assert int(variables(other)[0]) == 0
-    fit(other)
+    plain = reloaded(network((4,), inputs=(3,), library=here), tmp_path, there)
+    assert getattr(plain, "optimizer", None) is None
+    fit(reloaded(compiled(here), tmp_path, there))
 
 
 @pytest.mark.host
 def test_float64_and_unbuilt_models(tmp_path):
     tinynet.config.set_floatx("float64")
-    twin = reloaded(compiled(tinynet), tmp_path)
-    assert twin.get_weights()[0].dtype == "float64"
+    model = compiled(tinynet)
+    twin = reloaded(model, tmp_path)
+    agree(model.get_weights(), twin.get_weights())
     tinynet.config.set_floatx("float32")
     with pytest.raises(ValueError, match=r'Write: tinynet.config.set_floatx\("float64"\)'):
         load_model(tmp_path / "m.keras")
@@ -240,21 +210,15 @@ class Scale(networks.Scale):
         self.scale[...] = 2
 
 
-class Huge(tinynet.losses.MeanSquaredError):
-    pass
-
-
-class Plain(tinynet.optimizers.SGD):
-    pass
+Huge = type("Huge", (tinynet.losses.MeanSquaredError,), {})
+Plain = type("Plain", (tinynet.optimizers.SGD,), {})
 
 
 def half(z):
     return z * 0.5
 
 
-@tinynet.activations.backward_of(half)
-def half_backward(gradient, a):
-    return gradient * 0.5
+tinynet.activations.backward_of(half)(lambda gradient, a: gradient * 0.5)
 
 
 def spread(y_true, y_pred):
@@ -265,16 +229,14 @@ OWN = {"Scale": Scale, "Huge": Huge, "Plain": Plain, "half": half, "spread": spr
 
 
 def test_user_defined_parts_are_found_in_custom_objects(tmp_path):
-    layers = [tinynet.Input((2, 3)), Flatten(), Scale(), Dense(4, half)]
-    model = compiled(tinynet, layers, Huge(), [spread], optimizer=Plain(0.1, momentum=0.9))
+    given = {"loss": Huge(), "metrics": [spread], "optimizer": Plain(0.1, momentum=0.9)}
+    model = compiled(tinynet, [tinynet.layers.Flatten(), Scale(), (4, half)], **given)
     fit(model)
     twin = reloaded(model, tmp_path, custom_objects=OWN)
     assert type(twin.layers[1]) is Scale
     assert (type(twin.optimizer), type(twin.loss)) == (Plain, Huge)
     agree(model.get_weights(), twin.get_weights())
-    runs = [fit(m).history for m in (model, twin)]
-    assert runs[0] == runs[1]
-    assert list(runs[0]) == ["loss", "spread"]
+    assert fit(model).history == fit(twin).history
     # The names are known only within that call, and a class that is not a layer is refused.
     for given, words in (
         (None, r"received Scale \('scale'\) in .*custom_objects="),
@@ -287,62 +249,31 @@ def test_user_defined_parts_are_found_in_custom_objects(tmp_path):
     assert tinynet.Sequential.from_config(config, custom_objects=OWN).get_config() == config
 
 
-@pytest.mark.host
-def test_keras_opens_a_user_defined_layer_with_its_keras_counterpart(keras, tmp_path):
-    class Twin(keras.layers.Layer):
-        def build(self, input_shape):
-            self.scale = self.add_weight(shape=input_shape[-1:], initializer="ones")
-            self.seen = self.add_weight(shape=(2,), trainable=False)
-
-        def call(self, x):
-            return x * self.scale
-
-    Twin.__name__ = "Scale"  # Keras finds the layer's weights by this name
-    model = network(Scale(name="mine"), (2,), inputs=(3,))
-    twin = reloaded(model, tmp_path, keras, custom_objects={"Scale": Twin})
-    assert_allclose(np.asarray(twin(X[:, 0])), model(X[:, 0]), atol=1e-6)
-
-
 # Parts that tinynet does not have
 
 
 def dense(**settings):
-    return lambda k: k.Sequential([k.layers.Input((3,)), k.layers.Dense(2, **settings)])
+    return lambda k: network(k.layers.Dense(2, **settings), inputs=(3,), library=k)
 
 
 def convolutional(k):
     layers = k.layers.Conv2D(2, 3, name="edges"), k.layers.MaxPooling2D(), k.layers.Flatten()
-    return k.Sequential([k.layers.Input((8, 8, 1)), *layers, k.layers.Dense(2)])
-
-
-def functional(k):
-    inputs = k.Input((3,))
-    return k.Model(inputs, k.layers.Dense(2)(inputs))
-
-
-def falling(k):
-    return k.optimizers.SGD(k.optimizers.schedules.ExponentialDecay(0.1, 9, 0.9))
+    return network(*layers, inputs=(8, 8, 1), library=k)
 
 
 NAMED = r"received Conv2D \('edges'\), MaxPooling2D \('max_pooling2d.*'\) in .*m.keras"
 IN_DENSE, NOT_HERE = r"received Dense '\w+' in .*m.keras .*", "which Keras supports, but tinynet d"
 UNSUPPORTED = [
     (convolutional, rf"has \(Activation, Dense, .*{NAMED}"),
-    (functional, "Expected a Sequential model, received 'Functional'"),
     (dense(activation="gelu"), f"{IN_DENSE}activation function identifier: gelu"),
-    (dense(kernel_regularizer="l1"), f"{IN_DENSE}regularizer identifier: L1"),
     (dense(bias_constraint="non_neg"), f"{IN_DENSE}bias_constraint=.*{NOT_HERE}"),
-    (dense(kernel_initializer="orthogonal"), f"{IN_DENSE}initializer identifier: Orthogonal"),
-    (lambda k: compiled(k, optimizer="rmsprop"), "optimizer identifier: RMSprop"),
     (lambda k: compiled(k, loss="mae"), "loss identifier: mae"),
-    (lambda k: compiled(k, metrics=["mae"]), "metric identifier: mae"),
     (lambda k: compiled(k, optimizer=k.optimizers.Adam(clipnorm=1.0)), f"clipnorm=.*{NOT_HERE}"),
-    (lambda k: compiled(k, optimizer=falling(k)), "`learning_rate` should be float"),
 ]
 
 
 @pytest.mark.host
-@pytest.mark.parametrize(("make", "words"), UNSUPPORTED, ids=range(11))
+@pytest.mark.parametrize(("make", "words"), UNSUPPORTED, ids=range(5))
 def test_what_tinynet_does_not_support_is_named_in_the_error(keras, tmp_path, make, words):
     """Compile settings can be left out."""
     model = make(keras)
@@ -361,16 +292,13 @@ KERAS, H5 = 'Received: .*Write: "m.keras"', 'Received: .*Write: "m.weights.h5"'
 WRONG = [
     ("save", ["m", "m.h5", "m.weights.h5", "m.json", b"m", "m.keras/"], {}, KERAS),
     ("save", ["M.KERAS"], {}, 'Received: .*Write: "M.keras"'),
-    ("save", [".keras"], {}, 'Received: .*Write: "model.keras"'),
-    ("save", [None, 3], {}, 'received: .*Write: "model.keras"'),
+    ("save", [".keras", None, 3], {}, 'eceived: .*Write: "model.keras"'),
     ("save", ["m.keras"], {"zipped": False}, "zipped"),
-    ("load", ["m.json"], {}, KERAS),
     ("load", ["m.weights.h5"], {}, f"{KERAS} .*save_weights, load_weights"),
     ("load", ["m.h5"], {}, rf"{KERAS} .*keras.models.load_model\(old\)"),
     ("load", ["m.keras"], {}, "File not found: filepath="),
     ("load", ["m.keras"], {"safe_mode": False}, "Expected safe_mode=True, received: False"),
     ("save_weights", ["m", "m.h5", "m.weights"], {}, H5),
-    ("load_weights", ["m.weights.npz"], {}, H5),
     ("load_weights", ["m.keras"], {}, rf"{H5} .*tinynet\.models\.load_model\)"),
     ("load_weights", ["m.weights.h5"], {"skip_mismatch": True}, "skip_mismatch"),
 ]
@@ -379,28 +307,27 @@ WRONG = [
 @pytest.mark.host
 def test_a_wrong_file_name_gets_the_right_one_suggested(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model = compiled(tinynet)
+    model, unbuilt = compiled(tinynet), tinynet.Sequential([Dense(3)])
     for method, names, settings, words in WRONG:
         for name in names:
             with pytest.raises(ValueError, match=words):
                 (load_model if method == "load" else getattr(model, method))(name, **settings)
-    with pytest.raises(ValueError, match="is not built"):
-        tinynet.Sequential([Dense(3)]).load_weights("m.weights.h5")
+    for method, words in (("load_weights", "is not built"), ("save_weights", "not yet been built")):
+        with pytest.raises(ValueError, match=words):
+            getattr(unbuilt, method)("m.weights.h5")
+    with pytest.raises(FileNotFoundError, match="but there is no m"):
+        model.load_weights("m.weights.h5")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.host
 def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
-    model = compiled(tinynet)
-    reloaded(model, tmp_path)
+    model = network((4,), inputs=(3,))
+    model.save(tmp_path / "m.keras")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    for call, name in (
-        (model.save, "m.keras"),
-        (load_model, "m.keras"),
-        (model.save_weights, "m.weights.h5"),
-    ):
+    for call in (model.save, load_model):
         with pytest.raises(ImportError, match="Write: python -m pip install h5py"):
-            call(tmp_path / name)
+            call(tmp_path / "m.keras")
 
 
 # On disk
@@ -419,99 +346,56 @@ def test_a_keras_file_has_the_same_parts_as_one_written_by_keras(keras, tmp_path
     same(keras, program)
 
 
-@pytest.fixture(params=["m.keras", "m.weights.h5"])
+@pytest.fixture(params=[("save", "m.keras"), ("save_weights", "m.weights.h5")])
 def save(request, tmp_path):
     """A function that saves a model in a file of either kind, in a new folder."""
-    model = compiled(tinynet)
-    path = tmp_path / "deep" / "folder" / request.param
-    method = model.save if request.param == "m.keras" else model.save_weights
-
-    def to_path(**given):
-        method(path, **given)
-        return path
-
-    return to_path
+    method, name = request.param
+    path, write = tmp_path / "deep" / "folder" / name, getattr(compiled(tinynet), method)
+    return lambda **given: write(path, **given) or path
 
 
 @pytest.mark.host
-def test_an_existing_file_is_kept_without_overwrite(save):
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_save_that_fails_or_may_not_overwrite_leaves_the_old_file_intact(save, moment):
     path = save(overwrite=False)
     before = path.read_bytes()
+    with at(moment, 1, press_ctrl_c), pytest.raises(KeyboardInterrupt):
+        save()
     with pytest.raises(FileExistsError, match="Write: overwrite=True"):
         save(overwrite=False)
     assert path.read_bytes() == before
-    save()
     assert list(path.parent.iterdir()) == [path]
 
 
-FULL = OSError(28, "No space left on device")
-FAULTS = {
-    "disk full while writing": ("write", FULL),
-    "disk full while flushing": ("fsync", FULL),
-    "no permission in the folder": ("replace", PermissionError(13, "Permission denied")),
-    "Ctrl-C": ("fsync", KeyboardInterrupt()),
-}
-
-
 @pytest.mark.host
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_failed_save_leaves_the_old_file_intact(save, fault):
-    moment, error = FAULTS[fault]
+def test_a_file_is_flushed_then_replaced_with_its_permissions_and_without_old_drafts(save):
     path = save()
-    before = path.read_bytes()
-
-    def fail():
-        raise error
-
-    with at(moment, 1, fail), pytest.raises(type(error)):
+    path.chmod(0o600)
+    mode = path.stat().st_mode  # Windows has fewer permission bits
+    old, young = (path.with_name(f".{path.name}.{n}.draft") for n in ("0123abcd", "4567abcd"))
+    other = path.with_name(".n.keras.0123abcd.draft")
+    for draft in (old, young, other):  # of killed programs
+        draft.touch()
+        os.utime(draft, None if draft == young else (0, 0))
+    done = mock.Mock(fsync=mock.Mock(wraps=os.fsync), replace=mock.Mock(wraps=os.replace))
+    with mock.patch.multiple(os, fsync=done.fsync, replace=done.replace):
         save()
-    assert path.read_bytes() == before
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.host
-def test_a_file_is_flushed_before_it_is_put_in_place(save):
-    done = []
-    with (
-        at("fsync", 1, lambda: done.append("flush")),
-        at("replace", 1, lambda: done.append("replace")),
-        at("fsync", 2, lambda: done.append("flush the folder")),
-    ):
-        save()
-    assert done == ["flush", "replace", "flush the folder"][: 3 if os.name == "posix" else 2]
+    folder = ["fsync"] * (os.name == "posix")
+    assert [name for name, *_ in done.mock_calls] == ["fsync", "replace", *folder]
+    assert path.stat().st_mode == mode
+    assert set(path.parent.iterdir()) == {young, other, path}
 
 
 @pytest.mark.host
 @pytest.mark.skipif(os.name != "posix", reason="on Windows, links need special rights")
-def test_saving_to_a_symbolic_link_keeps_the_link(tmp_path):
-    there, link = tmp_path / "there" / "m.keras", tmp_path / "m.keras"
-    there.parent.mkdir()
-    link.symlink_to(there)
-    compiled(tinynet).save(link)
-    assert link.is_symlink()
-    assert there.exists()
-
-
-@pytest.mark.host
-def test_an_overwritten_file_keeps_its_permissions(save):
+def test_saving_to_a_symbolic_link_keeps_the_link(save):
     path = save()
-    path.chmod(0o600)
-    before = path.stat().st_mode  # Windows has fewer permission bits
+    there = path.rename(path.with_name("there.keras"))
+    path.symlink_to(there.name)
+    there.write_bytes(b"")
     save()
-    assert path.stat().st_mode == before
-
-
-@pytest.mark.host
-def test_old_drafts_of_killed_programs_are_removed(save):
-    path = save()
-    old, young = (path.with_name(f".{path.name}.{n}.draft") for n in ("0123abcd", "4567abcd"))
-    other = path.with_name(".n.keras.0123abcd.draft")
-    for draft in (old, young, other):
-        draft.write_bytes(b"half")
-        if draft != young:
-            os.utime(draft, (0, 0))
-    save()
-    assert set(path.parent.iterdir()) == {young, other, path}
+    assert path.is_symlink()
+    assert there.read_bytes()
 
 
 @pytest.mark.host

@@ -3,13 +3,12 @@
 import io
 import os
 import re
-import struct
-import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from itertools import pairwise
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
@@ -23,11 +22,8 @@ SEQUENCES = {  # the number of steps, and the times at which some of them end
     "microseconds": (30_000, {1: 0.2, 10_000: 0.4, 20_000: 0.6, 30_000: 0.8}),
     "milliseconds": (1000, {1: 0.2, 101: 0.7, 1000: 5.2}),
     "all at the same time": (3, {1: 0.0, 2: 0.0, 3: 0.0}),
-    "padded": (1000, {1: 0.25, 32: 1.125, 500: 30.0, 999: 60.0, 1000: 61.0}),
-    "minutes left": (40, {n: 3.5 * n for n in range(1, 41)}),
     "hours left": (8000, {1: 3.0, 2: 9.0, 4000: 4000.0, 7930: 7930.0, 7999: 8000.0, 8000: 8001.0}),
     "a minute and an hour exactly": (3601, {1: 1.0, 2: 2.0, 3541: 3541.0, 3601: 3601.0}),
-    "an hour and seconds": (3607, {1: 1.0, 3607: 3607.0}),
     "without the first step": (10, {3: 1.0, 7: 2.0, 10: 4.0}),
     "every length of the bar": (20, {n: (n + 1) / 4 for n in range(21)}),
     "steps unknown": (None, {1: 0.25, 2: 1.5, 3: 99.0}),
@@ -76,9 +72,8 @@ def test_text_equals_keras(keras, monkeypatch, clock, name, verbose):
     steps, seconds = SEQUENCES[name]
     received = text_of(clock, steps, seconds, verbose=verbose)
     clock.now = 1000.0
-    with monkeypatch.context() as patch:
-        patch.setattr(progbar, "time", SimpleNamespace(time=lambda: clock.now))
-        patch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(progbar, "time", SimpleNamespace(time=lambda: clock.now))
+    with redirect_stdout(Terminal()) as shown:
         bar = keras.utils.Progbar(steps, verbose=verbose, stateless_metrics=set())
         for step, second in seconds.items():  # as in Keras's fit
             clock.now = 1000.0 + second
@@ -87,7 +82,7 @@ def test_text_equals_keras(keras, monkeypatch, clock, name, verbose):
         clock.now += 1
         bar.target = steps or max(seconds)
         bar.update(bar.target, list(LOGS.items()), finalize=True)
-        expected = sys.stdout.getvalue().replace("\b", "")  # the \r has the same effect
+    expected = shown.getvalue().replace("\b", "")  # the \r has the same effect
     assert bool(expected) == bool(verbose)
     assert received == expected
 
@@ -122,11 +117,10 @@ def test_a_file_gets_one_line_and_the_mean_excludes_the_first_step(clock):
 def test_resolve_verbose():
     values = [resolve_verbose(verbose) for verbose in ("auto", True, False, 0, 1, 2)]
     assert list(map(repr, values)) == ["1", "1", "0", "0", "1", "2"]  # never a bool
-    for verbose in (3, -1, "1", None, 0.5, [1]):
-        received = re.escape(f"Received: verbose={verbose!r}. Write verbose=0")
-        expected = f'Expected verbose to be "auto", 0, 1 or 2. {received}'
-        with pytest.raises(ValueError, match=expected):
-            resolve_verbose(verbose)
+    for wrong in (3, -1, "1", None, 0.5, [1]):
+        said = f'Expected verbose to be "auto", 0, 1 or 2. Received: verbose={wrong!r}. Write verb'
+        with pytest.raises(ValueError, match=re.escape(said)):
+            resolve_verbose(wrong)
 
 
 def test_the_header_is_printed_for_each_of_several_epochs(capsys):
@@ -166,71 +160,51 @@ def test_a_shorter_line_overwrites_a_longer_one_and_is_cut_to_a_shrinking_termin
     bar = ProgressBar(None, 1, stream)
     bar.update(1, LOGS)
     bar.update(2, {"loss": 0.5})
-    assert screen_of(stream.getvalue(), 200) == ["      2/Unknown 0s 0s/step - loss: 0.5000"]
+    assert screen_of(stream.getvalue()) == ["      2/Unknown 0s 0s/step - loss: 0.5000"]
     bar.update(3, LOGS)
     monkeypatch.setattr(progress, "_columns", lambda stream: 30)
     bar.update(4, LOGS)
     assert len(plain(stream.getvalue()).split("\r")[-1]) == 29
 
 
-def screen_of(text, columns=80):
-    """Return the lines on a terminal after `text`, with \\r, \\n, colours and wrapping."""
-    rows, column = [{}], 0
-    for character in plain(text):
-        if character == "\n" or (character != "\r" and column == columns):
-            rows.append({})
-        column = 0 if character in "\r\n" or column == columns else column
-        if character not in "\r\n":
-            rows[-1][column] = character
-            column += 1
-    return ["".join(row.values()).rstrip() for row in rows if row]
+def screen_of(text):
+    """Return the lines on a wide terminal after `text`, where each \\r starts to overwrite one."""
+    rows = []
+    for line in plain(text).replace("\r\n", "\n").split("\n"):
+        rows.append("")
+        for part in line.split("\r"):
+            rows[-1] = part + rows[-1][len(part) :]
+    return [row.rstrip() for row in rows]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals (pty) are POSIX only")
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX only")
 @pytest.mark.parametrize("columns", [80, 40])
 def test_a_real_terminal_shows_one_line_per_epoch(columns):
-    import fcntl
-    import pty
     import termios
 
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    arrived = []
-
-    def collect():
-        try:
-            while chunk := os.read(master, 4096):
-                arrived.append(chunk)
-        except OSError:  # on Linux, the other side is closed
-            pass
-
-    reader = threading.Thread(target=collect)
-    reader.start()
-    with os.fdopen(slave, "w", encoding="utf-8") as stream:
-        for epoch in (1, 2):
-            epoch_header(epoch, 2, 1, stream)
+    screen, slave = os.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    with open(screen, "rb") as screen, ThreadPoolExecutor() as reader:
+        lines = reader.submit(list, iter(screen.readline, b"end\r\n"))
+        with open(slave, "w", encoding="utf-8") as stream:
+            epoch_header(1, 2, 1, stream)
             bar = ProgressBar(50, 1, stream)
             for step in range(1, 51):
                 bar.update(step, {"loss": 0.3, "acc": 0.9, **({"more": 0.1} if step % 2 else {})})
             bar.finish({"loss": 0.3})
-    reader.join()
-    os.close(master)
-    text = b"".join(arrived).decode()
+            print("end", file=stream, flush=True)
+            text = b"".join(lines.result()).decode()
     line = f"50/50 {FULL} 0s 0s/step - loss: 0.3000"  # complete, even if it has to wrap
-    last = [line[start : start + columns].rstrip() for start in range(0, len(line), columns)]
-    assert screen_of(text, columns) == ["Epoch 1/2", *last, "Epoch 2/2", *last]
+    assert screen_of(text) == ["Epoch 1/2", line, ""]
     redraws = plain(text).split("\r")[2:50]
-    assert max(len(redraw) for redraw in redraws) == columns - 1
+    assert max(map(len, redraws)) == columns - 1
 
 
 @pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_colours_can_be_turned_off(clock, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
-    assert text_of(clock, 4, {1: 1.0, 4: 4.0}, {"loss": 0.5}).split("\r")[1:] == [
-        f"1/4 {'━' * 5}{'.' * 15} 3s 1s/step - loss: 0.5000",
-        f"4/4 {FULL} 0s 1s/step - loss: 0.5000",
-        f"4/4 {FULL} 5s 1s/step - loss: 0.5000\n",
-    ]
+    text = text_of(clock, 4, {1: 1.0}, {"loss": 0.5})
+    assert text.startswith(f"\r1/4 {'━' * 5}{'.' * 15} 3s 1s/step - loss: 0.5000\r4/4 {FULL} ")
 
 
 def stream_of(module):
@@ -254,14 +228,9 @@ def test_colours_are_enabled_on_a_windows_console(monkeypatch, readable, settabl
         mode._obj.value = 3
         return readable
 
-    def set_mode(console, mode):
-        asked.append((console.value, mode))
-        return settable
-
-    asked, stream = [], Terminal()
-    kernel32 = SimpleNamespace(GetConsoleMode=get_mode, SetConsoleMode=set_mode)
-    msvcrt = ModuleType("msvcrt")
-    msvcrt.get_osfhandle = lambda descriptor: 2**40 + descriptor
+    stream, kernel32 = Terminal(), mock.Mock(GetConsoleMode=get_mode)
+    kernel32.SetConsoleMode.return_value = settable
+    msvcrt = SimpleNamespace(get_osfhandle=lambda descriptor: 2**40 + descriptor)
     monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel32), raising=False)
     with monkeypatch.context() as patch:
@@ -270,27 +239,8 @@ def test_colours_are_enabled_on_a_windows_console(monkeypatch, readable, settabl
         assert ProgressBar(2, 1, stream_of("ipykernel.iostream"))._coloured  # not a console
         stream.fileno = lambda: 7
         bar = ProgressBar(2, 1, stream)
+    asked = [(console.value, mode) for (console, mode), _ in kernel32.SetConsoleMode.call_args_list]
     assert asked == [(2**40 + 7, 3 | 4)] * readable
     bar.update(1, {})
     assert stream.getvalue().startswith("\r")
     assert ("\x1b[" in stream.getvalue()) == bool(settable)
-
-
-def test_a_pipe_gets_plain_lines_and_rich_is_not_loaded():
-    program = """
-import sys
-from tinynet.utils.progress import ProgressBar, epoch_header
-for epoch in range(2):
-    epoch_header(epoch + 1, 2, 1)
-    bar = ProgressBar(1875, 1)
-    bar.update(1, {"loss": 0.5})
-    bar.update(1875, {"loss": 0.5})
-    bar.finish({"loss": 0.25})
-sys.exit("rich" in sys.modules)
-"""
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": root, "PYTHONIOENCODING": "utf-8"}
-    shown = subprocess.check_output([sys.executable, "-c", program], env=environment)
-    line = rf"1875/1875 {FULL} 0s \d+us/step - loss: 0.2500{os.linesep}"
-    expected = "".join(rf"Epoch {n}/2{os.linesep}{line}" for n in (1, 2))
-    assert re.fullmatch(expected, shown.decode())

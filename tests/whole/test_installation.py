@@ -10,10 +10,10 @@ import sys
 import venv
 
 import pytest
+from conftest import ROOT
 
 import tinynet
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 SITE_PACKAGES = pathlib.Path(importlib.util.find_spec("numpy").origin).parents[1]
 
 
@@ -26,8 +26,7 @@ def test_an_editable_clone_named_tinynet_is_imported_from_every_folder(tmp_path,
         shutil.copy(ROOT / name, clone)
     shutil.copytree(ROOT / "tinynet", clone / "tinynet")
     venv.create(environment)
-    scripts = environment / ("Scripts" if os.name == "nt" else "bin")
-    python = next(path for path in scripts.glob("python*") if path.stem == "python")
+    (python,) = environment.glob("Scripts/python.exe" if os.name == "nt" else "bin/python")
     # NumPy and the build backend are borrowed from this environment, so that nothing is downloaded.
     monkeypatch.setenv("PYTHONPATH", str(SITE_PACKAGES))
 

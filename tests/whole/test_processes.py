@@ -1,5 +1,6 @@
 """Tests of `conftest.py`: Ctrl-C works where it is ignored, and no program outlives its test."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -27,14 +28,6 @@ def test_sigint_interrupts():
 """
 
 
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 @pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="signals are ignored, and sent to groups, on POSIX")
 def test_ctrl_c_works_and_no_program_is_left_where_sigint_is_ignored(tmp_path):
@@ -42,17 +35,16 @@ def test_ctrl_c_works_and_no_program_is_left_where_sigint_is_ignored(tmp_path):
     paths = [ROOT, ROOT / "tests", ROOT / "tests" / "helpers"]
     ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-p", "no:cacheprovider"]
-    run = subprocess.run(
-        [*ignoring, *command, tmp_path],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
-        capture_output=True,
-        text=True,
-    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    command = [*ignoring, *command, tmp_path]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
     started = [int(word) for word in run.stdout.split() if word.isdigit()][:2]
     assert len(started) == 2
     deadline = time.monotonic() + 10
-    while any(map(is_running, started)) and time.monotonic() < deadline:
-        time.sleep(0.05)  # whoever adopts a killed process has to collect it
-    assert not any(map(is_running, started))
+    for number in started:
+        with contextlib.suppress(ProcessLookupError):  # once it has ended
+            while True:
+                os.kill(number, 0)
+                assert time.monotonic() < deadline
+                time.sleep(0.05)  # whoever adopts a killed process has to collect it

@@ -1,14 +1,16 @@
-"""Every public name of tinynet 0.1.0 can still be reached by its path.
+"""Every public name of tinynet 0.1.0 can still be reached by its path, with Keras's parameters.
 
 Files may move, but names stay: everything that a program can import or look up as `tinynet.…` is
 listed here and has to be found, whichever file defines it. Later versions may add names but never
-remove one. The parameters of functions are tested in `test_signatures.py`.
+remove one. Parameters have the same order and the same defaults as in Keras; those that only Keras
+has are refused by name, unless they have their default.
 """
 
 import ast
 import contextlib
-import functools
 import importlib
+import inspect
+import itertools
 import json
 import os
 import pathlib
@@ -18,9 +20,13 @@ import re
 import subprocess
 import sys
 import types
+from operator import attrgetter
 
 import numpy as np
 import pytest
+from networks import ONE_HOT, network
+
+import tinynet
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -117,12 +123,6 @@ SAME = {
     "regularizers.l2": "regularizers.L2",
 }
 
-# Here a function that draws numbers; in Keras an alias of `TruncatedNormal`.
-ANOTHER_THING = {"initializers.truncated_normal"}
-
-# An attribute that is another package's module: NumPy or CuPy.
-LIBRARY = {"backend.xp"}
-
 
 def paths_of(names_by_owner):
     """Return the dotted paths of a table."""
@@ -135,13 +135,11 @@ PATHS = sorted([*paths_of(IN_KERAS), *paths_of(NOT_IN_KERAS)])
 
 def split(path):
     """Return the module that contains a path's name or its class, and the names that follow."""
-    home = path.rpartition(".")[0]
-    while home not in ("", *MODULES):
-        home = home.rpartition(".")[0]
+    home = max((m for m in ("", *MODULES) if path.startswith(f"{m}.".lstrip("."))), key=len)
     return home, path.removeprefix(home).strip(".").split(".")
 
 
-# Three ways to reach an object. They are tried in a new process, which runs this file as a program.
+# Two ways to reach an object. They are tried in a new process, which runs this file as a program.
 
 
 def find(path, library="tinynet"):
@@ -149,27 +147,8 @@ def find(path, library="tinynet"):
     return pkgutil.resolve_name(f"{library}.{path}".rstrip("."))
 
 
-def by_from(path):
-    """Do what ``from module import name`` does."""
-    home, (name, *rest) = split(path)
-    module = __import__(f"tinynet.{home}".rstrip("."), fromlist=[name])
-    return functools.reduce(getattr, [name, *rest], module)
-
-
 def by_attribute(path):
-    import tinynet
-
-    return functools.reduce(getattr, path.split("."), tinynet)
-
-
-def import_all():
-    """Import every file, because a module could then hide a function of the same name."""
-    import tinynet
-
-    for module in pkgutil.walk_packages(tinynet.__path__, "tinynet."):
-        if not module.name.endswith(".__main__"):
-            with contextlib.suppress(ImportError):  # of a package that is not installed
-                importlib.import_module(module.name)
+    return attrgetter(path)(importlib.import_module("tinynet"))
 
 
 def forget():
@@ -185,22 +164,24 @@ def error_of(way, path):
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     is_module = isinstance(thing, types.ModuleType)
-    return None if is_module == (path in MODULES or path in LIBRARY) else f"is {thing!r}"
+    # `backend.xp` is another package's module: NumPy or CuPy.
+    return None if is_module == (path in {*MODULES, "backend.xp"}) else f"is {thing!r}"
 
 
 def follow_all():
     """Return all errors, for each way after a fresh import, and with every file imported."""
     wrong = {}
-    for way in (find, by_from, by_attribute):
-        before = ""
-        for path in sorted(PATHS, key=split):
-            home, _ = split(path)
-            if home == "" or home != before:
-                forget()
-            before = home
-            wrong[f"{way.__name__}: {path}"] = error_of(way, path)
+    for way in (find, by_attribute):
+        by_home = itertools.groupby(sorted(PATHS, key=split), lambda path: split(path)[0] or path)
+        for _, paths in by_home:
+            forget()
+            wrong |= {f"{way.__name__}: {path}": error_of(way, path) for path in paths}
     forget()
-    import_all()
+    # A module could then hide a function of the same name.
+    for module in pkgutil.walk_packages(tinynet.__path__, "tinynet."):
+        if not module.name.endswith(".__main__"):
+            with contextlib.suppress(ImportError):  # of a package that is not installed
+                importlib.import_module(module.name)
     wrong |= {f"with every file: {path}": error_of(by_attribute, path) for path in PATHS}
     return {where: error for where, error in wrong.items() if error}
 
@@ -208,57 +189,44 @@ def follow_all():
 def output_of(*arguments):
     """Return what a Python program prints in a new process."""
     there = os.pathsep.join(filter(None, sys.path))  # the same packages can be imported as here
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": there, "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    command, variables = [sys.executable, "-X", "utf8", *arguments], {"PYTHONPATH": there}
+    return subprocess.check_output(command, env=os.environ | variables, encoding="utf-8")
 
 
 def test_every_path_can_be_reached_in_every_way():
     assert json.loads(output_of(__file__)) == {}
-
-
-def test_the_doctor_can_be_run_as_a_program():
     assert "python -m tinynet.doctor" in output_of("-m", "tinynet.doctor", "--help")
 
 
 def test_two_paths_lead_to_the_same_object():
     for path, other in SAME.items():
         assert find(path) is find(other)
-    classes = {}
-    for path in PATHS:
-        if isinstance(find(path), type):
-            classes.setdefault(path.rpartition(".")[2], set()).add(find(path))
-    assert {name: kinds for name, kinds in classes.items() if len(kinds) > 1} == {}
+    things = [(path.rpartition(".")[2], find(path)) for path in PATHS]
+    classes = {(name, thing) for name, thing in things if isinstance(thing, type)}
+    names = sorted(name for name, _ in classes)
+    assert names == sorted(set(names))
 
 
-def test_the_tables_are_sorted_unique_and_complete():
+def test_the_tables_are_complete():
     listed = [
         f"{module}.{name}".lstrip(".")
         for module in ("", "datasets", "plotting") for name in find(module).__all__
     ]  # fmt: skip
     assert {*MODULES, *listed} - set(PATHS) == set()
-    assert len(set(PATHS)) == len(PATHS)
-    for table in (IN_KERAS, NOT_IN_KERAS):
-        assert list(table) == sorted(table)
-        assert all(isinstance(find(owner), type) for owner in table.keys() - {"", *MODULES})
 
 
 @pytest.mark.parametrize("owner", IN_KERAS)
 def test_the_names_shared_with_keras_are_those_of_its_table(keras, owner):
     names, theirs = dir(find(owner, "keras")), find(owner)
     both = {name for name in names if not name.startswith("_") and hasattr(theirs, name)}
-    other = {path.rpartition(".")[2] for path in ANOTHER_THING if path.startswith(f"{owner}.")}
-    assert both - other == set(IN_KERAS[owner])
+    # Here a function that draws numbers; in Keras an alias of `TruncatedNormal`.
+    assert both - {"truncated_normal"} == set(IN_KERAS[owner])
 
 
 def instances(library):
     """Return objects of Keras or tinynet, and the attributes that only instances have."""
     layers = library.layers
-    model = library.Sequential([library.Input((2,)), layers.Dense(1)])
-    model.compile(optimizer="adam", loss="mse")
+    model = network((1,), inputs=(2,), library=library, loss="mse")
     history = model.fit(np.eye(2), np.ones((2, 1)), verbose=0)
     return [
         (layers.Activation("relu"), "activation built dtype name trainable"),
@@ -282,11 +250,67 @@ def instances(library):
 
 
 def test_the_attributes_of_instances_are_those_shared_with_keras(keras):
-    import tinynet
-
     for (theirs, _), (ours, names) in zip(instances(keras), instances(tinynet), strict=True):
         both = {name for name in {*dir(ours)} & {*dir(theirs)} if not name.startswith("_")}
         assert both - {*dir(type(ours))} == set(names.split()), type(ours)
+
+
+# Parameters
+
+OTHERS = {  # user-defined subclasses of Keras's need more, or `Sequential` has those of `__init__`
+    "serialize", "add_weight", "update_state", "Metric", "Optimizer", "Sequential", "InputLayer",
+    "Layer.compute_output_shape", "Optimizer.build",
+}  # fmt: skip
+COMPARED = [path for path in paths_of(IN_KERAS) if not path.endswith(tuple(OTHERS))]
+
+# Parameters that only tinynet has: arrays to write the result to, or the negative logarithm of
+# softmax, the shapes of the variables in one vector, and the model, whose methods are functions.
+OWN = {"out", "surprisal", "parts", "model"}
+
+
+def parameters(thing):
+    several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    found = inspect.signature(thing).parameters.values() if callable(thing) else ()
+    return {p.name: p for p in found if p.kind not in several and p.name not in {"self", *OWN}}
+
+
+@pytest.mark.parametrize("path", ["Sequential.__init__", *COMPARED])
+def test_parameters_their_order_and_their_defaults_equal_keras(keras, path):
+    ours, theirs = (parameters(attrgetter(path)(library)) for library in (tinynet, keras))
+    positional = [p.name for p in ours.values() if p.kind is not p.KEYWORD_ONLY]
+    assert positional == list(theirs)[: len(positional)]
+    # Names depend on the class; `compile` requires an optimizer, and `fit` requires data.
+    for name in (ours.keys() & theirs.keys()) - {"name", "optimizer", "x", "y"}:
+        assert ours[name].default == theirs[name].default, name
+
+
+# What takes Keras's other arguments, too, to refuse them, and the arguments for a valid call.
+REFUSING = {
+    "layers.Dense": {"units": 3}, "layers.Flatten": {}, "layers.Input": {"shape": (3,)},
+    "losses.CategoricalCrossentropy": {}, "losses.SparseCategoricalCrossentropy": {},
+    "optimizers.Adam": {}, "optimizers.SGD": {}, "Sequential.summary": {},
+    "Sequential.compile": {"optimizer": "adam", "loss": ONE_HOT},
+}  # fmt: skip
+OF_LAYERS = {"activity_regularizer": None, "autocast": True}  # in Keras, part of **kwargs
+
+
+@pytest.mark.parametrize("path", REFUSING)
+@pytest.mark.computes
+def test_each_unsupported_argument_of_keras_is_refused_by_name(keras, path):
+    ours, theirs, valid = attrgetter(path)(tinynet), attrgetter(path)(keras), REFUSING[path]
+    if path.startswith("Sequential."):
+        ours = getattr(network((3, "softmax"), inputs=(4,)), path.partition(".")[2])
+    missing = parameters(theirs).keys() - parameters(ours).keys()
+    defaults = {name: parameters(theirs)[name].default for name in missing}
+    defaults |= OF_LAYERS if path.startswith("layers.D") else {}
+    for argument, default in defaults.items():
+        message = rf"was given {argument}=.*Keras supports, but tinynet does not"
+        with pytest.raises(ValueError, match=message):
+            ours(**valid, **{argument: object()})
+        if path != "Sequential.summary":
+            ours(**valid, **{argument: default})  # passing Keras's default is accepted
+    with pytest.raises((ValueError, TypeError), match="foo"):
+        ours(**valid, foo=1)
 
 
 # Names in the documentation and the examples
@@ -306,19 +330,14 @@ def code_of(path):
 def paths_in_code(source):
     """Return what is imported from tinynet, and all attribute chains that begin with it."""
     nodes = list(ast.walk(ast.parse(source)))
-    stands_for, found = {}, set()
+    stands_for, found = {"tinynet": "tinynet"}, set()
     for node in nodes:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            for alias in node.names:
-                name = ".".join(filter(None, (getattr(node, "module", None), alias.name)))
-                if name.partition(".")[0] != "tinynet":
-                    continue
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            name = ".".join(filter(None, (getattr(node, "module", None), alias.name)))
+            if name.partition(".")[0] == "tinynet":
                 found.add(name)
-                plain = isinstance(node, ast.Import) and not alias.asname  # binds the package
-                stands_for[alias.asname or alias.name.partition(".")[0]] = (
-                    "tinynet" if plain else name
-                )
-    found |= set(stands_for.values())
+                if alias.asname or isinstance(node, ast.ImportFrom):  # else, it binds the package
+                    stands_for[alias.asname or alias.name] = name
     for node in nodes:
         first, *rest = ast.unparse(node).split(".") if isinstance(node, ast.Attribute) else [""]
         if first in stands_for and all(map(str.isidentifier, rest)):
@@ -337,14 +356,6 @@ def paths_in_text(text):
     return found | {f"tinynet.{path}" for path in inner if not path.endswith(".py")}
 
 
-def is_missing(path):
-    try:
-        find(path)
-    except (AttributeError, ModuleNotFoundError):
-        return True
-    return False
-
-
 EXAMPLES = [path for kind in ("py", "ipynb") for path in sorted(ROOT.glob(f"examples/*.{kind}"))]
 SHOWN = [ROOT / "README.md", *ROOT.glob("*/README.md"), *EXAMPLES]
 READ = [*SHOWN, *sorted((ROOT / "tinynet").rglob("*.py"))]
@@ -355,61 +366,46 @@ def test_names_of_tinynet_in_a_file_exist_and_in_examples_are_public(path):
     found = paths_in_text(path.read_text("utf-8"))
     if path in SHOWN:  # in other files, `config` may be a variable
         found |= paths_in_code(code_of(path))
-    assert [name for name in sorted(found) if is_missing(name.partition(".")[2])] == []
+    paths = [name.partition(".")[2] for name in sorted(found)]
+    for name in paths:
+        find(name)
     if path in SHOWN:
-        homes = [split(name.partition(".")[2]) for name in found]
+        homes = map(split, paths)
         assert {f"{home}.{names[0]}".strip(".") for home, names in homes} <= {"", *PATHS}
 
 
 def test_the_search_for_names_in_code_and_text():
-    source = (
-        "import tinynet\nimport tinynet.web as page\nfrom tinynet import backend as b, layers\n"
-        "b.use('cupy')\npage.export_html\ntinynet.utils.seed().x\nlayers.Dense(1).units\n"
-    )
-    in_code = "web backend layers backend.use web.export_html utils utils.seed layers.Dense"
-    assert paths_in_code(source) == {"tinynet", *(f"tinynet.{name}" for name in in_code.split())}
-    text = (
-        "`tinynet.Layer`, `backend.of(x)`, `layers.py`; from tinynet.a import b, c. /tinynet.html"
-    )
-    in_text = "Layer backend.of a a.b a.c"
-    assert paths_in_text(text) == {f"tinynet.{name}" for name in in_text.split()}
+    source = "import tinynet.web as page\nfrom tinynet import backend as b\nb.use(page.export_html)"
+    found = {"web", "backend", "backend.use", "web.export_html"}
+    assert paths_in_code(source) == {f"tinynet.{name}" for name in found}
+    text = "`tinynet.Layer`, `backend.of(x)`, `layers.py`; from tinynet.a import b, c."
+    found = {"Layer", "backend.of", "a", "a.b", "a.c"}
+    assert paths_in_text(text) == {f"tinynet.{name}" for name in found}
 
 
 # Former names
 
 
 def test_a_callback_that_overrides_set_course_is_called():
-    import tinynet
-
     received = []
-
-    class Former(tinynet.callbacks.Callback):
-        def set_course(self, training_state):
-            received.append(training_state)
-
-    model = tinynet.Sequential([tinynet.Input((2,)), tinynet.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[Former()])
-    assert len(received) == 2
-    assert received[0].batches.batch_size == 32
-    assert received[1] is None
+    former = type("Former", (tinynet.Callback,), {"set_course": lambda _, s: received.append(s)})
+    model = network((1,), inputs=(2,), loss="mse")
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[former()])
+    state, end = received
+    assert (state.batches.batch_size, end) == (32, None)
 
 
 def test_former_names_mean_the_same():
-    from tinynet import backend, layers
-
-    assert backend.wished is backend.default_backend
-    assert backend.place_of is backend.device_of
-    layer = layers.Dense(1)
+    assert tinynet.backend.wished is tinynet.backend.default_backend
+    assert tinynet.backend.place_of is tinynet.backend.device_of
+    layer = tinynet.layers.Dense(1)
     assert layer.passes_gradient
     layer.needs_input_gradient = False
     assert not layer.passes_gradient
 
 
 def test_functions_that_load_models_can_be_pickled():
-    from tinynet import models
-
-    for function in (models.load_model, models.model_from_json):
+    for function in (tinynet.models.load_model, tinynet.models.model_from_json):
         assert pickle.loads(pickle.dumps(function)) is function
 
 

@@ -1,4 +1,7 @@
-"""The package's structure: pages and wings, one-way imports, and a light `import tinynet`."""
+"""The package's structure: pages and wings, one-way imports, and a light `import tinynet`.
+
+The table of contents, `tinynet/README.md`, is correct: pages, lines, wings, and the map.
+"""
 
 import ast
 import io
@@ -8,6 +11,7 @@ import subprocess
 import sys
 import tokenize
 import tomllib
+from operator import attrgetter
 
 import pytest
 
@@ -83,9 +87,8 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import | ast.ImportFrom):
             for alias in node.names:
-                module = getattr(node, "module", None) or alias.name
-                inner = f"{module}.{alias.name}" if isinstance(node, ast.ImportFrom) else module
-                first, *rest = inner.split(".")
+                name = ".".join(filter(None, (getattr(node, "module", None), alias.name)))
+                first, *rest = name.split(".")
                 if first == "tinynet":
                     name = ".".join(rest)
                     yield name if name in FILES else ".".join(rest[:-1]) or "__init__"
@@ -95,24 +98,14 @@ def statements(path):
     """Return a file's number of statements, without docstrings; a wrapped line counts once."""
     source = path.read_text("utf-8")
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    with_docstring = [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        and ast.get_docstring(node) is not None
-    ]
-    return sum(token.type == tokenize.NEWLINE for token in tokens) - len(with_docstring)
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, documented)]
+    docstrings = sum(ast.get_docstring(node) is not None for node in nodes)
+    return sum(token.type == tokenize.NEWLINE for token in tokens) - docstrings
 
 
 def lines(page):
     return len((PACKAGE / f"{page}.py").read_text("utf-8").splitlines())
-
-
-def total_of(count, parts, name):
-    """Print and return a total; `pytest -s` shows how much room is left."""
-    total = sum(map(count, parts))
-    print(f"{name}: {total} {count.__name__}")
-    return total
 
 
 def test_pages_and_wings_are_the_files_and_folders_of_the_package():
@@ -121,38 +114,27 @@ def test_pages_and_wings_are_the_files_and_folders_of_the_package():
     assert folders == WINGS.keys()
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_stays_within_its_lines(page):
-    assert lines(page) <= PAGES[page] * 11 // 10
-
-
-def test_all_pages_together_stay_within_their_lines():
-    assert total_of(lines, PAGES, "all pages") <= ALL_PAGES
+def test_pages_stay_within_their_lines_alone_and_together():
+    used = {page: lines(page) for page in PAGES}
+    assert [page for page in PAGES if used[page] > PAGES[page] * 11 // 10] == []
+    assert sum(used.values()) <= ALL_PAGES
 
 
 @pytest.mark.parametrize("wing", WINGS)
 def test_a_wing_stays_within_its_statements(wing):
-    assert total_of(statements, (PACKAGE / wing).rglob("*.py"), wing) <= WINGS[wing]
+    assert sum(map(statements, (PACKAGE / wing).rglob("*.py"))) <= WINGS[wing]
 
 
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
     core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
-    assert total_of(statements, core, "the core") <= 3150
+    assert sum(map(statements, core)) <= 3150
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_imports_point_one_way(name):
+def test_imports_point_one_way():
     order = ORDER.split()
-    assert name in order, f"{name} is missing in ORDER"
-    above = order[order.index(name) :]
-    upward = {(name, other) for other in imported(FILES[name]) if other in above}
-    assert upward <= UPWARD
-
-
-def test_order_and_upward_match_the_files_and_imports():
-    assert sorted(ORDER.split()) == sorted(FILES)
-    assert all(above in set(imported(FILES[name])) for name, above in UPWARD)
+    imports = {(name, other) for name in FILES for other in imported(FILES[name])}
+    assert {(one, two) for one, two in imports if order.index(one) <= order.index(two)} == UPWARD
 
 
 def test_pages_below_training_import_only_pages_and_lower_wings():
@@ -170,9 +152,7 @@ def test_a_file_is_short_and_has_a_docstring(path):
 
 def words_printed_by(program):
     """Return the words that a program prints in a new process."""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return subprocess.check_output([sys.executable, "-c", program], text=True).split()
 
 
 SHOW_LOADED = "; import sys; print(*{name.split('.')[0] for name in sys.modules})"
@@ -180,29 +160,27 @@ SHOW_LOADED = "; import sys; print(*{name.split('.')[0] for name in sys.modules}
 
 def test_importing_tinynet_loads_nothing_until_it_is_used():
     assert "numpy" not in words_printed_by(f"import tinynet{SHOW_LOADED}")
-    use = "import tinynet; tinynet.Sequential().add(tinynet.layers.Dense(1))"
+    use = (
+        "import tinynet.plotting, tinynet.datasets; tinynet.Sequential().add(tinynet.layers.Dense"
+        "(1)); tinynet.utils.progress.ProgressBar(2, 1).finish({})"  # into a pipe
+    )
     loaded = set(words_printed_by(use + SHOW_LOADED))
     lazy = {"rich", "matplotlib", "h5py", "cupy", "tensorflow_datasets", "keras", "jax", "PIL"}
+    lazy |= {"tensorflow", "requests", "absl", "difflib", "shutil", "threadpoolctl"}
     assert "numpy" in loaded
-    assert not loaded & (lazy | {"difflib", "shutil", "threadpoolctl"})
+    assert not loaded & lazy
 
 
-def test_lazy_modules_can_be_reached_and_a_missing_dependency_is_named():
-    use = "import tinynet; tinynet.datasets.digits.load_data(); tinynet.plotting.plot_network"
-    assert words_printed_by(use) == []
-    without_numpy = (
-        "import sys; sys.modules['numpy'] = None\nimport tinynet\n"
-        "try: tinynet.Sequential\nexcept ModuleNotFoundError as error: print(error.name)"
-    )
-    assert words_printed_by(without_numpy) == ["numpy"]
+def test_a_missing_dependency_is_named():
+    use = "import sys; sys.modules['numpy'] = None; import tinynet; tinynet.Sequential"
+    run = subprocess.run([sys.executable, "-c", use], capture_output=True, text=True)
+    assert "ModuleNotFoundError: import of numpy halted" in run.stderr.splitlines()[-1]
 
 
 def test_the_package_has_its_public_names_and_no_others():
     import tinynet
 
     assert set(tinynet.__all__) <= set(dir(tinynet))
-    assert all(getattr(tinynet, name) is not None for name in tinynet.__all__)
-    assert tinynet.training.train_step  # modules that are not in __all__ are there as well
     assert not hasattr(tinynet, "foo.bar")
     with pytest.raises(AttributeError, match="no attribute 'sequentail'"):
         tinynet.sequentail  # noqa: B018
@@ -212,9 +190,62 @@ def test_types_are_named():
     """`Any` is rare, and no model is typed so; mypy is strict for everything."""
     lines = [line for path in FILES.values() for line in path.read_text("utf-8").splitlines()]
     untyped = [line for line in lines if re.search(r"\bAny\b", line)]
-    print(f"{len(untyped)} lines with Any")
     assert len(untyped) <= 100
     assert not any("model: Any" in line for line in untyped)
     settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]
     assert settings["strict"]
     assert "tinynet." not in str(settings["overrides"])
+
+
+# The table of contents
+
+README = (PACKAGE / "README.md").read_text("utf-8")
+ABOUT_PAGES, ABOUT_WINGS, MAP = README.split("\n## ")[1:4]
+ROWS = [line for line in MAP.splitlines() if line.startswith("| ")][1:]
+PLACE = re.compile(r"\[([\w./]+):(\d+)\]\(([\w./]+)#L(\d+)\) `([\w.]+)`")
+
+
+def line_of(path, name):
+    """Return the line on which a function, class or method of a file begins."""
+    node = ast.parse(path.read_text("utf-8"))
+    for part in name.split("."):
+        node = next(child for child in node.body if getattr(child, "name", None) == part)
+    return node.lineno
+
+
+def test_every_page_is_listed_with_its_number_of_lines():
+    table = dict(re.findall(r"^\| \[`(\w+\.py)`\]\(\1\) \| (\d+) \| \S", ABOUT_PAGES, flags=re.M))
+    assert table == {f"{page}.py": str(lines(page)) for page in PAGES}
+
+
+def test_every_wing_is_listed_with_its_files():
+    table = dict(re.findall(r"^\| `(\w+)/` \| (.+) \|$", ABOUT_WINGS, flags=re.M))
+    assert table.keys() == WINGS.keys()
+    for file in (file for wing in WINGS for file in (PACKAGE / wing).glob("*.py")):
+        assert file.stem in ("__init__", "__main__") or f"`{file.stem}`" in table[file.parent.name]
+
+
+def test_the_map_lists_every_step_of_from_scratch():
+    scratch = (PACKAGE.parent / "examples" / "from_scratch.py").read_text("utf-8")
+    steps = re.findall(r"^# (\d+\. [^:\n]+)", scratch, flags=re.M)
+    assert len(steps) >= 9
+    found = [re.match(r"\| (\d+\. [^:[]+)", row)[1].strip() for row in ROWS]
+    assert list(dict.fromkeys(found)) == steps
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: re.match(r"\| ([^[]+)", row)[1].strip())
+def test_a_row_of_the_map_links_to_the_right_lines(row):
+    first, here, *_ = row.split(" | ")
+    (step,), places = PLACE.findall(first), PLACE.findall(here)
+    assert places
+    for shown, number, link, linked, name in (step, *places):
+        path = (PACKAGE / link).resolve()
+        assert path.name == shown.split("/")[-1]
+        assert number == linked == str(line_of(path, name)), f"{name} is no longer on line {linked}"
+    assert step[2] == "../examples/from_scratch.py"
+
+
+def test_the_keras_names_in_the_map_exist(keras):
+    names = re.findall(r"`keras\.([\w.]+)`", MAP)
+    assert len(names) >= 8
+    assert all(attrgetter(name)(keras) for name in names)

@@ -195,7 +195,7 @@ def _read_npz(file: Path) -> tuple[Split, Split]:
 
 def _download(store: Path, copy: Path) -> dict[str, Path]:
     """Let TFDS download the missing files into `store`, and return the paths of all four."""
-    print(f"MNIST is not on this machine. Downloading it (11 MB) to {store} …", file=sys.stderr)
+    print(f"Downloading MNIST (11 MB, only once) to {store} …", file=sys.stderr)
     hint = (
         f"Looked for {copy} and, in {store / 'manual'} and its parent, for\n  "
         + "\n  ".join(FILES)

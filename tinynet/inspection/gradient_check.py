@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from tinynet import backend, config
+from tinynet.backend import threads
 from tinynet.backend.types import HostArray, Model
 from tinynet.compat import checks
 from tinynet.engine.data import Batch
@@ -52,7 +53,8 @@ def check_gradients(
             gradients, the others are chosen at random. With None, all are checked.
 
     At a corner, such as relu's at 0, there is no derivative. If the check meets one, it shifts the
-    copy's inputs and weights by about 0.001 and starts again.
+    copy's inputs and weights by about 0.001 and starts again. The loss is evaluated at least twice
+    for each element checked: 32 samples of a 784-100-144-10 network take about a second.
 
     Returns:
         A `GradientCheck`. Print it to see which gradient is wrong, where, and the likely mistake.
@@ -73,7 +75,10 @@ def check_gradients(
     x, y, sample_weight = prepare_data(model, x, y, sample_weight)
     weights = None if sample_weight is None else sample_weight.astype("float64")
     target = y.astype("float64") if y.dtype.kind == "f" else y
-    with isolated() as reset_randomness:
+    with (
+        threads.limited_for(threads.largest_product(model.layers, len(x))),
+        isolated() as reset_randomness,
+    ):
         model_copy = float64_copy(model, x.shape)
         batch = Batch(x.astype("float64"), target, weights)
 
@@ -188,9 +193,11 @@ def check(
     gradient = np.array(gradient)
     indices = checked_indices(gradient, samples)
     computed = gradient.ravel()[indices]
-    pairs = zip(indices.tolist(), computed.tolist(), strict=True)
     numeric = np.array(
-        [central_difference(array, place, loss, goal, value) for place, goal in pairs]
+        [
+            central_difference(array, place, loss, goal, value)
+            for place, goal in zip(indices.tolist(), computed.tolist(), strict=True)
+        ]
     )
     floor = FLOOR * max(1.0, abs(value))
     errors = np.abs(computed - numeric) / np.maximum(

@@ -61,6 +61,11 @@ def plot_history(
     if len(recorded) == len(epochs):  # differs after a second fit
         epochs = np.asarray(recorded) + 1
     panels = panels_of(logs)
+    validated = {
+        name: validated_epochs(len(logs[name]), epochs, validation_freq)
+        for name in (f"val_{name}" for names in panels for name in names)
+        if len(logs.get(name, ()))
+    }
     if ax is None:
         figure = pyplot().figure(figsize=(4.8 * len(panels), 3.8), layout="constrained")
         ax = figure.subplots(1, len(panels))
@@ -69,8 +74,21 @@ def plot_history(
         line = "figure, ax = matplotlib.pyplot.subplots(1, 2)"
         raise value_error(f"1 or {len(panels)} Axes", f"{len(axes)}", line)
     for one, names in zip(axes, panels, strict=False):
-        draw_curves(one, names, logs, epochs, validation_freq)
+        draw_curves(one, names, logs, epochs, validated)
     return axes
+
+
+def validated_epochs(
+    count: int, epochs: HostArray, freq: int | Sequence[int] | None
+) -> tuple[int, ...]:
+    """Return the epochs after which `count` validations ran, if that can be determined."""
+    tried = range(1, epochs[-1] // count + 1) if freq is None else [freq]
+    ran = [epochs[np.isin(epochs, k) if np.ndim(k) else epochs % k == 0] for k in tried]
+    places = {tuple(at.tolist()) for at in ran if len(at) == count}
+    if len(places) != 1:
+        received = f"{count} values for {len(epochs)} epochs, validation_freq={freq}"
+        raise value_error("validation_freq of fit", received, "plot_history(h, validation_freq=n)")
+    return places.pop()
 
 
 def panels_of(logs: Mapping[str, Sequence[float]]) -> list[list[str]]:
@@ -85,26 +103,17 @@ def draw_curves(
     names: list[str],
     logs: Mapping[str, Sequence[float]],
     epochs: HostArray,
-    freq: int | Sequence[int] | None,
+    validated: Mapping[str, Sequence[int]],
 ) -> None:
-    """Draw the values `names` of `logs` over the epochs."""
+    """Draw the values `names` of `logs` over the epochs, the validation's over its own."""
     for i, name in enumerate(names):
         solid, dashed = ((BLUE, VERMILLION), (GREEN, PURPLE), (SKY, ORANGE))[i % 3]
         what = f"{name}, " if len(names) > 1 else ""
         style: Config = {"markersize": 4, "markevery": math.ceil(len(epochs) / 20)}
         ax.plot(epochs, logs[name], "o-", color=solid, label=f"{what}training", **style)
-        if len(logs.get(f"val_{name}", ())) == 0:
-            continue
-        values = np.asarray(logs[f"val_{name}"], dtype=float)
-        tried = range(1, epochs[-1] // len(values) + 1) if freq is None else [freq]
-        ran = [epochs[np.isin(epochs, k) if np.ndim(k) else epochs % k == 0] for k in tried]
-        places = {tuple(at) for at in ran if len(at) == len(values)}
-        if len(places) != 1:
-            received = f"{len(values)} values for {len(epochs)} epochs, validation_freq={freq}"
-            raise value_error(
-                "validation_freq of fit", received, "plot_history(h, validation_freq=n)"
-            )
-        ax.plot(places.pop(), values, "s--", color=dashed, label=f"{what}validation", **style)
+        if places := validated.get(f"val_{name}"):
+            values = logs[f"val_{name}"]
+            ax.plot(places, values, "s--", color=dashed, label=f"{what}validation", **style)
     unit = " (share of samples)" if all("acc" in name for name in names) else ""
     title, unit = ("Loss", " (mean over samples)") if names == ["loss"] else ("Metrics", unit)
     ylabel = textwrap.fill(", ".join(names) + unit, 34)

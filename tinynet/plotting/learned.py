@@ -122,8 +122,10 @@ def plot_mistakes(
     for i in worst:
         shares = f"{percent(p[i, predicted[i]])}, {percent(p[i, truth[i]])}"
         captions.append((f"predicted {predicted[i]}\nlabelled {truth[i]}\n{shares}", False))
-    title = f"The worst of {len(wrong):,} mistake{'s' * (len(wrong) != 1)}\n"
-    title += "%: the probabilities of the predicted and of the labelled class"
+    title = (
+        f"The worst of {len(wrong):,} mistake{'s' * (len(wrong) != 1)}\n"
+        "%: the probabilities of the predicted and of the labelled class"
+    )
     return draw_grid(images[worst], captions, rows, columns, title, ax)
 
 
@@ -156,12 +158,15 @@ def plot_weights(
         raise value_error(
             "a Dense layer directly on the input", f"input {shape}", "Flatten, then Dense"
         )
-    square = weights.T.reshape(-1, *shape) if len(shape) in (2, 3) else weights.T
-    images = as_images(square)
-    strongest = float(np.abs(images[: rows * columns]).max()) or 1.0
+    images = as_images(weights.T.reshape(-1, *shape) if len(shape) in (2, 3) else weights.T)
+    # Up to 0.5 % of the weights are beyond the scale: a single large one would make the rest pale.
+    magnitudes = np.abs(images[: rows * columns])
+    strongest = float(np.quantile(magnitudes, 0.995, method="higher") or magnitudes.max()) or 1.0
     captions = [(f"unit {n}", False) for n in range(len(images))]
-    title = f"What the units of '{dense.name}' look for\n"
-    title += f"blue: positive weights; yellow: negative; grey: 0; up to ±{strongest:.2g}"
+    title = (
+        f"What the units of '{dense.name}' look for\n"
+        f"blue: positive weights; yellow: negative; grey: 0; full colour from ±{strongest:.2g}"
+    )
     return draw_grid(images, captions, rows, columns, title, ax, signed_colours(strongest))
 
 
@@ -200,9 +205,7 @@ def plot_activations(model: Model, image: ArrayLike, *, ax: "Axes | None" = None
         x = layer(x)
         if hasattr(layer, "units"):
             activation = getattr(getattr(layer, "activation", None), "__name__", "")
-            text = f"{layer.name}: {counted(x.size, 'unit')}" + (
-                f"\n{activation}" if activation else ""
-            )
+            text = f"{layer.name}: {counted(x.size, 'unit')}\n{activation}".rstrip()
             columns.append((text, x.ravel(), False))
     title = f"One image through '{model.name}'"
     if any(np.nanmin(values) < 0 for _, values, _ in columns):

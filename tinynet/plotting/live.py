@@ -156,15 +156,15 @@ class LivePlot(Callback):
 
     def _draw(self, frame: bool, last: int) -> None:
         panels = panels_of(self.logs)
-        lines = [1 if len(names) == 1 else 2 * len(names) for names in panels]
-        low = 0.7 + 0.22 * max(lines)
+        low = 0.7 + 0.22 * max(1 if len(names) == 1 else 2 * len(names) for names in panels)
         self.figure.clear()
         if self.drawn == 0:  # whether there are metrics is known only now
             self.figure.set_size_inches(4.8 * len(panels), 2.9 + low)
         width, height = self.figure.get_size_inches()
         axes = self.figure.subplots(1, len(panels), squeeze=False)[0]
+        validated = dict.fromkeys(self.logs, self.validated)
         for ax, names in zip(axes, panels, strict=True):
-            draw_curves(ax, names, self.logs, np.array(self.epochs), self.validated)
+            draw_curves(ax, names, self.logs, np.array(self.epochs), validated)
             ax.set_xlim(right=last + 0.5)
             # The legend is below and the margins are in inches, so that only the curves move.
             ax.legend(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynet.backend.types import Config, HostArray, Model
+from tinynet.compat.naming import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,7 +190,10 @@ def pyplot() -> ModuleType:
 
 
 def value_error(what: str, received: object, line: str) -> ValueError:
-    return ValueError(f"Expected {what}. Received: {received}. Write: {line}")
+    return ValueError(
+        f"Expected {what}. Received: {received if isinstance(received, str) else short(received)}. "
+        f"Write: {line}"
+    )
 
 
 def counted(n: int, noun: str) -> str:
@@ -298,8 +302,7 @@ def draw_grid(
         font: Config = {"color": colour, "weight": "bold"} if marked else {}
         ax.text(left + 0.42, bottom + 0.05, caption, ha="center", va="top", size=9 * scale, **font)
         if bars is not None:
-            p, truth = bars[k]
-            _draw_bars(ax, left, bottom + text + BARS - 0.1, p, truth, scale)
+            _draw_bars(ax, left, bottom + text + BARS - 0.1, *bars[k], scale)
     return ax
 
 
