@@ -375,8 +375,8 @@ def main(printing: Callable[[str], None] = print) -> int:
         printing(f"The very first step on the GPU: {seconds(first)}")
         for hidden in ([100, 144], [256, 256]):
             losses = check(names, hidden)
-            shown = " and ".join(f"{NAMES[name]} {loss:.6f}" for name, loss in losses.items())
-            printing(f"Loss after {CHECKED_STEPS} steps of {hidden}: {shown}")
+            values = " and ".join(f"{NAMES[name]} {loss:.6f}" for name, loss in losses.items())
+            printing(f"Loss after {CHECKED_STEPS} steps of {hidden}: {values}")
             if not agree(losses):
                 printing("These are not the same, so nothing is timed.")
                 return 1

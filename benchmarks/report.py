@@ -37,7 +37,7 @@ def save(
 
 
 def shown(what: str, items: Sequence[Item]) -> Iterator[Item]:
-    """Yield the items, and show on standard error which of them is being measured.
+    """Yield the items, and show on standard error how many have begun.
 
     On a terminal, the line is overwritten and, at the end, removed. Elsewhere it is written once.
     """
@@ -45,10 +45,13 @@ def shown(what: str, items: Sequence[Item]) -> Iterator[Item]:
         print(f"{what} …", file=sys.stderr, flush=True)
         yield from items
         return
-    for number, item in enumerate(items, start=1):
-        print(f"{f'{what}: {number} of {len(items)}':<78}", end="\r", file=sys.stderr, flush=True)
-        yield item
-    print(" " * 78, end="\r", file=sys.stderr, flush=True)
+    try:
+        for number, item in enumerate(items, start=1):
+            text = f"{what}: {number} of {len(items)}"
+            print(f"{text:<78}", end="\r", file=sys.stderr, flush=True)
+            yield item
+    finally:
+        print(" " * 78, end="\r", file=sys.stderr, flush=True)
 
 
 def machine() -> str:

@@ -47,6 +47,7 @@ SIGNS = RNG.choice([-1, 0, 1], (STEPS, COUNT), p=[0.3, 0.05, 0.65])
 GRADIENTS = (SIZES * SIGNS * RNG.uniform(0.2, 2, (STEPS, COUNT))).astype("float32")
 # Initial weights so small that a step of Adam is not lost in rounding
 START = (0.01 * RNG.normal(size=COUNT)).astype("float32")
+START.setflags(write=False)  # every test starts from the same
 
 
 def make(rule, library=tinynet):
@@ -143,7 +144,7 @@ def test_the_steps_follow_the_formulas_of_the_docstrings(rule):
 
 @every_rule
 def test_one_long_vector_is_updated_like_its_parts(rule):
-    parts, whole, weights = make(rule), make(rule), put(START)
+    parts, whole, weights = make(rule), make(rule), put(START.copy())
     arrays = [put(array) for array in cut(START)]
     whole.build([weights], parts=[SHAPES])
     for gradient in GRADIENTS[:5]:
@@ -174,7 +175,7 @@ def test_weights_change_in_place_and_gradients_stay_unchanged(rule, dtype):
 
 @every_rule
 def test_variables_and_saved_states_are_copies_that_can_be_restored_repeatedly(rule):
-    optimizer, weights = make(rule), put(START)
+    optimizer, weights = make(rule), put(START.copy())
     optimizer.build([weights])
     optimizer.apply_gradients([(put(GRADIENTS[0]), weights)])
     kept, before = [v.copy() for v in optimizer.variables], weights.copy()

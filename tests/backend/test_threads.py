@@ -74,11 +74,13 @@ def test_fit_counts_its_batches_alone_and_other_calls_count_those_they_compute_t
         assert seen_by(call, 320, width=100) == {1}
 
 
-def test_a_gradient_check_gets_one_thread_as_well():
+@pytest.mark.parametrize("inputs", [(64,), None])
+@pytest.mark.parametrize(("size", "expected"), [(2, {1}), (ENOUGH, {MANY})])
+def test_a_gradient_check_gets_the_threads_of_fit(inputs, size, expected):
     SEEN.clear()
-    model = network(Watch(3), (2, "softmax"), inputs=(4,), loss=SPARSE)
-    tinynet.check_gradients(model, np.ones((2, 4)), np.ones(2, int))
-    assert {threads for _, pools in SEEN for threads in pools} == {1}
+    model = network(Watch(64), (2, "softmax"), inputs=inputs, loss=SPARSE)
+    tinynet.check_gradients(model, np.ones((size, 64)), np.ones(size, int), samples=1)
+    assert {threads for _, pools in SEEN for threads in pools} == expected
 
 
 @pytest.mark.parametrize("name", threads.THREAD_VARIABLES)

@@ -72,8 +72,8 @@ def points():
         if (name, save_freq) == ("callbacks with a state", 1):
             continue  # after the last step, a backup lacks the gradients that `Distributions` reads
         few = {"failed": (name, 3), "killed": ("early stopping", 3)}.get(end, ("plain", "epoch"))
-        quick = (name, save_freq) == few and end != "killed again and again"
-        yield pytest.param(end, name, save_freq, marks=() if quick else pytest.mark.long)
+        marks = () if (name, save_freq) == few else pytest.mark.long
+        yield pytest.param(end, name, save_freq, marks=marks)
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")

@@ -192,7 +192,7 @@ REFUSED = {
     "one label": (lambda y: plot_confusion(y, P), [[0]], ".*for each of 1 images"),
     "none": (lambda y: plot_confusion(y, np.empty((0, 3))), [[]], "at least one predict"),
     "weights": (plotting.plot_weights, [UNBUILT, None], "a built model with a Dense layer"),
-    "a long list": (plotting.plot_weights, [[0.1] * 999], ".* Received: .{,80} Write: "),
+    "a long list": (plotting.plot_weights, [[0.1] * 999], r".* Received: \[.{,300} …\. Write: "),
     "7 inputs": (plotting.plot_weights, [network((3,), inputs=(7,))], "numbers of shape"),
     "no Flatten": (plotting.plot_weights, [network((3,), inputs=(4, 4))], "a Dense layer directly"),
     "image": (lambda x: plot_activations(looking((2,)), x), [IMAGES[:1], IMAGES[0, 1:]], SAMPLE),
@@ -630,6 +630,8 @@ def test_weights_are_drawn_as_images_with_a_scale_centred_at_zero():
     image = plotting.plot_weights(vector).images[0]
     assert image.get_array().shape == (8, 8)
     assert 1.9 < image.norm.vmax <= 2
+    vector.set_weights([np.where(kernel > 9, 1, 1e-8), np.zeros(4)])  # all but one about 0
+    assert plotting.plot_weights(vector).images[0].norm.vmax == pytest.approx(0.01)
 
 
 def test_the_activations_drawn_are_the_outputs_of_the_layers():

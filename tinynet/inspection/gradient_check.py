@@ -73,15 +73,13 @@ def check_gradients(
     if samples is not None:
         samples = checks.count(samples, "samples")
     x, y, sample_weight = prepare_data(model, x, y, sample_weight)
-    weights = None if sample_weight is None else sample_weight.astype("float64")
     target = y.astype("float64") if y.dtype.kind == "f" else y
-    with (
-        threads.limited_for(threads.largest_product(model.layers, len(x))),
-        isolated() as reset_randomness,
-    ):
-        model_copy = float64_copy(model, x.shape)
-        batch = Batch(x.astype("float64"), target, weights)
-
+    with isolated_copy(model, x.shape) as (model_copy, reset_randomness):
+        batch = Batch(
+            x.astype("float64"),
+            target,
+            None if sample_weight is None else sample_weight.astype("float64"),
+        )
         counters = [(x, name, getattr(x, name)) for x in model_copy.layers for name in x.counters]
 
         def loss() -> float:
@@ -159,8 +157,13 @@ def parameters(model: Model) -> Iterator[tuple[str, HostArray, HostArray]]:
 
 
 @contextmanager
-def isolated() -> Iterator[Callable[[], None]]:
-    """Compute on the CPU in float64; yield a function that resets tinynet's random generator."""
+def isolated_copy(
+    model: Model, shape: tuple[int, ...]
+) -> Iterator[tuple[Model, Callable[[], None]]]:
+    """Compute on the CPU in float64, with the threads that products of inputs of `shape` need.
+
+    Yields: a float64 copy of the model, and a function that resets tinynet's random generator.
+    """
     generator, floatx = backend.generator().bit_generator, config.floatx()
     state = generator.state
 
@@ -170,7 +173,9 @@ def isolated() -> Iterator[Callable[[], None]]:
     try:
         with backend.use("numpy"):
             config.set_floatx("float64")
-            yield reset_randomness
+            model_copy = float64_copy(model, shape)  # built, so that its products are known
+            with threads.limited_for(threads.largest_product(model_copy.layers, shape[0])):
+                yield model_copy, reset_randomness
     finally:
         config.set_floatx(floatx)
         reset_randomness()

@@ -160,8 +160,9 @@ def plot_weights(
         )
     images = as_images(weights.T.reshape(-1, *shape) if len(shape) in (2, 3) else weights.T)
     # Up to 0.5 % of the weights are beyond the scale: a single large one would make the rest pale.
-    magnitudes = np.abs(images[: rows * columns])
-    strongest = float(np.quantile(magnitudes, 0.995, method="higher") or magnitudes.max()) or 1.0
+    # But if nearly all are about 0, those are not to look large.
+    sizes = np.abs(images[: max(1, rows * columns)])
+    strongest = float(max(np.quantile(sizes, 0.995, method="higher"), sizes.max() / 100)) or 1.0
     captions = [(f"unit {n}", False) for n in range(len(images))]
     title = (
         f"What the units of '{dense.name}' look for\n"

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynet.backend.types import Config, HostArray, Model
-from tinynet.compat.naming import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -190,10 +189,8 @@ def pyplot() -> ModuleType:
 
 
 def value_error(what: str, received: object, line: str) -> ValueError:
-    return ValueError(
-        f"Expected {what}. Received: {received if isinstance(received, str) else short(received)}. "
-        f"Write: {line}"
-    )
+    shown = textwrap.shorten(str(received), 300, placeholder=" …")
+    return ValueError(f"Expected {what}. Received: {shown}. Write: {line}")
 
 
 def counted(n: int, noun: str) -> str:
