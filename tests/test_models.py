@@ -13,7 +13,7 @@ import random
 import sys
 import tracemalloc
 import warnings
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 
 import numpy as np
@@ -389,7 +389,7 @@ UNTRAINABLE = {  # a change of a trained model, which may return another one, an
     "a replaced weight": (
         lambda model: setattr(model.layers[0], "kernel", model.layers[0].kernel.copy()), REPLACED,
     ),
-    "an added weight": (lambda model: model.layers[0].add_weight((3,), name="w"), "w to be the"),
+    "an added weight": (lambda model: model.layers[0].add_weight((3,), name="w"), OTHER_WEIGHTS),
     "borrowed layers": (borrower_of, "'sequential_1' to own.*model 'sequential' .*only borrowed"),
     "a shallow copy": (copy.copy, "only borrowed here"),
 }  # fmt: skip
@@ -589,7 +589,8 @@ def types_and_results(model, x, y):
     for layer in model.layers:
         for method in ("forward", "backward", "backward_from_z"):
             if hasattr(layer, method):
-                setattr(layer, method, partial(spy, getattr(layer, method)))
+                inner = getattr(layer, method)  # `wraps`, so that it passes for tinynet's own
+                setattr(layer, method, wraps(inner)(partial(spy, inner)))
     results = all_results(model, x, y, np.ones(len(x)))
     stored = [model.flat, model.parameters.gradients, *model.weights, model(x)]
     stored += [*model.optimizer.variables[1:], model.predict(x, verbose=0)]

@@ -12,7 +12,7 @@ from typing import Any
 from tinynet import activations, backend, initializers, regularizers  # noqa: F401, found by name
 from tinynet.backend import random
 from tinynet.backend.types import UNSET, Array, Identifier, Shape
-from tinynet.compat import rules
+from tinynet.compat import guards, rules
 from tinynet.compat.activation import BACKWARDS, BUILT_IN, FROM_Z, ActivationFunction
 from tinynet.compat.configuration import get_and_serialize, serialize_layer as serialize  # noqa: F401
 from tinynet.compat.layer import LayerBase, input_function
@@ -74,7 +74,7 @@ class Flatten(Layer):
 class Activated(Layer):
     """The common base of `Dense` and `Activation`: an activation f and its backward pass."""
 
-    activation: ActivationFunction
+    activation: ActivationFunction = guards.converted("activation", activations.get)
     backward_from_z: Callable[[Array], Array | None]  # the backward pass from z to x
     _shape: tuple[int, ...] = ()  # the shape of the output
     _caches: tuple[str, ...] = ("_a", "_z", "surprisal")
@@ -92,7 +92,7 @@ class Activated(Layer):
         elif f in BUILT_IN:
             self._a = f(z, out=out)
         else:  # a user-defined function, which may not accept `out`
-            self._a = backend.as_array(f(z))
+            self._a = backend.as_array(f(z.copy()))
         return self._a.reshape(self._shape or self._a.shape)
 
     def backward(self, gradient: Array) -> Array | None:
@@ -152,7 +152,7 @@ class Dense(Activated):
         self._x, self._shape = rows, (*x.shape[:-1], self.units)
         z = self.buffer("z", (len(rows), self.units), x.dtype)
         backend.xp.matmul(rows, self.kernel, out=z)  # (batch, in) @ (in, units)
-        if self.use_bias:
+        if self.bias is not None:
             z += self.bias  # added to every row
         return self.activate(z, out=z)
 
@@ -177,7 +177,7 @@ class Dense(Activated):
             if self.kernel_regularizer is not None:  # add ∂R/∂W
                 scratch = self.buffer("penalty", self.kernel.shape, self.kernel.dtype)
                 self.kernel_gradient += self.kernel_regularizer.gradient(self.kernel, out=scratch)
-            if self.use_bias:
+            if self.bias is not None:
                 delta.sum(axis=0, out=self.bias_gradient)
         if not self.needs_input_gradient:
             return None

@@ -5,15 +5,14 @@ A loss defines `call`, a value for each sample, and directly below it `backward`
 Source: https://keras.io/api/losses/
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from tinynet import activations, backend
 from tinynet.backend.types import Array, Shape, Weighting
-from tinynet.compat import rules
+from tinynet.compat import rules, targets
 from tinynet.compat.configuration import Configurable, get_and_serialize
-from tinynet.compat.naming import is_builtin, snake_case
-from tinynet.compat.targets import as_function, as_weights, match_rank, with_classes
+from tinynet.compat.naming import snake_case
+from tinynet.compat.weights import every_layer
 
 EPSILON = 1e-7  # Keras clips probabilities to [ε, 1 − ε] before it takes logarithms
 
@@ -49,7 +48,7 @@ class Loss(Configurable):
         n = n if self.reduction in rules.MEANS else 1
         if sample_weight is None:
             return array * (1 / n)
-        w = as_weights(sample_weight, array)
+        w = targets.as_weights(sample_weight, array)
         share = w / n
         if self.reduction == "mean_with_sample_weight":
             total = w.sum()
@@ -59,9 +58,7 @@ class Loss(Configurable):
     def __call__(self, y_true: Array, y_pred: Array, sample_weight: Weighting = None) -> Array:
         """Return the loss of a batch, L = (1/n) Σᵢ wᵢ ℓᵢ; wᵢ = 1 if no weights are given."""
         y_pred = backend.as_float(y_pred)
-        y_true = backend.of(y_pred).asarray(y_true)
-        self.check_shapes(y_true.shape, y_pred.shape)
-        values = self.call(match_rank(y_true, y_pred), y_pred)
+        values = targets.loss_values(self, y_true, y_pred, sample_weight)
         values = self.weigh(values, values.size, sample_weight)
         return values if self.reduction in ("none", None) else values.sum()
 
@@ -166,24 +163,25 @@ class Objective:
     and correct even where a probability underflows to 0.
     """
 
-    def __init__(self, loss: Any, layers: Sequence[Any], trains: bool = True) -> None:
-        self.loss, self.layer = loss, layers[-1]
-        self.penalties = [each.penalty for each in layers if trains]  # none if the model is frozen
+    def __init__(self, loss: Any, layers: Any, trains: bool = True, whole: Any = None) -> None:
+        self.loss, self.layer, self.begun = loss, layers[-1], False
+        self.penalties = [each.penalty for _, each, also in every_layer(layers, trains) if also]
         crossentropy = isinstance(loss, CategoricalCrossentropy) and not loss.from_logits
         softmax = getattr(self.layer, "activation", None) is activations.softmax
-        builtin = is_builtin(type(loss)) and is_builtin(type(self.layer).forward)
-        self.fused = crossentropy and softmax and builtin  # not where either is user-defined
+        self.fused = crossentropy and softmax and targets.all_builtin(loss, self.layer, whole)
 
     def forward(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> Array:
         """Return L = Σᵢ (wᵢ/n) ℓᵢ plus the penalties on weights, as a 0-d array on the device."""
         self.p, self.w = y_pred, sample_weight
+        if not hasattr(self, "y"):  # the first time
+            self.loss.check_shapes(y_true.shape, y_pred.shape)
         if self.fused:  # ℓ and its gradient are linear in y, so y can be scaled by wᵢ/n
             y = self.loss.targets(y_true, y_pred)
             self.y = self.loss.weigh(y, y.size // y.shape[-1], self.w)
             loss = backend.xp.vdot(self.y, self.layer.surprisal)  # −Σ y ln p
         else:
-            self.y = match_rank(y_true, y_pred)
-            values = self.loss.call(self.y, y_pred)
+            self.y = targets.as_targets(self.loss, y_true, y_pred)
+            values = targets.loss_values(self.loss, self.y, y_pred, self.w)
             self.n = values.size
             loss = self.loss.weigh(values, self.n, self.w).sum()
         for penalty in self.penalties:
@@ -193,16 +191,19 @@ class Objective:
 
     def backward(self) -> Array:
         """Return the gradient that starts the backward pass: ∂L/∂z if `fused`, else ∂L/∂y_pred."""
+        self.begun = True
         if self.fused:
             return crossentropy_backward(self.y, self.p)
-        gradient: Array = self.loss.weigh(self.loss.backward(self.y, self.p), self.n, self.w)
-        return gradient
+        gradient = targets.loss_gradient(self.loss, self.y, self.p)
+        return self.loss.weigh(gradient, self.n, self.w)  # type: ignore[no-any-return]
 
 
-categorical_crossentropy = as_function(CategoricalCrossentropy)
-sparse_categorical_crossentropy = as_function(SparseCategoricalCrossentropy)
-mean_squared_error = as_function(MeanSquaredError)
-KNOWN = with_classes(categorical_crossentropy, sparse_categorical_crossentropy, mean_squared_error)
+categorical_crossentropy = targets.as_function(CategoricalCrossentropy)
+sparse_categorical_crossentropy = targets.as_function(SparseCategoricalCrossentropy)
+mean_squared_error = targets.as_function(MeanSquaredError)
+KNOWN = targets.with_classes(
+    categorical_crossentropy, sparse_categorical_crossentropy, mean_squared_error
+)
 FUNCTIONS = [name for name in KNOWN if name.islower()]
 KNOWN |= dict.fromkeys(("mse", "MSE"), mean_squared_error)
 get, serialize = get_and_serialize("loss", Loss, KNOWN, none=None, functions=True)

@@ -6,17 +6,17 @@ Source: https://keras.io/api/models/
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from tinynet import backend, optimizers, saving, training
+from tinynet.backend import turns
 from tinynet.backend.types import UNSET, Array, ArrayLike, HostArray, Identifier, Shape, State
 from tinynet.callbacks import History
-from tinynet.compat import arguments, checks, rules
+from tinynet.compat import arguments, checks, guards, rules
 from tinynet.compat.targets import as_loss
 from tinynet.engine import device, evaluation, tracker
 from tinynet.engine.network import BackwardHook, Layers, Network
 from tinynet.inspection import summary, trace
-from tinynet.losses import Loss, Objective
+from tinynet.losses import Objective
 from tinynet.saving import hdf5, load, save_model as save_model
 
 
@@ -34,16 +34,16 @@ class Sequential(Network):
         trainable, name: False to freeze all layers; the model's name, generated if not given.
     """
 
+    optimizer: optimizers.Optimizer = guards.converted("optimizer", optimizers.get)
+    loss = guards.converted("loss", as_loss, into="loss_object")  # as given, and as a `Loss`
+
     def __init__(self, layers: Layers = None, trainable: bool = True, name: str | None = None):
         self.stop_training = False
         self.history: History | None = None
-        self.optimizer: optimizers.Optimizer = UNSET
-        self.loss: Identifier = None  # as given to `compile`
-        self.loss_object: Loss = UNSET  # the `Loss` that this resolves to
+        self.optimizer = self.loss = UNSET
         self.objective: Objective = UNSET  # set by the first `fit` or `evaluate`
         self.compile_metrics: list[Identifier] = []
         self.on_backward: BackwardHook | None = None  # called with each layer and its gradient
-        self._lowest_trained = 0
         super().__init__(layers, trainable, name)
 
     def compile(
@@ -67,8 +67,8 @@ class Sequential(Network):
         if optimizer is None or loss is None:
             raise rules.missing_optimizer() if optimizer is None else rules.missing_loss()
         chosen = tracker.check_metrics(metrics)
-        self.loss_object, self.optimizer = as_loss(loss), optimizers.get(optimizer)
-        self.loss, self.compile_metrics = loss, chosen
+        chosen_optimizer, self.loss = optimizers.get(optimizer), loss
+        self.optimizer, self.compile_metrics = chosen_optimizer, chosen
 
     # The path of a batch
 
@@ -81,46 +81,38 @@ class Sequential(Network):
     def backward(self, gradient: Array) -> Array | None:
         """Compute the gradient of every weight, layer by layer, from that of `objective.backward`.
 
-        This ends at the lowest trainable layer, because no layer below it needs a gradient.
+        This ends at the lowest trainable layer, because no layer below it needs a gradient. A model
+        inside another one gets ∂L/∂output, and passes it on.
         """
-        layers: list[Any] = self._layers[self._lowest_trained :]
-        for layer in reversed(layers):
-            fused = self.objective.fused and layer is self.objective.layer
+        whole, fused, lowest = self.objective, False, 0
+        if whole is not None and whole.begun:
+            whole.begun, fused, lowest = False, whole.fused, self._lowest_trained
+        for layer in reversed(self._layers[lowest:]):
             gradient = layer.backward_from_z(gradient) if fused else layer.backward(gradient)
+            fused = False
             if self.on_backward is not None:
                 self.on_backward(layer, gradient)
         return gradient
 
     # Preparation
 
+    @turns.turn()
     def prepare_evaluation(self, input_shape: Shape) -> None:
         """Build the model if needed, and put the loss on top of its last layer."""
         self.ensure_built(input_shape)
-        self.objective = Objective(self.loss_object, self._layers, self._trainable)
+        self.objective = Objective(self.loss_object, self._layers, self._trainable, self)
 
     def prepare_training(self, input_shape: Shape) -> None:
-        """Do the same as `prepare_evaluation`, and pass the trainable weights to the optimizer."""
+        """Do the same, and pass the trainable weights to the optimizer, unless this is done."""
+        if self.is_prepared():
+            return
         self.prepare_evaluation(input_shape)
         trains = [self.trainable and bool(layer.trainable_weights) for layer in self._layers]
         self.end_backward_at(trains.index(True) if any(trains) else len(trains))
         self.build_optimizer()
+        self.prepared = self.parts_of_a_step()
 
-    def end_backward_at(self, lowest: int | None) -> None:
-        """End the backward pass at layer number `lowest`, or at the model's input if None."""
-        self._lowest_trained = lowest or 0
-        for number, layer in enumerate(self._layers):
-            layer.needs_input_gradient = number != lowest
-
-    def build_optimizer(self) -> None:
-        """Pass the trainable weights to the optimizer, or raise a ValueError if it has others."""
-        self.parameters.ensure_gathered(self.dtype)
-        parts = self.parameters.select_trainable(self._trainable)
-        arrays = [weights for _, weights in self.parameters.pairs]
-        if not self.optimizer.built:
-            self.optimizer.build(arrays, parts)
-        elif not self.optimizer.is_built_for(arrays):
-            raise rules.optimizer_of_other_weights(self.name)
-
+    @turns.turn()
     def __call__(self, x: ArrayLike, training: bool = False) -> HostArray:
         """Return the outputs for a batch `x` as a NumPy array; `predict` does so in batches."""
         x = self.adapt(checks.as_array(x, "x"))
@@ -128,7 +120,7 @@ class Sequential(Network):
         self.compute_output_shape(x.shape)
         self.parameters.check_device()
         with backend.use_device(self.parameters.device), backend.ignore_warnings():
-            for layer in self._layers:
+            for layer in self.parameters.every_layer():
                 layer.drop_stale_buffers()
             return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
 
@@ -150,7 +142,7 @@ class Sequential(Network):
     def __setstate__(self, state: State) -> None:
         super().__setstate__(state)
         if self.optimizer is not None and self.optimizer.built and self.flat is not None:
-            self.optimizer.rebind([weights for _, weights in self.parameters.pairs])
+            self.optimizer.rebind(self.parameters.trained)
 
 
 load_model = saving.for_class(load.load_model, Sequential)

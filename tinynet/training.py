@@ -9,7 +9,7 @@ Source: https://keras.io/api/models/model_training_apis/
 from collections.abc import Mapping, Sequence
 
 from tinynet import backend
-from tinynet.backend import threads
+from tinynet.backend import threads, turns
 from tinynet.backend.types import Array, HostArray, Logs, Model
 from tinynet.callbacks import History
 from tinynet.callbacks.base import CallbackList, Callbacks
@@ -53,8 +53,10 @@ def train_epoch(
         for step, batch in state.begin_epoch(tracker):
             if callback_list.calls_train_batch_hooks:
                 callback_list.call("on_train_batch_begin", step - 1, {})
-            loss, output = train_step(model, batch)
-            tracker.update(batch, loss, output)
+            with turns.step():
+                model.prepare_training(batch.x.shape)  # a callback may have changed the model
+                loss, output = train_step(model, batch)
+                tracker.update(batch, loss, output)
             state.step = step
             if bar.due():
                 bar.update(step, checked_logs(f"{where} by step {step}"))
@@ -162,6 +164,7 @@ def fit(
     return history
 
 
+@turns.turn()
 def train_on_batch(
     model: Model,
     x: HostArray,

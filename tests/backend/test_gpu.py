@@ -309,10 +309,12 @@ def test_the_environment_variable_takes_effect_at_the_first_computation(
 ):
     monkeypatch.setenv("TINYNET_BACKEND", wish)
     with standin.installed(standin.make(driver=driver)) as cupy:
-        backend._switch_back((None, None))  # as if nothing had been computed yet
+        monkeypatch.setattr(backend, "_devices", {})  # as if nothing had been computed yet
+        backend._select(None, in_block=False)
         fit(tutorial())
         assert backend.backend() == chosen
         assert bool(cupy.counts.launched) is (chosen == "cupy")
+        backend._select(None, in_block=False)
     assert capsys.readouterr().err == said
 
 
@@ -326,7 +328,8 @@ def test_the_environment_variable_takes_effect_at_the_first_computation(
 def test_an_unusable_backend_raises_at_the_first_computation(monkeypatch, wish, error):
     monkeypatch.setenv("TINYNET_BACKEND", wish)
     with standin.installed(standin.make(driver=0)):
-        backend._switch_back((None, None))
+        monkeypatch.setattr(backend, "_devices", {})
+        backend._select(None, in_block=False)
         with pytest.raises((RuntimeError, ValueError), match=error):
             layers.Dense(1).build((None, 3))
 

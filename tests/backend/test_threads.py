@@ -113,3 +113,13 @@ def test_multiplications_count_every_axis():
     assert threads.largest_product(model.layers, 2) == 2 * 5 * 3 * 7
     model.add(Dense(100))
     assert threads.largest_product(model.layers, 2) == 2 * 35 * 100
+
+
+def test_the_last_of_overlapping_calls_restores_the_number_of_threads():
+    first, second = threads.limited_for(1), threads.limited_for(1)
+    with first:
+        second.__enter__()
+        assert blas_threads() == {1}
+    assert blas_threads() == {1}
+    second.__exit__(None, None, None)
+    assert blas_threads() == {MANY}

@@ -44,7 +44,7 @@ def examined(monkeypatch, capsys, tmp_path):
             monkeypatch.syspath_prepend(tmp_path)
             monkeypatch.delitem(sys.modules, "cupy")
         monkeypatch.setattr(gpu, "cupy_packages", lambda: wheels)
-        monkeypatch.setattr(backend, "_device", None)
+        monkeypatch.setattr(backend, "_default", None)
         monkeypatch.setattr(diagnosis, "driver_version", lambda: driver)
         monkeypatch.setattr(diagnosis, "in_container", lambda: container)
         monkeypatch.setattr(sys, "platform", system)

@@ -61,7 +61,8 @@ IN_KERAS = table("""
     initializers.Initializer: from_config get_config
     layers: Activation Dense Dropout Flatten Input InputLayer Layer serialize
     layers.Dense: layers.Layer: add_weight build compute_output_shape count_params from_config
-        get_config get_weights non_trainable_weights set_weights trainable_weights weights
+        get_config get_weights non_trainable_weights set_weights trainable trainable_weights
+        weights
     losses: CategoricalCrossentropy Loss MeanSquaredError SparseCategoricalCrossentropy
         categorical_crossentropy get mean_squared_error serialize sparse_categorical_crossentropy
     losses.Loss: call from_config get_config
@@ -229,22 +230,22 @@ def instances(library):
     model = network((1,), inputs=(2,), library=library, loss="mse")
     history = model.fit(np.eye(2), np.ones((2, 1)), verbose=0)
     return [
-        (layers.Activation("relu"), "activation built dtype name trainable"),
+        (layers.Activation("relu"), "built dtype name"),
         (model.optimizer, "amsgrad beta_1 beta_2 epsilon iterations name weight_decay"),
         (library.callbacks.Callback(), "model params"),
-        (model.layers[-1], "activation bias bias_initializer built dtype kernel kernel_initializer "
-                           "kernel_regularizer name trainable units use_bias"),
-        (layers.Dropout(0.5), "built dtype name rate seed trainable"),
+        (model.layers[-1], "bias bias_initializer built dtype kernel kernel_initializer "
+                           "kernel_regularizer name units use_bias"),
+        (layers.Dropout(0.5), "built dtype name rate seed"),
         (library.callbacks.EarlyStopping(),
          "baseline best best_weights min_delta mode model monitor params patience "
          "restore_best_weights start_from_epoch stopped_epoch verbose wait"),
-        (layers.Flatten(), "built data_format dtype name trainable"),
+        (layers.Flatten(), "built data_format dtype name"),
         (history, "epoch history model params"),
         (library.regularizers.L2(), "l2"),
         (library.losses.MeanSquaredError(), "name reduction"),
         (library.metrics.CategoricalAccuracy(), "count name total"),
         (library.optimizers.SGD(), "iterations momentum name nesterov weight_decay"),
-        (model, "built dtype history loss name optimizer stop_training"),
+        (model, "built dtype history name stop_training"),
         (library.initializers.VarianceScaling(), "distribution mode scale seed"),
     ]  # fmt: skip
 

@@ -28,17 +28,17 @@ NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 466, "compat": 803, "utils": 295, "callbacks": 369, "saving": 414, "engine": 1091,
-    "inspection": 652, "datasets": 294, "plotting": 564, "web": 183, "doctor": 51,
+    "backend": 574, "compat": 1001, "utils": 295, "callbacks": 371, "saving": 409, "engine": 1211,
+    "inspection": 651, "datasets": 294, "plotting": 564, "web": 183, "doctor": 51,
 }  # fmt: skip
 
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.
 ORDER = """
     config
-    backend.types backend.diagnosis backend.gpu backend.random backend backend.threads
-    compat compat.naming compat.checks compat.rules compat.arguments compat.constructors
-    compat.configuration compat.targets compat.activation compat.initializer compat.weights
-    compat.layer compat.optimizer
+    backend.types backend.diagnosis backend.gpu backend.random backend.turns backend backend.threads
+    compat compat.naming compat.checks compat.guards compat.rules compat.arguments
+    compat.constructors compat.configuration compat.targets compat.activation
+    compat.initializer compat.weights compat.layer compat.optimizer
     utils.files utils.interrupt utils.progress utils.labels utils
     initializers activations regularizers layers losses metrics optimizers
     callbacks.base callbacks.history callbacks.monitors callbacks.backup callbacks
@@ -59,8 +59,9 @@ ORDER = """
 
 # The core is what has to be read to understand training; these files and wings are not in it.
 NOT_CORE = """
-    backend.types backend.diagnosis backend.gpu utils.files utils.interrupt callbacks.backup
-    engine.advice engine.device engine.finite engine.memory engine.training_state
+    backend.types backend.diagnosis backend.gpu backend.turns compat.guards utils.files
+    utils.interrupt callbacks.backup engine.advice engine.device engine.finite engine.memory
+    engine.rollback engine.training_state
     inspection.worked_update inspection.trace_table inspection.trace inspection.gradient_report
     inspection.gradient_check inspection.dead_units
     saving datasets plotting web doctor
@@ -128,7 +129,7 @@ def test_a_wing_stays_within_its_statements(wing):
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
     core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
-    assert sum(map(statements, core)) <= 3150
+    assert sum(map(statements, core)) <= 3353
 
 
 def test_imports_point_one_way():

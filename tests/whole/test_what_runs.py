@@ -73,6 +73,8 @@ def test_the_formulas_of_the_readme_run_in_fit(model, data):
 def test_a_training_step_runs_through_few_files(model, data):
     model.fit(*data, verbose=0)
     (batch,) = Batches(*data).iterate(0, 1)
+    model.prepare_training(batch.x.shape)
+    training.train_step(model, batch)  # the first step also checks shapes
     lines = executed(lambda: training.train_step(model, batch))
     files = {path for path, _ in lines if path.is_relative_to(PACKAGE)}
     assert len(files) <= 8

@@ -12,12 +12,13 @@ holds the random number generator, `threads` limits the number of BLAS threads.
 import gc
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import numpy
 
 from tinynet import config
-from tinynet.backend import gpu
+from tinynet.backend import gpu, turns
 from tinynet.backend.random import generator as generator, seed as seed
 from tinynet.backend.types import (
     Array as Array,
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 _NUMPY = cast(Library, numpy)  # once: `of` is called in every operation
 host = numpy  # for data that never leaves the host: scalars, indices, the caller's arrays
 
-_device: Device | None = None  # None until first used: importing tinynet selects no backend
+_default: Device | None = None  # None until first used: importing tinynet selects no backend
+_devices: dict[int, Device] = {}  # those of the threads that are in a ``with`` block
+_selecting = turns.lock()
 _cupy: Any = None  # CuPy, once it has been in use
 
 
@@ -46,8 +49,8 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
     'numpy'
 
     The environment variable ``TINYNET_BACKEND`` sets the default; unset, it is ``"numpy"``. A
-    model stays where its weights were made; `Sequential.to` moves it. The setting is global to the
-    process: models on different backends cannot compute at the same time in different threads.
+    model stays where its weights were made; `Sequential.to` moves it. A ``with`` block has its own
+    setting, which other threads do not see.
 
     Arguments:
         name: ``"numpy"``, ``"cupy"``, or ``"auto"``: CuPy if it can run here, otherwise NumPy; a
@@ -61,36 +64,46 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
     """
 
     def __init__(self, name: str, device: int = 0, memory_limit: int | None = None) -> None:
-        for label, value, least in (("device", device, 0), ("memory_limit", memory_limit, 1)):
-            if value is not None and not (is_integer(value) and least <= value <= sys.maxsize):
-                raise ValueError(
-                    f"Expected {label} to be a whole number of at least {least}, received: "
-                    f'{value!r}. Write: tinynet.backend.use("cupy", {label}={least})'
-                )
-        chosen, why = gpu.resolve_backend(name, device)
-        if chosen == "numpy" and name != "auto" and (device or memory_limit is not None):
-            raise ValueError(
-                "Expected neither a device nor a memory_limit for NumPy, received "
-                f"device={device}, memory_limit={memory_limit}. "
-                'Write: use("numpy"), or use("cupy", …)'
-            )
-        if name == "auto":
-            print(f"tinynet computes with {chosen}: {why}", file=sys.stderr)
-        self._device = Device(chosen, device if chosen == "cupy" else 0)
-        self._before, self._limit_before = _switch(self._device), None
-        if chosen == "cupy" and memory_limit is not None:
+        self._device = resolve(name, device, memory_limit)
+        self._outer, self._default = _devices.get(threading.get_ident()), _default
+        self._gpu_before, self._limit_before = _use_gpu(self._device), None
+        _select(self._device, in_block=self._outer is not None)
+        if memory_limit is not None and self._device.backend == "cupy":
             pool = memory_pool()
             self._limit_before = pool.get_limit()
             pool.set_limit(size=memory_limit)
 
     def __enter__(self) -> "use":
+        _select(self._device, in_block=True)
+        if self._outer is None:
+            _select(self._default, in_block=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._limit_before is not None:
-            _switch(self._device)  # each GPU has its own limit
+            _use_gpu(self._device)  # each GPU has its own limit
             memory_pool().set_limit(size=self._limit_before)
-        _switch_back(self._before)
+        _leave(self._outer, self._gpu_before)
+
+
+def resolve(name: str, device: int = 0, memory_limit: int | None = None) -> Device:
+    """Return the device for the arguments of `use`, checked, or raise the errors of `use`."""
+    for label, value, least in (("device", device, 0), ("memory_limit", memory_limit, 1)):
+        if value is not None and not (is_integer(value) and least <= value <= sys.maxsize):
+            raise ValueError(
+                f"Expected {label} to be a whole number of at least {least}, received: "
+                f'{value!r}. Write: tinynet.backend.use("cupy", {label}={least})'
+            )
+    chosen, why = gpu.resolve_backend(name, device)
+    if chosen == "numpy" and name != "auto" and (device or memory_limit is not None):
+        raise ValueError(
+            "Expected neither a device nor a memory_limit for NumPy, received "
+            f"device={device}, memory_limit={memory_limit}. "
+            'Write: use("numpy"), or use("cupy", …)'
+        )
+    if name == "auto":
+        print(f"tinynet computes with {chosen}: {why}", file=sys.stderr)
+    return Device(chosen, device if chosen == "cupy" else 0)
 
 
 def default_backend() -> str:
@@ -105,34 +118,43 @@ def backend() -> str:
 
 def current_device() -> Device:
     """Return the device on which new arrays are made."""
-    if _device is None:
-        use(default_backend())
-    assert _device is not None
-    return _device
+    device = _devices.get(threading.get_ident()) or _default
+    return use(default_backend())._device if device is None else device
 
 
-def _switch(device: Device) -> tuple[Device | None, int | None]:
-    """Switch to `device`, and return what `_switch_back` needs to switch back."""
-    global _device, _cupy, xp
-    before, gpu_before = _device, None
-    if device.backend == "cupy":
-        _cupy = sys.modules["cupy"]  # `gpu.load_cupy` has imported it
-        gpu_before = _cupy.cuda.Device().id
-        _cupy.cuda.Device(device.number).use()
-    _device, xp = device, _library(device)
-    return before, gpu_before
+def _select(device: Device | None, in_block: bool) -> None:
+    """Compute on `device` in this thread, or in all threads that are not in a ``with`` block."""
+    global _default, xp
+    with _selecting:
+        if not in_block:
+            _default = device
+        elif device is None:
+            del _devices[threading.get_ident()]
+        else:
+            _devices[threading.get_ident()] = device
+        # `xp` is a plain attribute, which is fast, while it is the same for all threads.
+        if _default and {each.backend for each in _devices.values()} <= {_default.backend}:
+            xp = _library(_default)
+        else:
+            globals().pop("xp", None)
 
 
-def _switch_back(before: tuple[Device | None, int | None]) -> None:
-    """Switch back to what was in use before a `_switch`, including CuPy's current GPU."""
-    global _device, xp
-    _device, gpu_before = before
+def _use_gpu(device: Device) -> int | None:
+    """Make `device` the current one of CuPy in this thread, and return the number of the last."""
+    global _cupy
+    if device.backend == "numpy":
+        return None
+    _cupy = sys.modules["cupy"]  # `gpu.load_cupy` has imported it
+    before: int = _cupy.cuda.Device().id
+    _cupy.cuda.Device(device.number).use()
+    return before
+
+
+def _leave(outer: Device | None, gpu_before: int | None) -> None:
+    """Compute on the device of the `outer` block again, if there is one."""
+    _select(outer, in_block=True)
     if gpu_before is not None:
         _cupy.cuda.Device(gpu_before).use()
-    if _device is not None:
-        xp = _library(_device)
-    elif "xp" in globals():
-        del xp
 
 
 def _library(device: Device) -> Library:
@@ -142,7 +164,7 @@ def _library(device: Device) -> Library:
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Library:
-        # `xp` is resolved at its first use, never at import: importing tinynet selects no backend.
+        # Resolved when it is used, never at import: importing tinynet selects no backend.
         if name == "xp":
             return _library(current_device())
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -173,18 +195,18 @@ def device_of(array: Array) -> Device:
 
 
 class use_device:  # noqa: N801, a ``with`` block
-    """A ``with`` block that computes on `device`; None is the current device."""
+    """A ``with`` block in which this thread computes on `device`; None is the current device."""
 
     def __init__(self, device: Device | None) -> None:
         self._device = device
 
     def __enter__(self) -> None:
-        if self._device is not None:
-            self._before = _switch(self._device)
+        device = self._device or current_device()
+        self._before = _devices.get(threading.get_ident()), _use_gpu(device)
+        _select(device, in_block=True)
 
     def __exit__(self, *_: object) -> None:
-        if self._device is not None:
-            _switch_back(self._before)
+        _leave(*self._before)
 
 
 place_of, wished = device_of, default_backend  # their former names

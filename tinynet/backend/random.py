@@ -7,6 +7,12 @@ every step. So the host only makes one key per layer and step, no random numbers
 GPU, and the CPU and a GPU drop the same elements.
 """
 
+import copy
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -20,22 +26,71 @@ HASH_ROUNDS = ((16, 0x21F0AAAD), (15, 0xD35A2D97))
 LAST_SHIFT = 15
 RANGE = 2**32
 
-# Created at its first use, as importing `numpy.random` takes a while.
-_generator: "numpy.random.Generator | None" = None
+
+class _Own(threading.local):
+    """The generator of a thread that does not use that of the process."""
+
+    generator: "numpy.random.Generator | None" = None
+
+
+_own = _Own()
+_generator: "numpy.random.Generator | None" = None  # made at its first use: the import is slow
+_seeded = False
+_users: Counter[int] = Counter()  # how often each thread has asked for the generator
 
 
 def generator() -> "numpy.random.Generator":
-    """Return the generator of all random numbers in tinynet; NumPy's global one is never used."""
+    """Return the generator of all random numbers in tinynet; NumPy's global one is never used.
+
+    All threads draw from the same one, except those that have called `seed` themselves.
+    """
+    global _generator
+    if _own.generator is not None:
+        return _own.generator
     if _generator is None:
-        seed(None)
-    assert _generator is not None
+        _generator = numpy.random.default_rng()
+    _users[threading.get_ident()] += 1
     return _generator
 
 
 def seed(value: int | None) -> None:
-    """Seed the generator, so that what follows can be repeated; None takes a new seed each time."""
+    """Seed the generator, so that what follows can be repeated; None takes a new seed each time.
+
+    In another than the main thread, this gives the thread its own generator. Forked processes draw
+    different numbers, unless the generator was seeded: they all go on with the same numbers then,
+    so seed each of them.
+    """
+    global _generator, _seeded
+    new = numpy.random.default_rng(value)
+    if threading.current_thread() is threading.main_thread():
+        _generator, _seeded = new, value is not None
+    else:
+        _own.generator = new
+
+
+@contextmanager
+def on_a_copy() -> Iterator["numpy.random.Generator"]:
+    """Draw from a copy of the generator in a ``with`` block, which so does not change it."""
+    before, copied = _own.generator, copy.deepcopy(generator())
+    _own.generator = copied
+    try:
+        yield copied
+    finally:
+        _own.generator = before
+
+
+def uses_by_others() -> int:
+    """Return how often other threads have asked for the generator of this one."""
+    return 0 if _own.generator else _users.total() - _users[threading.get_ident()]
+
+
+def _forget_unseeded() -> None:
     global _generator
-    _generator = numpy.random.default_rng(value)
+    _generator = _generator if _seeded else None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_forget_unseeded)
 
 
 def hash_uint32(number: int) -> int:

@@ -1,7 +1,7 @@
 """The number of BLAS threads: one for small matrix products, all for large ones.
 
-A matrix product on several threads is cut into parts, and the threads wait for each other at its
-end. For a large product, the wait is negligible. For a small one, it costs more than is gained;
+A matrix product on several BLAS threads is cut into parts, and the threads wait for each other at
+its end. For a large product, the wait is negligible. For a small one, it costs more than is gained;
 and if another program needs a core as well, every product of a step waits for that program: steps
 then take many times as long. The choice depends on the number of multiplications in the largest
 product of a step.
@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from tinynet.backend import turns
+
 # With 784 inputs and 100 units, batches of 32 (2.5 million) gain nothing from a second thread,
 # batches of 64 (5 million) do.
 MULTITHREAD_THRESHOLD = 4_000_000
@@ -30,19 +32,30 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+_limiters: list[Any] = []  # one for each call that limits the number now
+_counting = turns.lock()
+
 
 @contextmanager
 def limited_for(multiplications: int) -> Iterator[None]:
     """Limit BLAS to one thread in a ``with`` block if its products are small.
 
-    The number of threads is never raised, so a limit set by the user is never exceeded.
+    The number of threads is never raised, so a limit set by the user is never exceeded. It holds
+    for the whole process: of calls that overlap, the first one sets it, and the last one resets it.
     """
     libraries = None if multiplications >= MULTITHREAD_THRESHOLD else _libraries()
     if libraries is None or any(os.environ.get(name) for name in THREAD_VARIABLES):
         yield
         return
-    with libraries.limit(limits=1):
+    with _counting:
+        _limiters.append(_limiters[0] if _limiters else libraries.limit(limits=1))
+    try:
         yield
+    finally:
+        with _counting:
+            limiter = _limiters.pop()
+            if not _limiters:
+                limiter.restore_original_limits()
 
 
 def largest_product(layers: Sequence[Any], batch_size: int) -> int:

@@ -48,6 +48,11 @@ Logs = dict[str, float]  # the loss and the metrics by name
 State = dict[str, Any]  # what `get_state` returns: numbers, strings, arrays, and nests of them
 Config = dict[str, Any]  # what `get_config` returns: what JSON can hold
 
+# A layer, or a model as a layer of another one: both have the methods of a layer that are needed.
+AnyLayer = Any
+# What `compile` sets: an optimizer, a loss, or the objective made of it; None before.
+Compiled = Any
+
 # What a `get` function takes: a name, a configuration, a class or an object. It is Any because
 # `compat.constructors` replaces such an argument by the object before a constructor receives it.
 Identifier = Any

@@ -7,6 +7,7 @@ copied to the host if a callback overrides a batch method.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tinynet.backend import turns
 from tinynet.backend.types import UNSET, Logs, Model, State
 from tinynet.compat import naming
 
@@ -193,3 +194,4 @@ class CallbackList:
         """Call the method `hook` of every callback, in order."""
         for callback in self.callbacks:
             getattr(callback, hook)(*arguments)
+        turns.Changes.count += 1

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from tinynet.backend.types import Array
+from tinynet.compat.guards import on_copies
 from tinynet.compat.naming import is_builtin
 
 ActivationFunction = Callable[..., Array]
@@ -40,7 +41,7 @@ def backward_of(
     """
 
     def register(function: ActivationFunction) -> ActivationFunction:
-        BACKWARDS[activation] = function
+        BACKWARDS[activation] = on_copies(function)
         (FROM_Z.add if from_z else FROM_Z.discard)(activation)
         if is_builtin(function):
             BUILT_IN.append(activation)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from tinynet.backend.types import Config, Identifier
-from tinynet.compat import arguments, constructors, naming
+from tinynet.compat import arguments, constructors, guards, naming
 from tinynet.compat.naming import is_builtin
 
 
@@ -31,6 +31,7 @@ class Configurable:
         ordered = cls.__name__ in arguments.POSITIONAL_ORDER
         if fixed or (is_builtin(cls) and ("__init__" in vars(cls) or ordered)):
             cls.__init__ = constructors.checked_init(cls, fixed)  # type: ignore[method-assign]
+        guards.wrap_methods(cls)
 
     def get_config(self) -> Config:
         """Return the arguments that recreate the same object, in Keras's form."""
@@ -40,8 +41,8 @@ class Configurable:
         )
         known = getattr(kind.__init__, "names", ())  # type: ignore[misc]
         names = [name for name in known if name not in omitted]
-        own = {name: as_config(getattr(self, name)) for name in names if hasattr(self, name)}
-        return {**own, **arguments.extra_config(kind)}
+        given = {name: as_config(getattr(self, name)) for name in names if hasattr(self, name)}
+        return {**given, **arguments.extra_config(kind)}
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -82,8 +83,9 @@ def serialize(part: Any) -> Any:
     if part is None:
         return None
     name, own = type(part).__name__, not is_builtin(type(part))
+    module = "keras" if name == "Sequential" else type(part).__module__
     return {
-        "module": None if own else type(part).__module__.replace("tinynet", "keras", 1),
+        "module": None if own else module.replace("tinynet", "keras", 1),
         "class_name": name,
         "config": part.get_config(),
         "registered_name": name if own else None,
@@ -101,8 +103,7 @@ def serialize_layer(layer: Any) -> Config:
 def serialize_function(function: Callable[..., object]) -> Config:
     """Return a user-defined function in the form in which Keras's configurations hold it."""
     name = getattr(function, "__name__", type(function).__name__)
-    kind = {"module": "builtins", "class_name": "function", "registered_name": "function"}
-    return {**kind, "config": name}
+    return {"module": "builtins", "class_name": "function", "registered_name": name, "config": name}
 
 
 def dtype_policy(dtype: str) -> Config:

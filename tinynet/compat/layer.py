@@ -4,11 +4,12 @@
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tinynet import backend, config
-from tinynet.backend import random
+from tinynet.backend import random, turns
 from tinynet.backend.types import (
     Array,
     ArrayLike,
@@ -20,9 +21,9 @@ from tinynet.backend.types import (
     Shape,
     State,
 )
-from tinynet.compat import naming, rules
+from tinynet.compat import guards, naming, rules
 from tinynet.compat.configuration import Configurable, dtype_policy
-from tinynet.compat.weights import HasWeights
+from tinynet.compat.weights import HasWeights, every_layer
 
 
 class LayerBase(HasWeights, Configurable):
@@ -56,6 +57,7 @@ class LayerBase(HasWeights, Configurable):
     build: Callable[..., None]
     compute_output_shape: Callable[[Shape], Shape]
     forward: Callable[..., Array]
+    backward: Callable[..., Array | None]
 
     def __init__(
         self,
@@ -79,9 +81,9 @@ class LayerBase(HasWeights, Configurable):
         self.needs_input_gradient = True
         # A weak reference to the `Parameters` that hold the weights.
         self.owner: Callable[[], object] | None = None
-        # The names of the weights with a gradient, and of those without, in order of creation.
         self.trainable_names: list[str] = []
         self.non_trainable_names: list[str] = []
+        self._gradients: dict[str, Array] = {}  # the arrays that the optimizer reads
         self._buffers: dict[str, Array] = {}
         self._buffers_device: Device | None = None
 
@@ -93,9 +95,6 @@ class LayerBase(HasWeights, Configurable):
         A layer with a penalty adds the penalty's gradient to those of the weights in `backward`.
         """
         return None
-
-    def check_input(self, shape: Shape) -> None:
-        """Raise a ValueError if a built layer cannot take inputs of `shape`."""
 
     def add_weight(
         self,
@@ -117,14 +116,30 @@ class LayerBase(HasWeights, Configurable):
                 f"Expected the weight's name to be a Python identifier, received: {name!r}. "
                 'Write: self.add_weight(shape=(3,), name="scale")'
             )
+        guards.take_room(self.name, name, tuple(shape))
         chosen = "glorot_uniform" if initializer is None else initializer
         draw = naming.GETTERS["initializer"](chosen)
         weight: Array = draw(tuple(shape), self.dtype or config.floatx())
         setattr(self, name, weight)
         if trainable:
-            setattr(self, f"{name}_gradient", backend.xp.zeros_like(weight))
+            self.set_gradient(name, backend.xp.zeros_like(weight))
         (self.trainable_names if trainable else self.non_trainable_names).append(name)
         return weight
+
+    def set_gradient(self, name: str, array: Array) -> None:
+        """Make `array` the one in which `backward` leaves the gradient of the weight `name`."""
+        self._gradients[name] = array
+        setattr(self, f"{name}_gradient", array)
+
+    def layers_inside(self) -> list[HasWeights]:
+        """Return the layers in attributes of a user-defined one, also in lists and dictionaries.
+
+        A layer or model that this one is inside of is not among them.
+        """
+        if naming.is_builtin(type(self)):
+            return []
+        held = layers_in(vars(self))
+        return [each for each in held if all(one is not self for one in layers_in(vars(each)))]
 
     def buffer(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """Return an array of `shape` to write to, which is reused in every step.
@@ -161,14 +176,26 @@ class LayerBase(HasWeights, Configurable):
         self._mark_built(input_shape, output_shape)
 
     def _mark_built(self, input_shape: Shape, output_shape: Shape) -> None:
+        guards.refuse_methods(self)
         self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
         self.dtype = self.dtype or config.floatx()
+        for layer in self.layers_inside():
+            rules.inner_layer(self.name, layer)
         self.built = True
 
     def __init_subclass__(cls, **arguments: object) -> None:
-        """Wrap `build`, so that calling ``layer.build(shape)`` also marks the layer as built."""
+        """Wrap `build`, so that calling ``layer.build(shape)`` also marks the layer as built.
+
+        A user-defined `forward` and `backward` receive copies, see `compat.guards`.
+        """
         super().__init_subclass__(**arguments)
-        if "build" not in vars(cls) or LayerBase in cls.__bases__:  # `Layer` itself builds nothing
+        if LayerBase in cls.__bases__:  # `Layer` itself, whose methods do nothing
+            return
+        cls.forward = guards.on_copies(cls.forward, "forward", guards.begin_forward)
+        cls.backward = guards.on_copies(
+            cls.backward, "backward", guards.begin_backward, cls._collect_gradients
+        )
+        if "build" not in vars(cls):
             return
         make_weights = cls.build
 
@@ -179,15 +206,26 @@ class LayerBase(HasWeights, Configurable):
 
         cls.build = build
 
+    def _collect_gradients(self) -> None:
+        """Copy gradients that `backward` has assigned as new arrays to where they are read."""
+        for _, layer, _ in every_layer([self]):
+            for name, array in () if layer._is_model else layer._gradients.items():
+                computed = getattr(layer, f"{name}_gradient")
+                if computed is not array:
+                    array[...] = rules.gradient(layer.name, name, computed, array)
+                    layer.set_gradient(name, array)
+
     def unbuild(self) -> None:
         """Discard the weights, as if `build` had not been called."""
         for name in (*self.trainable_names, *self.non_trainable_names):
             setattr(self, name, None)
             setattr(self, f"{name}_gradient", None)
-        self.trainable_names, self.non_trainable_names, self._buffers = [], [], {}
+        self.trainable_names, self.non_trainable_names = [], []
+        self._gradients, self._buffers = {}, {}
         self.built, self.dtype = False, self.declared_dtype
         self.input_shape = self.output_shape = None
 
+    @turns.turn()
     def __call__(self, x: ArrayLike, training: bool = False) -> HostArray:
         """Return the output for a batch `x` as a NumPy array; the first call builds the layer."""
         dtype = None if self.any_dtype else self.dtype or config.floatx()
@@ -210,26 +248,6 @@ class LayerBase(HasWeights, Configurable):
         for name in type(self)._caches:
             setattr(self, name, None)
 
-    @property
-    def weights(self) -> list[Array]:
-        """The live weights, those with a gradient first, in the order in which they were added."""
-        return [getattr(self, name) for name in (*self.trainable_names, *self.non_trainable_names)]
-
-    @property
-    def trainable_weights(self) -> list[Array]:
-        """The weights that training changes by gradients; none if the layer is frozen."""
-        return [getattr(self, name) for name in self.trainable_names] if self.trainable else []
-
-    @property
-    def non_trainable_weights(self) -> list[Array]:
-        """The weights that training does not change by gradients; all if the layer is frozen."""
-        names = (
-            self.non_trainable_names
-            if self.trainable
-            else (*self.trainable_names, *self.non_trainable_names)
-        )
-        return [getattr(self, name) for name in names]
-
     def get_config(self) -> Config:
         """Return the arguments that recreate the same layer, in Keras's form."""
         dtype = self._config_dtype or dtype_policy(self.dtype or config.floatx())
@@ -239,6 +257,15 @@ class LayerBase(HasWeights, Configurable):
     def __getstate__(self) -> State:
         # A copy belongs to no model until it is added to one, and allocates its own buffers.
         return {**vars(self), "owner": None, "_buffers": {}}
+
+
+def layers_in(held: object) -> Iterator[HasWeights]:
+    """Yield the layers and models in a dictionary, list or tuple, and in those inside it."""
+    if isinstance(held, HasWeights):
+        yield held
+    elif isinstance(held, dict | list | tuple | set | frozenset | deque):
+        for value in held.values() if isinstance(held, dict) else held:
+            yield from layers_in(value)
 
 
 def input_function(input_layer: Any) -> Callable[..., Any]:

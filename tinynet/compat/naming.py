@@ -4,17 +4,21 @@ Keras accepts ``"adam"``, ``"Adam"``, ``Adam``, ``Adam()`` or a configuration wh
 optimizer is expected, and the same for losses, metrics, activations and initializers.
 """
 
+import itertools
 import re
 import reprlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Any
 
 from tinynet.backend.types import Identifier
+from tinynet.config import temporarily
 
-_counts: Counter[str] = Counter()
-_custom_objects: dict[str, Any] = {}  # see `custom_objects`
+_counts: dict[str, Iterator[int]] = {}
+_custom_objects: ContextVar[dict[str, Any]] = ContextVar("custom_objects", default={})  # noqa: B039
+# Whether a name is first that of a custom object: Keras writes only the name of an activation.
+custom_first: ContextVar[bool] = ContextVar("custom_first", default=False)
 GETTERS: dict[str, Callable[[Identifier], Any]] = {}  # by kind of object, as the pages declare them
 
 
@@ -32,8 +36,7 @@ def snake_case(class_name: str) -> str:
 def unique_name(instance: object) -> str:
     """Return a name for `instance`: that of its class, numbered from the second instance on."""
     stem = snake_case(type(instance).__name__)
-    number = _counts[stem]
-    _counts[stem] += 1
+    number = next(_counts.setdefault(stem, itertools.count()))  # no two threads get the same
     return f"{stem}_{number}" if number else stem
 
 
@@ -60,25 +63,28 @@ def short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-@contextmanager
-def custom_objects(objects: Mapping[str, Any] | None) -> Iterator[None]:
-    """Allow configurations to name these classes and functions, too, inside a ``with`` block."""
-    global _custom_objects
+def custom_objects(objects: Mapping[str, Any] | None) -> AbstractContextManager[None]:
+    """Return a ``with`` block in which configurations may name these classes and functions, too."""
     if not isinstance(objects, Mapping | None):
         raise ValueError(
             f"Expected custom_objects to be a dictionary, received: {short(objects)}. "
             "Write: custom_objects={'Name': Class}"
         )
-    before, _custom_objects = _custom_objects, {**_custom_objects, **(objects or {})}
-    try:
-        yield
-    finally:
-        _custom_objects = before
+    return temporarily(_custom_objects, {**_custom_objects.get(), **(objects or {})})
 
 
 def is_known(name: object, known: Mapping[str, object]) -> bool:
     """Return whether `lookup` would find `name`."""
-    return isinstance(name, str) and (name in known or name in _custom_objects)
+    return isinstance(name, str) and (name in known or name in _custom_objects.get())
+
+
+def is_own(identifier: Identifier) -> bool:
+    """Return whether a configuration is that of a user-defined class or function.
+
+    Its registered name says so; tinynet's part of the same name must not take its place.
+    """
+    registered = identifier.get("registered_name") if isinstance(identifier, Mapping) else None
+    return registered not in (None, "function")  # as which Keras registers functions of its own
 
 
 def function_name(identifier: Identifier) -> Identifier:
@@ -91,8 +97,14 @@ def function_name(identifier: Identifier) -> Identifier:
 def lookup(kind: str, identifier: Identifier, known: Mapping[str, Any]) -> Any:
     """Return the object named `identifier` in `known`, or raise a ValueError with similar names."""
     if isinstance(identifier, str):
-        if identifier in _custom_objects:
-            return _custom_objects[identifier]
+        own = _custom_objects.get()
+        if identifier in own and (custom_first.get() or identifier not in known):
+            return own[identifier]
+        if not known:
+            raise ValueError(
+                f"Expected custom_objects to have your own {kind} {identifier!r}: a configuration "
+                f"has only its name. Write: custom_objects={{{identifier!r}: {identifier}}}"
+            )
         if identifier in known:
             return known[identifier]
         import difflib  # needed only for this message
@@ -132,6 +144,9 @@ def getter(
 
     def get(identifier: Identifier) -> Any:
         """Return the object that a name, configuration, class, function or object stands for."""
+        # The configuration of one of tinynet's activations is its name.
+        own = is_own(identifier) or (isinstance(identifier, Mapping) and not base)
+        available = {} if own else known
         if functions:
             identifier = function_name(identifier)
             if callable(identifier) and not (base and isinstance(identifier, type)):
@@ -139,7 +154,7 @@ def getter(
         if identifier is None and none is not ...:
             return none
         if isinstance(identifier, str):
-            target = lookup(kind, identifier, known)
+            target = lookup(kind, identifier, available)
             return target() if not functions or (base and isinstance(target, type)) else target
         if isinstance(identifier, base):
             return identifier
@@ -147,7 +162,9 @@ def getter(
             return identifier()
         if not (base and isinstance(identifier, Mapping) and "class_name" in identifier):
             return lookup(kind, identifier, known)
-        target = lookup(kind, identifier["class_name"], known)
+        name = identifier["class_name"]
+        theirs = str(identifier.get("module")).startswith("keras") and not own and name in known
+        target = known[name] if theirs else lookup(kind, name, available)
         fits = isinstance(target, type) and issubclass(target, base)
         if not fits:
             raise ValueError(
@@ -168,7 +185,9 @@ def getter(
 
 def is_builtin(thing: object) -> bool:
     """Return whether a class or function is part of tinynet, and not user-defined."""
-    return (getattr(thing, "__module__", None) or "").partition(".")[0] == "tinynet"
+    names = getattr(thing, "__globals__", None)  # of a function; `functools.wraps` does not copy it
+    module = names.get("__name__") if isinstance(names, dict) else getattr(thing, "__module__", "")
+    return (module or "").partition(".")[0] == "tinynet" and not hasattr(thing, "on_copies")
 
 
 def subclasses_by_name(base: type[Any]) -> dict[str, type[Any]]:

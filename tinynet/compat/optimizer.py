@@ -89,6 +89,29 @@ class OptimizerBase(Configurable):
         state = self._state if state is None else state
         self._state, self._scratch, self._arrays, self._last_pairs = state, made, arrays, None
 
+    def carry_over(
+        self,
+        before: list[slice],
+        after: list[slice],
+        arrays: list[Array],
+        parts: list[list[tuple[int, ...]]],
+    ) -> None:
+        """Continue with other parts of the same vector of weights: some were frozen, or unfrozen.
+
+        Arguments:
+            before, after: the slices of the vector that were and are updated.
+            arrays, parts: those `after`, as for `build`; the slots of new ones are zero.
+        """
+        size = max((run.stop for run in (*before, *after)), default=0)
+        whole = [[backend.xp.zeros(size, a.dtype) for _ in self.slots] for a in arrays[:1]]
+        for vectors in whole:
+            for run, slots in zip(before, self._state, strict=True):
+                for vector, slot in zip(vectors, slots, strict=True):
+                    vector[run] = slot
+        state = [[vector[run].copy() for vectors in whole for vector in vectors] for run in after]
+        self.rebind(arrays, state)
+        self._variable_shapes = list(parts)
+
     def check_pairs(self, pairs: Pairs) -> None:
         """Build on the first call; later, raise a ValueError unless the arrays are the same."""
         for gradient, weights in pairs:

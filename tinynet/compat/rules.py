@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinynet import backend
-from tinynet.backend.types import Shape
+from tinynet.backend.types import AnyLayer, Array, Shape
 from tinynet.compat import checks
 from tinynet.compat.naming import short
 
@@ -155,6 +155,26 @@ def input_width(layer: str, shape: Shape, inputs: int | None = None) -> None:
             f"expected axis -1 of input shape to have value {inputs}, "
             f"but received input with shape {shape}"
         )
+
+
+def inner_layer(outer: str, layer: AnyLayer) -> None:
+    """Raise a ValueError if a layer inside layer `outer` has no weights yet."""
+    if not layer.built and type(layer).build.__qualname__ != "Layer.build":
+        raise ValueError(
+            f"Expected layer '{outer}' to build the layers inside it, received '{layer.name}' "
+            f"without weights. Write: self.….ensure_built(input_shape) in the build of '{outer}', "
+            "with the shape of its input"
+        )
+
+
+def gradient(layer: str, name: str, computed: Array, expected: Array) -> Array:
+    """Return the gradient of a weight, or raise a ValueError if it has another size."""
+    if getattr(computed, "size", 0) != expected.size:
+        raise ValueError(
+            f"Expected the gradient of {layer}/{name} in the weight's shape {expected.shape}, "
+            f"received {short(computed)}. Write: self.{name}_gradient[...] = … in backward"
+        )
+    return computed.reshape(expected.shape)
 
 
 # Losses and metrics

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinynet import backend
-from tinynet.backend.types import Array, ArrayLike, Identifier
+from tinynet.backend.types import Array, ArrayLike, Compiled, Identifier, Weighting
 from tinynet.compat import naming
 
 
@@ -19,6 +19,46 @@ def match_rank(y_true: Array, y_pred: Array) -> Array:
     if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
         return y_true.reshape(y_true.shape[:-1])
     return y_true
+
+
+def as_targets(loss: Compiled, y_true: ArrayLike, y_pred: Array) -> Array:
+    """Return targets for `call` of a loss: of the outputs' type and rank, checked by their shape.
+
+    All become floats, as in Keras: with bytes, for one, 2 y − 1 would be 255 for y = 0.
+    """
+    targets = backend.of(y_pred).asarray(y_true, y_pred.dtype)
+    loss.check_shapes(targets.shape, y_pred.shape)
+    return match_rank(targets, y_pred)
+
+
+def loss_values(loss: Compiled, y_true: Array, y_pred: Array, weights: Weighting = None) -> Array:
+    """Return what `call` of a loss returns, as an array: a value per sample, or one for all.
+
+    Raises:
+        ValueError: for one value that samples should weigh.
+    """
+    y_true = as_targets(loss, y_true, y_pred)
+    values = backend.of(y_pred).asarray(loss.call(y_true, y_pred), y_pred.dtype)
+    if weights is not None and values.shape[:1] != y_pred.shape[:1]:
+        raise ValueError(
+            "Expected the loss of each sample, to weigh it, received one number from "
+            f"{type(loss).__name__}.call. Write: .mean(axis=-1) in it, instead of .mean()"
+        )
+    return values
+
+
+def loss_gradient(loss: Compiled, y_true: Array, y_pred: Array) -> Array:
+    """Return what `backward` of a loss returns, or raise a ValueError if its shape is not right."""
+    gradient = loss.backward(y_true, y_pred)
+    shape = getattr(gradient, "shape", type(gradient).__name__)
+    column = getattr(gradient, "size", 0) == y_pred.size and len(shape) != y_pred.ndim
+    if shape != y_pred.shape and not column:
+        raise ValueError(
+            f"Expected {type(loss).__name__}.backward to return a gradient of the outputs' shape "
+            f"{y_pred.shape}, received {shape}. Write: ∂ℓ/∂y_pred, without summing over it"
+        )
+    reshaped: Array = gradient.reshape(y_pred.shape)
+    return reshaped
 
 
 def as_weights(sample_weight: ArrayLike, values: Array) -> Array:
@@ -55,6 +95,13 @@ def as_function(kind: Any) -> Callable[..., Array]:
     function.__module__, function.__doc__ = kind.__module__, f"Return `{kind.__name__}` per sample."
     vars(function).update(__signature__=signature, part=kind)
     return function
+
+
+def all_builtin(*parts: object) -> bool:
+    """Return whether no loss, layer or model among `parts` has a user-defined pass."""
+    names = ("call", "forward", "backward", "activate")
+    methods = [getattr(part, name) for part in parts for name in names if hasattr(part, name)]
+    return all(map(naming.is_builtin, [*methods, *map(type, parts[:1])]))
 
 
 def with_classes(*functions: Callable[..., Array]) -> dict[str, object]:

@@ -1,10 +1,28 @@
 """The common base of layers and models: reading, setting and counting weights, as in Keras."""
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from tinynet import backend
-from tinynet.backend.types import Array, ArrayLike, HostArray
+from tinynet.backend import turns
+from tinynet.backend.types import AnyLayer, Array, ArrayLike, HostArray, Shape
 from tinynet.compat import naming
+
+
+class Weight(NamedTuple):
+    """A weight of a layer: where it is, and whether it has a gradient and training changes it."""
+
+    path: str  # such as "dense/kernel", or "block/dense/kernel" in a layer inside another
+    layer: AnyLayer
+    name: str
+    has_gradient: bool
+    trains: bool
+
+    @property
+    def array(self) -> Array:
+        array: Array = getattr(self.layer, self.name)
+        return array
 
 
 class HasWeights:
@@ -12,16 +30,46 @@ class HasWeights:
 
     name: str
     built: bool
+    _is_model = False
+    trainable_names: Sequence[str] = ()  # the weights with a gradient, in order of creation
+    non_trainable_names: Sequence[str] = ()  # those without
+
+    def layers_inside(self) -> Sequence["HasWeights"]:
+        """Return the layers directly inside this layer or model."""
+        return ()
+
+    def _set_trainable(self, value: bool) -> None:
+        for _, layer, _ in every_layer([self]):
+            layer._trainable = bool(value)
+        turns.Changes.count += 1
+
+    # Whether training changes the weights; setting it also sets it for the layers inside.
+    trainable = property(operator.attrgetter("_trainable"), _set_trainable)
+
+    def check_input(self, shape: Shape) -> None:
+        """Raise a ValueError if a built layer cannot take inputs of `shape`."""
 
     @property
     def weights(self) -> list[Array]:
-        """The live weights, in order."""
-        raise NotImplementedError
+        """The live weights: layer by layer, a layer's own before those of the layers inside it."""
+        return [weight.array for weight in every_weight([self])]
 
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """The weights that training changes by gradients; none if this is frozen."""
+        return [weight.array for weight in every_weight([self]) if weight.trains]
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """The weights that training does not change by gradients; all if this is frozen."""
+        return [weight.array for weight in every_weight([self]) if not weight.trains]
+
+    @turns.turn()
     def get_weights(self) -> list[HostArray]:
         """Return copies of the weights as NumPy arrays."""
         return [backend.to_numpy(weight) for weight in self.weights]
 
+    @turns.turn()
     def set_weights(self, weights: Iterable[ArrayLike]) -> None:
         """Set the weights to the values in `weights`, a list such as `get_weights` returns.
 
@@ -46,6 +94,31 @@ class HasWeights:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def every_layer(
+    layers: Iterable[HasWeights], trains: bool = True, path: str = "", seen: set[int] | None = None
+) -> Iterator[tuple[str, AnyLayer, bool]]:
+    """Yield the path of each layer, the layer, and whether it trains; then those inside it.
+
+    A layer that is in several places is yielded once.
+    """
+    seen = set() if seen is None else seen
+    for layer in layers:
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            both = trains and getattr(layer, "_trainable", True)
+            yield path + layer.name, layer, both
+            yield from every_layer(layer.layers_inside(), both, f"{path}{layer.name}/", seen)
+
+
+def every_weight(layers: Iterable[HasWeights]) -> Iterator[Weight]:
+    """Yield the weights of `layers` and of those inside them, in the order of `get_weights`."""
+    for path, layer, trains in every_layer(layers):
+        for name in layer.trainable_names:
+            yield Weight(f"{path}/{name}", layer, name, True, trains)
+        for name in layer.non_trainable_names:
+            yield Weight(f"{path}/{name}", layer, name, False, False)
 
 
 def assign(name: str, current: Sequence[Array], new: Iterable[ArrayLike]) -> None:

@@ -1,9 +1,11 @@
 """Moving a model, with its optimizer's state, to another device, where it can continue training."""
 
 from tinynet import backend
+from tinynet.backend import turns
 from tinynet.backend.types import Model
 
 
+@turns.turn()
 def to(model: Model, name: str, device: int = 0) -> Model:
     """Move the weights, and the optimizer's state with them, to another backend.
 
@@ -25,14 +27,13 @@ def to(model: Model, name: str, device: int = 0) -> Model:
             "move it. Move it before or after this call."
         )
     parameters, optimizer = model.parameters, model.optimizer
-    arrays = [weights for _, weights in parameters.pairs]
-    with backend.use(name, device):
+    with backend.use_device(backend.resolve(name, device)):
         if set(parameters.devices().values()) <= {backend.current_device()}:
             return model
-        has_slots = optimizer is not None and optimizer.is_built_for(arrays)
+        has_slots = optimizer is not None and optimizer.is_built_for(parameters.trained)
         moved, runs = optimizer.slots_on_current_device() if has_slots else (), parameters.runs
         parameters.move(model.dtype)
         parameters.make_pairs(runs)
         if has_slots:
-            optimizer.rebind([weights for _, weights in parameters.pairs], *moved)
+            optimizer.rebind(parameters.trained, *moved)
     return model

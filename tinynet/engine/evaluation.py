@@ -5,7 +5,7 @@ from math import prod
 from typing import Any
 
 from tinynet import backend
-from tinynet.backend import threads
+from tinynet.backend import threads, turns
 from tinynet.backend.types import Array, HostArray, Logs, Model, Samples
 from tinynet.callbacks.base import CallbackList, Callbacks
 from tinynet.compat import checks
@@ -49,6 +49,8 @@ def test_epoch(
             step = min(number * merge, steps)
             if callback_list.calls_test_batch_hooks:
                 callback_list.call("on_test_batch_begin", step - 1, {})
+            if number == 1 or callback_list.calls_test_batch_hooks:
+                model.prepare_evaluation(batch.x.shape)  # a callback may have changed the model
             tracker.update(batch, *test_step(model, batch))
             if bar is not None and bar.due():
                 bar.update(step, tracker.logs())
@@ -57,6 +59,7 @@ def test_epoch(
     callback_list.call("on_test_end", tracker.logs())
 
 
+@turns.turn()
 def validate(
     model: Model, held_out: Batches, steps: int, callback_list: CallbackList, epoch: int
 ) -> Logs:
@@ -70,6 +73,7 @@ def validate(
     return logs
 
 
+@turns.turn()
 def evaluate(
     model: Model,
     x: HostArray,
@@ -116,6 +120,7 @@ def evaluate(
     return format_results(tracker, return_dict)
 
 
+@turns.turn()
 def test_on_batch(
     model: Model,
     x: HostArray,
@@ -147,6 +152,7 @@ def run_on_batch(
     return format_results(tracker, return_dict)
 
 
+@turns.turn()
 def predict(
     model: Model,
     x: HostArray,
@@ -225,7 +231,7 @@ def prepare_data(model: Model, x: object, y: object, sample_weight: object = Non
 
 def check_compiled(model: Model) -> None:
     """Raise a ValueError if `compile` was not called."""
-    if model.optimizer is None:
+    if model.optimizer is None or model.loss is None:
         raise ValueError(
             f"You must call `compile()` before using the model. Model '{model.name}' has no "
             'optimizer and no loss yet. Write: model.compile(optimizer="adam", '

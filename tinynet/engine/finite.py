@@ -4,6 +4,7 @@ from math import isfinite
 
 from tinynet import backend, config
 from tinynet.backend.types import HostArray, Logs, Model
+from tinynet.compat.weights import every_weight
 from tinynet.engine.data import Batches
 from tinynet.engine.tracker import Tracker
 
@@ -64,17 +65,13 @@ def not_finite(expected: str, model: Model, batches: Batches, where: str) -> Val
 def describe_weights(model: Model) -> str:
     """Return a sentence about the weights that are not finite, or else about the largest one."""
     bad, largest = [], (0.0, "")
-    weights = [
-        (layer, name)
-        for layer in model.layers
-        for name in (*layer.trainable_names, *layer.non_trainable_names)
-    ]
-    for layer, name in weights:
-        values = abs(backend.to_numpy(getattr(layer, name)))
+    weights = list(every_weight(model.layers))
+    for weight in weights:
+        values = abs(backend.to_numpy(weight.array))
         if not backend.host.isfinite(values).all():
-            bad.append(f"{layer.name}/{name}")
+            bad.append(weight.path)
         else:
-            largest = max(largest, (float(values.max(initial=0)), f"{layer.name}/{name}"))
+            largest = max(largest, (float(values.max(initial=0)), weight.path))
     if not bad:
         size, name = largest
         return f"The weights are finite; the largest ({size:.3g}) is in {name}" if name else ""

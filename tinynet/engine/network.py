@@ -4,30 +4,49 @@ The forward pass, the backward pass and training are in `models.Sequential`; `pa
 weights.
 """
 
+import operator
 from collections.abc import Callable, Iterable
 
 from tinynet import backend, config
-from tinynet.backend.types import Array, Device, HostArray, Shape, Sizes, State
-from tinynet.compat import checks, naming
-from tinynet.compat.weights import HasWeights
+from tinynet.backend import turns
+from tinynet.backend.types import AnyLayer, Array, Compiled, Device, HostArray, Shape, Sizes, State
+from tinynet.compat import checks, guards, naming, rules
+from tinynet.compat.weights import HasWeights, every_layer
 from tinynet.engine.parameters import Parameters, owner_of
+from tinynet.engine.tracker import by_sample
 from tinynet.layers import InputLayer, Layer
 
-Layers = Iterable[Layer] | None
+Layers = Iterable[AnyLayer] | None
 BackwardHook = Callable[[Layer, Array | None], None]  # gets a layer and its input's gradient
 
 
 class Network(HasWeights):
-    """The base of `Sequential`: a stack of layers and their weights, without training."""
+    """The base of `Sequential`: a stack of layers and their weights, without training.
+
+    It may be a layer of another model, and has the methods of a layer that this needs.
+    """
+
+    _is_model = True
+    declared_shape = owner = None  # only layers have these, see `LayerBase`
+    forward: Callable[..., Array]
+    backward: Callable[..., Array | None]
+    optimizer: Compiled
+    loss_object: Compiled
+    objective: Compiled
 
     def __init__(self, layers: Layers = None, trainable: bool = True, name: str | None = None):
+        guards.refuse_methods(self)
         self.name = naming.unique_name(self) if name is None else naming.check_name(name)
         self.built = False
         self._trainable = bool(trainable)
         self.active_calls = 0  # how many calls of `fit`, `evaluate` … are under way
+        self.training_thread: int | None = None  # the thread that trains the model now
+        self._lowest_trained = 0  # where the backward pass ends
+        self._unchanged_at = -1  # `Changes.count` when this was last compared
+        self.prepared: list[object] = []  # what the training was last prepared for
         self.dtype = config.floatx()
         self.input_layer: InputLayer | None = None
-        self._layers: list[Layer] = []
+        self._layers: list[AnyLayer] = []
         self.parameters = Parameters(self.name, self._layers)
         for layer in layers or ():
             self.add(layer)
@@ -35,9 +54,20 @@ class Network(HasWeights):
     # Layers
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[AnyLayer]:
         """The layers, from the bottom to the top, without the `Input`."""
         return list(self._layers)
+
+    def penalty(self) -> None:
+        """Return None, as the layers inside have penalties of their own."""
+
+    def layers_inside(self) -> list[AnyLayer]:
+        return self._layers
+
+    @property
+    def by_sample(self) -> bool:
+        """Whether a sample's output does not depend on the others in its batch, see `Layer`."""
+        return all(map(by_sample, self._layers))
 
     @property
     def input_shape(self) -> Shape | None:
@@ -51,14 +81,17 @@ class Network(HasWeights):
             raise AttributeError(f"Sequential model '{self.name}' has no defined output shape yet.")
         return self.compute_output_shape(self.input_shape or ())
 
-    def add(self, layer: Layer) -> None:
-        """Add `layer` on top; if the model's input shape is known, create its weights immediately.
+    @turns.turn()
+    def add(self, layer: "Layer | Network") -> None:
+        """Add `layer`, which may be a model, on top.
+
+        If the model's input shape is known, its weights are created immediately.
 
         Raises:
             ValueError: if it is not a layer, has the name of another layer, or does not fit;
                 nothing is changed then.
         """
-        if not isinstance(layer, Layer):
+        if not isinstance(layer, Layer | Network):
             raise ValueError(
                 "Only instances of `tinynet.Layer` can be added to a Sequential model. Received: "
                 f"{layer!r} (of type {type(layer)}). Write: model.add(tinynet.layers.Dense(10))"
@@ -72,6 +105,13 @@ class Network(HasWeights):
                 )
             self.input_layer = layer
             return
+        known = {id(self), *map(id, flattened(self._layers))}
+        if any(id(each) in known for each in flattened([layer])):
+            raise ValueError(
+                f"Expected a layer that model '{self.name}' does not have yet, received "
+                f"'{layer.name}', which is in it or has one of its layers: a layer remembers one "
+                "batch, and has one place in a model. Write: a new layer"
+            )
         if any(layer.name == other.name for other in self._layers):
             raise ValueError(
                 "All layers added to a Sequential model should have unique names. Name "
@@ -92,7 +132,8 @@ class Network(HasWeights):
             raise
         self.input_layer = declared or self.input_layer
 
-    def pop(self) -> Layer:
+    @turns.turn()
+    def pop(self) -> "Layer | Network":
         """Remove the top layer and return it.
 
         Raises:
@@ -100,15 +141,16 @@ class Network(HasWeights):
         """
         if not self._layers:
             raise IndexError(f"Expected a layer to pop, but model '{self.name}' has none.")
-        layer = self._layers.pop()
-        if owner_of(layer) is self.parameters:
-            layer.owner = None
+        layer: Layer | Network = self._layers.pop()
+        for _, each, _ in every_layer([layer]):
+            if owner_of(each) is self.parameters:
+                each.owner = None
         self.built = False
         if self._layers and self.input_shape is not None:
             self._make_weights(self.input_shape)
         return layer
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+    def get_layer(self, name: str | None = None, index: int | None = None) -> AnyLayer:
         """Return the layer with the given name, or at the given index.
 
         Raises:
@@ -156,13 +198,16 @@ class Network(HasWeights):
         if not self.built:
             self.build(input_shape)
 
-    def unbuild(self, layers: Iterable[Layer], input_layer: InputLayer | None) -> None:
-        """Discard the weights of `layers`, and reset the input to `input_layer`."""
-        for layer in layers:
+    def unbuild(
+        self, layers: Iterable[AnyLayer] | None = None, input_layer: InputLayer | None = None
+    ) -> None:
+        """Discard the weights of `layers`, or of all, and reset the input to `input_layer`."""
+        for layer in self._layers if layers is None else layers:
             layer.unbuild()
         self.parameters = Parameters(self.name, self._layers)  # the layers have no owner now
         self.built, self.input_layer = False, input_layer
 
+    @turns.turn()
     def _make_weights(self, shape: Shape) -> None:
         """Build the layers that are not built yet, all or none, and gather their weights."""
         fresh = [layer for layer in self._layers if not layer.built]
@@ -176,7 +221,8 @@ class Network(HasWeights):
                             f'{layer.dtype}. Write: tinynet.config.set_floatx("{layer.dtype}") '
                             "before creating the model"
                         )
-                    layer.dtype = self.dtype
+                    for _, each, _ in every_layer([layer]):
+                        each.dtype = each.dtype or self.dtype
                     layer.ensure_built(shape)
                     shape = tuple(layer.compute_output_shape(shape))
             except Exception:
@@ -185,6 +231,50 @@ class Network(HasWeights):
                 raise
             self.parameters.gather(self.dtype)
         self.built = True
+
+    def parts_of_a_step(self) -> list[object]:
+        """Return what a step of training relies on: if none of it is replaced, it is prepared."""
+        top = self._layers[-1] if self._layers else self
+        methods = [vars(top).get(name) for name in ("_activation", "forward", "backward")]
+        parts = [self.objective, self.optimizer, self.loss_object, self._trainable, top, *methods]
+        return [*parts, *self.parameters.parts_of_a_step()]
+
+    def is_prepared(self) -> bool:
+        """Return whether no part of a step was replaced since the training was last prepared."""
+        if not self.prepared:
+            return False
+        count = turns.Changes.count
+        if count == self._unchanged_at and self.parameters.plain:
+            return True
+        now = self.parts_of_a_step()
+        same = len(now) == len(self.prepared) and all(map(operator.is_, now, self.prepared))
+        self._unchanged_at = count if same else -1
+        return same
+
+    def end_backward_at(self, lowest: int | None) -> None:
+        """End the backward pass at layer number `lowest`, or at the model's input if None."""
+        self._lowest_trained = lowest or 0
+        for _, layer, _ in every_layer(self._layers):
+            layer.needs_input_gradient = lowest is None or layer not in self._layers[lowest:][:1]
+
+    @turns.turn()
+    def build_optimizer(self) -> None:
+        """Pass the trainable weights to the optimizer, or raise a ValueError if it has others.
+
+        If layers were frozen or unfrozen while the model trains, the optimizer continues.
+        """
+        self.parameters.ensure_gathered(self.dtype)
+        optimizer, parameters = self.optimizer, self.parameters
+        goes_on = self.prepared and optimizer.is_built_for(parameters.trained)
+        before = [run for run, _ in parameters.runs]
+        parts = parameters.select_trainable(self._trainable)
+        if not optimizer.built:
+            optimizer.build(parameters.trained, parts)
+        elif not optimizer.is_built_for(parameters.trained):
+            if not goes_on:
+                raise rules.optimizer_of_other_weights(self.name)
+            after = [run for run, _ in parameters.runs]
+            optimizer.carry_over(before, after, parameters.trained, parts)
 
     @property
     def device(self) -> Device | None:
@@ -229,40 +319,11 @@ class Network(HasWeights):
             else checks.match_input_shape(x, self.input_shape, self.name)
         )
 
-    @property
-    def weights(self) -> list[Array]:
-        """The live weights: layer by layer, a layer's kernel before its bias."""
-        return [weight for layer in self._layers for weight in layer.weights]
-
-    @property
-    def trainable_weights(self) -> list[Array]:
-        """The weights that training changes by gradients; none if the model is frozen."""
-        if not self._trainable:
-            return []
-        return [weight for layer in self._layers for weight in layer.trainable_weights]
-
-    @property
-    def non_trainable_weights(self) -> list[Array]:
-        """The weights that training does not change by gradients; all if the model is frozen."""
-        if not self._trainable:
-            return self.weights
-        return [weight for layer in self._layers for weight in layer.non_trainable_weights]
-
-    @property
-    def trainable(self) -> bool:
-        """Whether the model trains at all; setting it also sets it for all layers."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
-        for layer in self._layers:
-            layer.trainable = bool(value)
-
     # Copying and pickling
 
     def __getstate__(self) -> State:
-        return {**vars(self), "parameters": self.parameters.runs, "active_calls": 0}
+        idle: State = {"active_calls": 0, "training_thread": None, "prepared": []}
+        return {**vars(self), **idle, "parameters": self.parameters.runs}
 
     def __setstate__(self, state: State) -> None:
         runs = state["parameters"]
@@ -272,3 +333,12 @@ class Network(HasWeights):
             with backend.use_device(self.parameters.device):
                 self.parameters.gather(self.dtype)
                 self.parameters.make_pairs(runs)
+
+
+def flattened(layers: Iterable[AnyLayer]) -> list[AnyLayer]:
+    """Return `layers`, each followed by those of the models among them."""
+    return [
+        each
+        for layer in layers
+        for each in (layer, *(flattened(layer.layers) if isinstance(layer, Network) else ()))
+    ]

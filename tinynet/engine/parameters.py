@@ -11,13 +11,18 @@ weights, and leaves them where they are.
 """
 
 import weakref
+from collections import deque
 from typing import NamedTuple
 
 from tinynet import backend
+from tinynet.backend import turns
 from tinynet.backend.types import UNSET, Array, Device, Pairs
+from tinynet.compat.naming import is_builtin
+from tinynet.compat.weights import Weight, every_layer, every_weight
 from tinynet.layers import Layer
 
 Run = tuple[slice, list[tuple[int, ...]]]  # a slice of the vectors, and the shapes in it
+Copy = tuple[Array, list["View"], list[tuple[Weight, Array]]]  # of a model's values
 
 
 class View(NamedTuple):
@@ -27,6 +32,7 @@ class View(NamedTuple):
     name: str
     part: slice
     shape: tuple[int, ...]
+    array: Array = UNSET  # the weight itself, which is this part of the vector
 
     def of(self, vector: Array) -> Array:
         return vector[self.part].reshape(self.shape)
@@ -49,6 +55,8 @@ class Parameters:
         self.runs: list[Run] = []
         self.pairs: Pairs = ()
         self._views: list[View] = []
+        self.plain = False  # whether all layers are tinynet's, and none is inside another one
+        self._seen: list[Layer] = []  # all layers and models inside, as of the last `gather`
 
     def gather(self, dtype: str) -> None:
         """Move all weights into one vector; if any of them are borrowed, do nothing.
@@ -57,28 +65,44 @@ class Parameters:
         """
         if self.other_owner is not None:
             return
+        weights = list(every_weight(self.layers))
+        for weight in weights:
+            check_views(weight)
         views: list[View] = []
         stop = 0
-        for layer in self.layers:
-            for name in layer.trainable_names:
-                weight = getattr(layer, name)
-                start, stop = stop, stop + weight.size
-                views.append(View(layer, name, slice(start, stop), weight.shape))
+        for weight in weights:
+            if weight.has_gradient:
+                start, stop = stop, stop + weight.array.size
+                views.append(
+                    View(weight.layer, weight.name, slice(start, stop), weight.array.shape)
+                )
         flat, gradients = backend.xp.empty(stop, dtype), backend.xp.zeros(stop, dtype)
         for view in views:
             backend.fill(view.of(flat), getattr(view.layer, view.name))
-        names = [(layer, name) for layer in self.layers for name in layer.non_trainable_names]
-        states = [(layer, name, backend.to_active(getattr(layer, name))) for layer, name in names]
+        others = [weight for weight in weights if not weight.has_gradient]
+        states = [(weight, backend.to_active(weight.array)) for weight in others]
+        views = [view._replace(array=view.of(flat)) for view in views]
         self.flat, self.gradients, self._views = flat, gradients, views
         self.pairs, self.runs = (), []
         for view in views:
-            rebind(view.layer, view.name, view.of(flat))
-            setattr(view.layer, f"{view.name}_gradient", view.of(gradients))
-        for layer, name, state in states:
-            rebind(layer, name, state)
-        for layer in self.layers:
+            rebind(view.layer, view.name, view.array)
+            rebind(view.layer, f"{view.name}_gradient", view.of(gradients))
+            view.layer.set_gradient(view.name, view.of(gradients))
+        for weight, state in states:
+            rebind(weight.layer, weight.name, state)
+        for layer in self._seen:  # also those that are no longer in the model
+            if owner_of(layer) is self:
+                layer.owner = None
+        self._seen = self.every_layer()
+        self.plain = all(map(is_builtin, map(type, self.layers))) and self._seen == self.layers
+        turns.Changes.count += 1
+        for layer in self._seen:
             layer.owner = weakref.ref(self)
             layer.clear_caches()
+
+    def every_layer(self) -> list[Layer]:
+        """Return all layers, also those inside other layers and models, without these models."""
+        return [layer for _, layer, _ in every_layer(self.layers) if not layer._is_model]
 
     def ensure_gathered(self, dtype: str) -> None:
         """Make sure that the vectors hold all weights; gather layers whose former owner is gone.
@@ -86,26 +110,34 @@ class Parameters:
         Raises:
             ValueError: if a weight was replaced by another array, which training would not update.
         """
-        if any(owner_of(layer) is not self for layer in self.layers):
+        here = [(w.layer, w.name) for w in every_weight(self.layers) if w.has_gradient]
+        moved = any(owner_of(layer) is not self for layer in self.every_layer())
+        if moved or here != [(view.layer, view.name) for view in self._views]:
             self.gather(dtype)
-        for layer in self.layers:
-            for name in layer.trainable_names:
-                if not self._holds(getattr(layer, name)):
-                    raise ValueError(
-                        f"Expected {layer.name}.{name} to be the array that the layer was built "
-                        "with, received another one in its place. To change values, write into "
-                        f"it: layer.{name}[...] = values, or call layer.set_weights."
-                    )
+        for view in self._views:
+            if getattr(view.layer, view.name) is not view.array:
+                raise ValueError(
+                    f"Expected {view.layer.name}.{view.name} to be the array that the layer was "
+                    "built with, received another one in its place. To change values, write into "
+                    f"it: layer.{view.name}[...] = values, or call layer.set_weights."
+                )
 
-    def _holds(self, weight: object) -> bool:
-        """Return whether `weight` is a view of the vector."""
-        return self.flat is not None and getattr(weight, "base", None) is self.flat
+    def parts_of_a_step(self) -> list[object]:
+        """Return what a step relies on: the vector, the weights in it, and which layers train."""
+        if self.plain:
+            weights = [getattr(view.layer, view.name) for view in self._views]
+            return [self.flat, *weights, *(layer.trainable for layer in self._seen)]
+        # User-defined layers, and models inside, may have other layers and weights than before.
+        inside = [(layer, trains) for _, layer, trains in every_layer(self.layers)]
+        weights = [weight.array for weight in every_weight(self.layers)]
+        return [self.flat, *weights, *(part for pair in inside for part in pair)]
 
     def select_trainable(self, trainable: bool) -> list[list[tuple[int, ...]]]:
         """Set `pairs` to the weights that train, and return the shapes of the weights in each."""
         runs: list[Run] = []
-        for view in self._views:
-            if not (trainable and view.layer.trainable):
+        weights = [weight for weight in every_weight(self.layers) if weight.has_gradient]
+        for view, weight in zip(self._views, weights, strict=True):
+            if not (trainable and weight.trains):
                 continue
             follows = runs and runs[-1][0].stop == view.part.start
             run, shapes = runs.pop() if follows else (view.part, [])
@@ -113,6 +145,11 @@ class Parameters:
         if runs != self.runs:  # otherwise keep the optimizer's arrays
             self.make_pairs(runs)
         return [shapes for _, shapes in runs]
+
+    @property
+    def trained(self) -> list[Array]:
+        """The weights of `pairs`, which the optimizer updates."""
+        return [weights for _, weights in self.pairs]
 
     def make_pairs(self, runs: list[Run]) -> None:
         """Set `runs` and `pairs`, unless the weights are borrowed."""
@@ -122,38 +159,35 @@ class Parameters:
 
     # Copy and restore
 
-    def copy(self) -> tuple[Array, list[tuple[Layer, str, Array]]]:
+    def copy(self) -> Copy:
         """Return copies of all values for `restore`: the vector, and the arrays outside it."""
         flat = None if self.flat is None else self.flat.copy()
-        names = [
-            (x, name) for x in self.layers for name in (*x.trainable_names, *x.non_trainable_names)
-        ]
-        held = [(layer, name, getattr(layer, name)) for layer, name in names]
-        return flat, [
-            (x, n, a.copy()) for x, n, a in held if hasattr(a, "copy") and not self._holds(a)
-        ]
+        held = {id(view.array) for view in self._views}
+        beside = [w for w in every_weight(self.layers) if id(w.array) not in held]
+        return flat, self._views, [(w, w.array.copy()) for w in beside if hasattr(w.array, "copy")]
 
-    def restore(self, copied: tuple[Array, list[tuple[Layer, str, Array]]]) -> None:
-        """Restore the values that `copy` returned."""
-        flat, beside = copied
-        for view in self._views if flat is not None else ():
-            view.of(self.flat)[...] = view.of(flat)
-            if not self._holds(getattr(view.layer, view.name)):
-                setattr(view.layer, view.name, view.of(self.flat))
-        for layer, name, state in beside:
-            now = getattr(layer, name)
-            if getattr(now, "shape", None) == state.shape:
-                backend.fill(now, state)  # in place: others may hold the array
+    def restore(self, copied: Copy) -> None:
+        """Restore the values that `copy` returned, also if layers were added or removed since."""
+        flat, views, beside = copied
+        for view in self._views:
+            setattr(view.layer, view.name, view.array)
+        for view in views:
+            backend.fill(getattr(view.layer, view.name), view.of(flat))
+        for weight, state in beside:
+            if getattr(weight.array, "shape", None) == state.shape:
+                backend.fill(weight.array, state)  # in place: others may hold the array
             else:
-                setattr(layer, name, state)
+                setattr(weight.layer, weight.name, state)
 
     # Borrow
 
     @property
     def other_owner(self) -> "Parameters | None":
         """The parameters of another model that owns weights of this one, or None."""
-        owners = (owner_of(layer) for layer in self.layers)
-        return next((owner for owner in owners if owner not in (None, self)), None)
+        inside = [layer for _, layer, _ in every_layer(self.layers)]
+        own = [self, *(model.parameters for model in inside if model._is_model)]
+        owners = (owner_of(layer) for layer in self.every_layer())
+        return next((owner for owner in owners if owner not in (None, *own)), None)
 
     # Move
 
@@ -184,8 +218,8 @@ class Parameters:
             ValueError: if borrowed weights are not in that backend already; nothing is moved then.
         """
         owner = self.other_owner
-        unowned = [layer for layer in self.layers if owner_of(layer) is None]
-        borrowed = [w for layer in self.layers if layer not in unowned for w in layer.weights]
+        unowned = [layer for layer in self.every_layer() if owner_of(layer) is None]
+        borrowed = [w.array for w in every_weight(self.layers) if w.layer not in unowned]
         here = backend.current_device()
         if owner is not None and any(backend.device_of(w) != here for w in borrowed):
             raise ValueError(
@@ -203,8 +237,37 @@ def owner_of(layer: Layer) -> Parameters | None:
 
 
 def rebind(layer: Layer, name: str, array: Array) -> None:
-    """Replace a layer's weight `name`, under every attribute, by an array with the same values."""
-    old = getattr(layer, name)
-    for attribute, value in list(vars(layer).items()):
-        if value is old:  # a subclass may keep the weight under another name, too
-            setattr(layer, attribute, array)
+    """Replace a layer's array `name` wherever the layer holds it; its values must be the same."""
+    replace(vars(layer), getattr(layer, name), array)
+
+
+def replace(held: object, old: Array, new: Array) -> object:
+    """Return `held` with `new` instead of the array `old`; dictionaries and lists are changed."""
+    if held is old:
+        return new
+    if isinstance(held, dict):
+        held.update({key: replace(value, old, new) for key, value in held.items()})
+    elif isinstance(held, list):
+        held[:] = [replace(value, old, new) for value in held]
+    elif type(held) is tuple:
+        return tuple(replace(value, old, new) for value in held)
+    return held
+
+
+def parts_of(held: object) -> list[object]:
+    """Return `held`, or what it holds if it is a dictionary, a list or the like."""
+    if not isinstance(held, dict | list | tuple | set | deque):
+        return [held]
+    values = held.values() if isinstance(held, dict) else held
+    return [part for value in values for part in parts_of(value)]
+
+
+def check_views(weight: Weight) -> None:
+    """Raise a ValueError if a layer also keeps a view of a weight, which could not follow it."""
+    for name, value in vars(weight.layer).items():
+        if any(getattr(array, "base", None) is weight.array for array in parts_of(value)):
+            raise ValueError(
+                f"Expected layer '{weight.layer.name}' to keep its weights only as they are, "
+                f"received `{name}`, a view of `{weight.name}` that training would not change. "
+                f"Write: self.{weight.name}.T, or the like, where it is used"
+            )

@@ -5,12 +5,13 @@ The metrics are those passed to `compile`: names such as ``"acc"``, functions or
 The sums stay on the model's device, a CPU or a GPU, until they are read.
 """
 
+import copy
 import itertools
 from collections.abc import Callable, Mapping
 
 from tinynet import backend, metrics
 from tinynet.backend.types import Array, Identifier, Logs, Model, Shape, State
-from tinynet.compat import naming
+from tinynet.compat import guards, naming
 from tinynet.compat.naming import is_builtin
 from tinynet.engine.data import Batch
 from tinynet.layers import Layer
@@ -124,7 +125,7 @@ class FunctionMetric(Metric):
 
     def __init__(self, function: Callable[[Array, Array], Array]) -> None:
         super().__init__(getattr(function, "__name__", type(function).__name__))
-        self._function = function
+        self._function = guards.on_copies(function)
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         return backend.as_array(self._function(y_true, y_pred))
@@ -167,10 +168,14 @@ def resolve_metric(identifier: Identifier, y_true: Shape, y_pred: Shape) -> Metr
 
 
 def make_metrics(model: Model, y_true: Shape) -> dict[str, Metric]:
-    """Return the metrics by name, in `compile`'s order; equal names are numbered."""
+    """Return the metrics by name, in `compile`'s order; equal names are numbered.
+
+    A call within another one, or beside it in another thread, has its own copies of the metrics.
+    """
     named: dict[str, Metric] = {}
     for identifier in model.compile_metrics:
         metric = resolve_metric(identifier, y_true, model.output_shape)
+        metric = copy.deepcopy(metric) if model.active_calls > 1 else metric
         numbered = (f"{metric.name}_{number}" for number in itertools.count(1))
         names = itertools.chain([metric.name], numbered)
         named[next(name for name in names if name not in named)] = metric

@@ -117,7 +117,9 @@ class TrainingState:
             "slots": [[backend.to_numpy(a) for a in slots] for slots in optimizer["state"]],
             "kept": optimizer["kept"],
             "generator": backend.generator().bit_generator.state,
-            "counters": [[getattr(x, name) for name in x.counters] for x in model.layers],
+            "counters": [
+                [getattr(x, name) for name in x.counters] for x in model.parameters.every_layer()
+            ],
             "passes": self._iterator.get_state(),
             "sums": self._tracker.get_state() if self._tracker and self.step else None,
             "callbacks": [callback.get_state() for callback in self._callback_list.callbacks],
@@ -148,7 +150,7 @@ class TrainingState:
         known["learning_rate"] = model.optimizer.learning_rate
         now = model.optimizer.get_state()
         model.optimizer.set_state({**now, **known, "state": state["slots"]})
-        for layer, values in zip(model.layers, state["counters"], strict=True):
+        for layer, values in zip(model.parameters.every_layer(), state["counters"], strict=True):
             for name, value in zip(layer.counters, values, strict=True):
                 setattr(layer, name, value)
         self._iterator.set_state(state["passes"])

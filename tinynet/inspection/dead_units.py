@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinynet import activations, backend
+from tinynet.backend import turns
 from tinynet.backend.types import HostArray, Model
 from tinynet.compat import checks
 from tinynet.compat.activation import BACKWARDS, activation_name
@@ -63,6 +64,7 @@ class DeadUnits:
         return "\n".join(lines)
 
 
+@turns.turn()
 def find_dead_units(model: Model, x: HostArray) -> DeadUnits:
     """Find the sigmoid, tanh and relu units through which no sample of `x` sends a gradient.
 

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from tinynet import backend, config
-from tinynet.backend import threads
-from tinynet.backend.types import HostArray, Model
+from tinynet.backend import random, threads, turns
+from tinynet.backend.types import Device, HostArray, Model
 from tinynet.compat import checks
+from tinynet.compat.weights import every_weight
 from tinynet.engine.data import Batch
 from tinynet.engine.evaluation import check_compiled, prepare_data
 from tinynet.inspection.gradient_report import (
@@ -80,7 +81,11 @@ def check_gradients(
             target,
             None if sample_weight is None else sample_weight.astype("float64"),
         )
-        counters = [(x, name, getattr(x, name)) for x in model_copy.layers for name in x.counters]
+        counters = [
+            (x, name, getattr(x, name))
+            for x in model_copy.parameters.every_layer()
+            for name in x.counters
+        ]
 
         def loss() -> float:
             reset_randomness()
@@ -126,10 +131,11 @@ def check_gradients(
 
 def float64_copy(model: Model, shape: tuple[int, ...]) -> Model:
     """Return a float64 copy of the model on the CPU, its gradients NaN until they are written."""
-    model_copy = copy.deepcopy(model).to("numpy")
+    with turns.turn():
+        model_copy = copy.deepcopy(model).to("numpy")
     model_copy.ensure_built(shape)
     model_copy.dtype = "float64"
-    for layer in model_copy.layers:
+    for layer in model_copy.parameters.every_layer():
         layer.dtype = "float64"
     model_copy.parameters.gather("float64")
     model_copy.prepare_evaluation(shape)
@@ -151,9 +157,9 @@ def forward(model: Model, x: HostArray) -> HostArray:
 
 
 def parameters(model: Model) -> Iterator[tuple[str, HostArray, HostArray]]:
-    for layer in model.layers:
-        for name in layer.trainable_names if model.trainable and layer.trainable else ():
-            yield f"{layer.name}/{name}", getattr(layer, name), getattr(layer, f"{name}_gradient")
+    for weight in every_weight(model.layers) if model.trainable else ():
+        if weight.trains:
+            yield weight.path, weight.array, getattr(weight.layer, f"{weight.name}_gradient")
 
 
 @contextmanager
@@ -164,21 +170,19 @@ def isolated_copy(
 
     Yields: a float64 copy of the model, and a function that resets tinynet's random generator.
     """
-    generator, floatx = backend.generator().bit_generator, config.floatx()
-    state = generator.state
+    with (
+        backend.use_device(Device("numpy")),
+        config.temporarily(config.own_floatx, "float64"),
+        random.on_a_copy() as generator,
+    ):
+        state = generator.bit_generator.state
 
-    def reset_randomness() -> None:
-        generator.state = state
+        def reset_randomness() -> None:
+            generator.bit_generator.state = state
 
-    try:
-        with backend.use("numpy"):
-            config.set_floatx("float64")
-            model_copy = float64_copy(model, shape)  # built, so that its products are known
-            with threads.limited_for(threads.largest_product(model_copy.layers, shape[0])):
-                yield model_copy, reset_randomness
-    finally:
-        config.set_floatx(floatx)
-        reset_randomness()
+        model_copy = float64_copy(model, shape)  # built, so that its products are known
+        with threads.limited_for(threads.largest_product(model_copy.layers, shape[0])):
+            yield model_copy, reset_randomness
 
 
 def check(

@@ -110,7 +110,7 @@ def _row(layer: Layer, show_trainable: bool) -> list[Text]:
     name = _text((layer.name, ""), (" (", ""), (type(layer).__name__, _CLASS), (")", ""))
     count = f"{layer.count_params() if layer.built else 0:,}"
     parameters = _text((count, _NUMBER), ("" if layer.built else " (unbuilt)", ""))
-    row = [name, _shape(layer.output_shape), parameters]
+    row = [name, _shape(getattr(layer, "output_shape", None)), parameters]
     if show_trainable:
         letter, style = ("Y", _YES) if layer.trainable else ("N", _NO)
         row.append(_text((letter, style) if layer.weights else ("-", "bold")))

@@ -11,9 +11,11 @@ from typing import TypeGuard
 import numpy as np
 
 from tinynet import activations, backend
-from tinynet.backend.types import HostArray, Model
+from tinynet.backend import random, turns
+from tinynet.backend.types import Device, HostArray, Model
 from tinynet.compat.activation import BACKWARDS, FROM_Z, ActivationFunction, activation_name
 from tinynet.compat.targets import match_rank
+from tinynet.compat.weights import every_layer, every_weight
 from tinynet.engine.data import Batch, Batches
 from tinynet.engine.evaluation import check_compiled, prepare_data
 from tinynet.inspection.trace_table import LayerTrace, Trace, TracedArray, TracedWeight
@@ -56,9 +58,9 @@ def trace(
     """
     check_compiled(model)
     x, y, sample_weight = prepare_data(model, x, y, sample_weight)
-    drawn = backend.generator().bit_generator.state
-    model_copy = copy.deepcopy(model).to("numpy")
-    with backend.use("numpy"), backend.ignore_warnings():
+    with turns.turn():
+        model_copy = copy.deepcopy(model).to("numpy")
+    with backend.use_device(Device("numpy")), backend.ignore_warnings(), random.on_a_copy():
         model_copy.prepare_evaluation(x.shape)
         (batch,) = Batches(x, y, sample_weight, len(x), model_copy.dtype).iterate(0, 1)
         forwards, output = _trace_forward(model_copy, batch.x)
@@ -73,7 +75,6 @@ def trace(
         losses = _losses(model_copy.objective, batch.y, output)
         terms = _terms(model_copy, batch, output, losses, loss)
         weights = _weights(model_copy)
-    backend.generator().bit_generator.state = drawn
     optimizer = copy.deepcopy(model_copy.optimizer)
     return Trace(model.name, traces, np.array(output), losses, loss, terms, optimizer, weights)
 
@@ -176,12 +177,12 @@ def _weights(model: Model) -> dict[str, TracedWeight]:
     """Return the values, gradient and optimizer slots of every trainable weight, by its name."""
     weights: dict[str, TracedWeight] = {}
     states = iter(model.optimizer.slots_by_variable() if model.optimizer.built else ())
-    for layer in model.layers:
-        for name in layer.trainable_names if model.trainable and layer.trainable else ():
-            weight = np.array(getattr(layer, name))
-            state = next(states, [np.zeros_like(weight) for _ in model.optimizer.slots])
-            gradient = np.array(getattr(layer, f"{name}_gradient"))
-            weights[f"{layer.name}/{name}"] = (weight, gradient, tuple(state))
+    for weight in every_weight(model.layers) if model.trainable else ():
+        if weight.trains:
+            values = np.array(weight.array)
+            state = next(states, [np.zeros_like(values) for _ in model.optimizer.slots])
+            gradient = np.array(getattr(weight.layer, f"{weight.name}_gradient"))
+            weights[weight.path] = (values, gradient, tuple(state))
     return weights
 
 
@@ -214,7 +215,7 @@ def _terms(
         how = "Σ w ℓ / Σ w"
     total = " + ".join(f"{value:.6g}" for value in each) if 1 < len(each) <= 4 else "…"
     worked = f"({total}) / {len(each)}" if how == "mean of ℓ" and total != "…" else ""
-    for layer in model.layers:
+    for _, layer, _ in every_layer(model.layers):
         cost = layer.penalty()
         if cost is not None:
             price = getattr(layer, "kernel_regularizer", None)

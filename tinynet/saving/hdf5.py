@@ -12,14 +12,15 @@ import contextlib
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 from tinynet import backend
-from tinynet.backend.types import DTypeLike, HostArray, Model, Shape
+from tinynet.backend import turns
+from tinynet.backend.types import AnyLayer, Array, DTypeLike, HostArray, Model, Shape
 from tinynet.compat import arguments, naming
-from tinynet.layers import Layer
+from tinynet.compat.layer import layers_in
 from tinynet.utils import files
 
 SUFFIX = ".weights.h5"
@@ -42,6 +43,7 @@ def h5py() -> ModuleType:
     return library
 
 
+@turns.turn()
 def save_weights(model: Model, filepath: files.PathLike, overwrite: bool = True) -> None:
     """Write the weights and the optimizer's state to `filepath`, in Keras's format.
 
@@ -67,6 +69,7 @@ def save_weights(model: Model, filepath: files.PathLike, overwrite: bool = True)
     files.write_atomically(path, to_hdf5(model), overwrite)
 
 
+@turns.turn()
 def load_weights(model: Model, filepath: files.PathLike, skip_mismatch: bool = False) -> None:
     """Load the weights from `filepath`, a ``….weights.h5`` file written by tinynet or Keras.
 
@@ -96,7 +99,7 @@ def load_weights(model: Model, filepath: files.PathLike, skip_mismatch: bool = F
     optimizer = model.optimizer
     has_trained = optimizer is not None and optimizer.built
     with open_weights(path.read_bytes(), path) as file:
-        weights = file.weights([(layer, shapes_of(layer)) for layer in model.layers])
+        weights = file.weights(model.layers)
         state = file.optimizer(optimizer.variables) if has_trained else None
         state_ignored = (
             optimizer is not None and state is None and (has_trained or file.has_trained())
@@ -110,7 +113,7 @@ def load_weights(model: Model, filepath: files.PathLike, skip_mismatch: bool = F
             f"Only the weights were loaded from {path}, not the optimizer's state: "
             f"'{optimizer.name}' {why}. To resume training, write: model.save(….keras) "
             "and tinynet.models.load_model(….keras)",
-            stacklevel=2,
+            stacklevel=3,
         )
 
 
@@ -126,8 +129,8 @@ def to_hdf5(model: Model) -> bytes:
                 group[str(number)] = array
 
         write("", model.name, [])
-        for path, layer in zip(group_paths(model.layers), model.layers, strict=True):
-            write(path, layer.name, layer.get_weights())
+        for path, layer in group_paths(model.layers):
+            write(path, layer.name, [backend.to_numpy(array) for array in own_weights(layer)])
         if model.optimizer is not None:
             write("optimizer", model.optimizer.name, optimizer_variables(model))
     return memory.getvalue()
@@ -142,19 +145,40 @@ def optimizer_variables(model: Model) -> list[HostArray]:
     return optimizer.variables
 
 
-def group_paths(layers: Sequence[Layer]) -> list[str]:
-    """Return Keras's path of each layer's weights: its class name, numbered from the second on."""
-    seen: Counter[str] = Counter()
-    paths = []
+def group_paths(
+    layers: Iterable[AnyLayer], folder: str = "layers", seen: set[int] | None = None
+) -> Iterator[tuple[str, AnyLayer]]:
+    """Yield Keras's path of each layer's weights, and the layer; then those of layers inside it.
+
+    A layer is found under its class name, numbered from the second on, or under the attribute of
+    the layer that it is inside of; one that is in several places, under the first of them.
+    """
+    seen = set() if seen is None else seen
+    counts: Counter[str] = Counter()
     for layer in layers:
         stem = naming.snake_case(type(layer).__name__)
-        paths.append(f"layers/{stem}_{seen[stem]}" if seen[stem] else f"layers/{stem}")
-        seen[stem] += 1
-    return paths
+        path = f"{folder}/{stem}_{counts[stem]}" if counts[stem] else f"{folder}/{stem}"
+        counts[stem] += 1
+        yield from _paths_of(layer, path, seen)
 
 
-def shapes_of(layer: Layer) -> list[Shape]:
-    return [weight.shape for weight in layer.weights]
+def _paths_of(layer: AnyLayer, path: str, seen: set[int]) -> Iterator[tuple[str, AnyLayer]]:
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    yield path, layer
+    inside = list(layer.layers_inside())
+    held = {"layers": inside} if layer._is_model else vars(layer) if inside else {}
+    for name, value in held.items():
+        if any(value is each for each in inside):
+            yield from _paths_of(value, f"{path}/{name}", seen)
+        else:
+            yield from group_paths(layers_in(value), f"{path}/{name}", seen)
+
+
+def own_weights(layer: AnyLayer) -> list[Array]:
+    """Return the weights of `layer` without those of the layers inside it."""
+    return [getattr(layer, name) for name in (*layer.trainable_names, *layer.non_trainable_names)]
 
 
 @contextlib.contextmanager
@@ -180,25 +204,21 @@ class WeightFile:
         self._file, self._library = file, library
         self._bytes_left = size  # all arrays together cannot have more than the file
 
-    def weights(self, expected: Sequence[tuple[Layer, Sequence[Shape]]]) -> list[HostArray]:
-        """Return the weights of all layers, in order.
-
-        Arguments:
-            expected: each layer, and the shapes of its weights.
-        """
+    def weights(self, layers: Sequence[AnyLayer]) -> list[HostArray]:
+        """Return the weights of `layers`, which are built, in the order of `get_weights`."""
         weights: list[HostArray] = []
-        layers = [layer for layer, _ in expected]
-        for path, (layer, shapes) in zip(group_paths(layers), expected, strict=True):
-            if not shapes:
-                continue
-            arrays = self._arrays(f"{path}/vars", f"layer '{layer.name}'")
-            self._compare(arrays, shapes, f"{path}/vars", f"layer '{layer.name}'")
-            weights += [self._floats(array, layer.dtype) for array in arrays]
-        known = {path.partition("/")[2] for path in group_paths(layers)}
-        for name in self._names("layers"):
-            if name not in known and self._names(f"layers/{name}/vars"):
+        known = dict(group_paths(layers))
+        for path, layer in known.items():
+            shapes = [weight.shape for weight in own_weights(layer)]
+            if shapes:
+                arrays = self._arrays(f"{path}/vars", f"layer '{layer.name}'")
+                self._compare(arrays, shapes, f"{path}/vars", f"layer '{layer.name}'")
+                weights += [self._floats(array, layer.dtype) for array in arrays]
+        for path in self._places("layers"):
+            if path not in known:
                 raise ValueError(
-                    f"it has weights of an additional layer, {name}, which the model does not have"
+                    f"it has weights of an additional layer, {path.partition('/')[2]}, which the "
+                    "model does not have"
                 )
         return weights
 
@@ -234,6 +254,14 @@ class WeightFile:
             if not isinstance(group, self._library.Group):
                 raise ValueError(f"{path} is not a group")
         return group
+
+    def _places(self, path: str) -> Iterator[str]:
+        """Yield the paths of the groups in and below `path` that have weights."""
+        for name in self._names(path):
+            if name != "vars":
+                yield from self._places(f"{path}/{name}")
+            elif self._names(f"{path}/vars"):
+                yield path
 
     def _names(self, path: str) -> list[str]:
         group = self._group(path)

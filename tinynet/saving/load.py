@@ -5,16 +5,16 @@ is built only after the shapes that its configuration implies were found in the 
 """
 
 import json
-import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 
-from tinynet import backend, layers, losses, metrics
-from tinynet.backend.types import Array, Config, Identifier, Model, Shape
-from tinynet.compat import checks, naming
-from tinynet.config import floatx
+from tinynet import layers, losses, metrics
+from tinynet.backend import random
+from tinynet.backend.types import Config, Identifier, Model, Shape
+from tinynet.compat import checks, guards, naming
+from tinynet.config import temporarily
 from tinynet.layers import InputLayer, Layer
 from tinynet.saving import hdf5
 from tinynet.saving.save import CONFIG, KERAS_VERSION, METADATA, SUFFIX, WEIGHTS
@@ -65,7 +65,7 @@ def model_from_json(
     """
     config = parse(json_string, "this text")
     with naming.custom_objects(custom_objects):
-        model = build_model(cls, config, *read_layers(config, "this text"), "this text")
+        model = build_model(cls, config, *read_layers(cls, config, "this text"), "this text")
         if config.get("compile_config"):
             compile_from(config["compile_config"], model, "this text")
     return model
@@ -84,7 +84,7 @@ def from_config(
     """
     model = cls(trainable=config.get("trainable", True), name=config.get("name"))
     with naming.custom_objects(custom_objects):
-        layer_list = [layers.get(layer) for layer in config["layers"]]
+        layer_list = [read_layer(cls, layer) for layer in config["layers"]]
     for layer in layer_list:
         model.add(layer)
     if not model.built and config.get("build_input_shape") and model.layers:
@@ -112,31 +112,33 @@ def read_model(
     for name in (CONFIG, WEIGHTS):
         if name not in parts:
             raise files.damaged(path, f"it has no {name}")
-    check_version(parts.get(METADATA), path)
+    by_tinynet = check_version(parts.get(METADATA), path)
     config = parse(parts[CONFIG], path)
-    with preserved_generator():
-        layer_list, shape = read_layers(config, path)
-        with reporting_bad_configs(path):
-            expected = weight_shapes(layer_list, shape, max_bytes=len(parts[WEIGHTS]))
+    with (
+        random.on_a_copy(),
+        temporarily(guards.room, [len(parts[WEIGHTS])]),
+        temporarily(naming.custom_first, not by_tinynet),
+    ):
+        model = build_model(model_class, config, *read_layers(model_class, config, path), path)
         with hdf5.open_weights(parts[WEIGHTS], path) as file:
-            weights = file.weights(expected)
-        # The file has exactly the weights that these layers will create, so now create them.
-        model = build_model(model_class, config, layer_list, shape, path)
+            weights = file.weights(model.layers)
         model.set_weights(weights)
         if compile and config.get("compile_config"):
-            compile_from(config["compile_config"], model, path)
+            compile_from(config["compile_config"], model, path, by_tinynet)
             restore_optimizer(model, parts[WEIGHTS], path)
     return model
 
 
-def check_version(metadata: bytes | None, path: files.PathLike) -> None:
-    """Raise a ValueError if the file states a version of Keras other than 3."""
-    version = parse(metadata, path).get("keras_version") if metadata is not None else None
+def check_version(metadata: bytes | None, path: files.PathLike) -> bool:
+    """Return whether tinynet wrote the file; raise a ValueError for a version of Keras but 3."""
+    stated = parse(metadata, path) if metadata is not None else {}
+    version = stated.get("keras_version")
     if version is not None and not str(version).startswith("3."):
         raise ValueError(
             f"Expected a file of Keras 3, received {path}, of Keras {naming.short(version)}. "
             f"Open it in that version, and save its weights with Keras 3, such as {KERAS_VERSION}"
         )
+    return "tinynet_version" in stated
 
 
 def parse(text: str | bytes, where: files.PathLike) -> Config:
@@ -153,17 +155,6 @@ def parse(text: str | bytes, where: files.PathLike) -> Config:
 
 
 @contextmanager
-def preserved_generator() -> Iterator[None]:
-    """Restore tinynet's random generator after a ``with`` block that draws unused weights."""
-    generator = backend.generator()
-    before = generator.bit_generator.state
-    try:
-        yield
-    finally:
-        generator.bit_generator.state = before
-
-
-@contextmanager
 def reporting_bad_configs(where: files.PathLike) -> Iterator[None]:
     """Turn the errors of a ``with`` block that reads a malformed configuration into ValueErrors."""
     try:
@@ -175,17 +166,34 @@ def reporting_bad_configs(where: files.PathLike) -> Iterator[None]:
         raise files.damaged(where, why) from error
 
 
-def read_layers(config: Config, where: files.PathLike) -> tuple[list[Layer], Shape | None]:
+def class_of_model(model_class: type[Model], config: Config) -> type[Model] | None:
+    """Return the class of a model's configuration, `model_class` or a user's; None for a layer."""
+    name = config.get("class_name")
+    if name == "Sequential" and not naming.is_own(config):
+        return model_class
+    known = naming.lookup("model", name, {}) if naming.is_known(name, {}) else None
+    return known if isinstance(known, type) and issubclass(known, model_class) else None
+
+
+def read_layer(model_class: type[Model], config: Config) -> Layer | Model:
+    """Return the layer of a configuration, which may be a model."""
+    kind = class_of_model(model_class, config)
+    return layers.get(config) if kind is None else kind.from_config(config["config"])
+
+
+def read_layers(
+    model_class: type[Model], config: Config, where: files.PathLike
+) -> tuple[list[Layer | Model], Shape | None]:
     """Return the layers of a model, without weights, and its input shape, or None if unknown.
 
     Raises:
         ValueError: if the model is not a `Sequential`, or has layers that tinynet does not have.
     """
-    kind = config.get("class_name")
-    if kind != "Sequential":
+    if class_of_model(model_class, config) is None:
         raise ValueError(
-            f"Expected a Sequential model, received {naming.short(kind)} in {where}: tinynet only "
-            "has stacks of layers. Open it in Keras"
+            f"Expected a Sequential model, received {naming.short(config.get('class_name'))} in "
+            f"{where}: tinynet only has stacks of layers. Open it in Keras; or, for your own "
+            "subclass of Sequential, write: custom_objects={'Name': Class}"
         )
     with reporting_bad_configs(where):
         entries = config["config"]["layers"]
@@ -193,9 +201,10 @@ def read_layers(config: Config, where: files.PathLike) -> tuple[list[Layer], Sha
             raise files.damaged(where, f"it has {len(entries):,} layers, far too many")
         listed = [(layer["class_name"], layer["config"].get("name"), layer) for layer in entries]
         unknown = [
-            f"{class_name} ('{name}')"
-            for class_name, name, _ in listed
-            if not naming.is_known(class_name, layers.KNOWN)
+            f"{'another ' * (class_name in layers.KNOWN)}{class_name} ('{name}')"
+            for class_name, name, layer in listed
+            if not naming.is_known(class_name, {} if naming.is_own(layer) else layers.KNOWN)
+            and class_of_model(model_class, layer) is None
         ]
         if unknown:
             raise ValueError(
@@ -203,10 +212,10 @@ def read_layers(config: Config, where: files.PathLike) -> tuple[list[Layer], Sha
                 f"{', '.join(unknown)} in {where}. Open it in Keras; or, for your own layers, "
                 "write: custom_objects={'Name': Class}, each a tinynet.Layer"
             )
-        layer_list = []
+        layer_list: list[Layer | Model] = []
         for class_name, name, layer in listed:
             try:
-                layer_list.append(layers.get(layer))
+                layer_list.append(read_layer(model_class, layer))
             except ValueError as error:
                 raise ValueError(
                     f"Expected settings that tinynet supports, received {class_name} '{name}' in "
@@ -224,83 +233,33 @@ def read_layers(config: Config, where: files.PathLike) -> tuple[list[Layer], Sha
     return layer_list, shape
 
 
-def weight_shapes(
-    layer_list: Sequence[Layer], shape: Shape | None, max_bytes: int
-) -> list[tuple[Layer, list[Shape]]]:
-    """Return each layer, and the shapes of the weights that it will create.
-
-    To find them, a copy of each layer in turn is built, and discarded at once.
-
-    Arguments:
-        layer_list: the layers, not built.
-        shape: the shape of the model's input, or None if unknown.
-        max_bytes: the size of the file that should hold the weights; larger ones are refused.
-    """
-    expected = []
-    for layer in layer_list:
-        if isinstance(layer, InputLayer):
-            continue
-        probe = type(layer).from_config(layer.get_config())
-        recorder = ShapeRecorder(probe, max_bytes)
-        if shape is not None:
-            probe.ensure_built(shape)
-            shape = tuple(probe.compute_output_shape(shape))
-        expected.append((layer, recorder.trainable + recorder.non_trainable))
-        del probe.add_weight  # breaks the reference cycle with `recorder`, to free the weights
-    return expected
-
-
-class ShapeRecorder:
-    """A replacement for a layer's `add_weight` that refuses weights too large for the file."""
-
-    def __init__(self, layer: Layer, max_bytes: int) -> None:
-        self.trainable: list[Shape] = []
-        self.non_trainable: list[Shape] = []  # of weights that do not train, which come last
-        self._layer, self._bytes_left = layer, max_bytes
-        layer.add_weight = self.add_weight  # type: ignore[method-assign]
-
-    def add_weight(
-        self,
-        shape: Sequence[int] = (),
-        initializer: Identifier = None,
-        trainable: bool = True,
-        name: str | None = None,
-    ) -> Array:
-        shape = tuple(shape)
-        self._bytes_left -= 2 * math.prod(shape)  # stored as float16, the smallest type
-        if self._bytes_left < 0:
-            raise ValueError(
-                f"Expected weights that the file can hold, received layer '{self._layer.name}', "
-                f"whose {name} of shape {shape} is too large for it"
-            )
-        (self.trainable if trainable else self.non_trainable).append(shape)
-        numbers = backend.xp.zeros(shape, self._layer.dtype or floatx())
-        setattr(self._layer, str(name), numbers)
-        setattr(self._layer, f"{name}_gradient", numbers)
-        return numbers
-
-
 def build_model(
     model_class: type[Model],
     document: Config,
-    layer_list: list[Layer],
+    layer_list: list[Layer | Model],
     shape: Shape | None,
     where: files.PathLike,
 ) -> Model:
     """Return the model of these layers, with weights, for inputs of `shape`."""
     settings = document["config"]
     with reporting_bad_configs(where):
-        model = model_class(layer_list, settings.get("trainable", True), settings.get("name"))
+        kind = class_of_model(model_class, document) or model_class
+        model = kind(layer_list, settings.get("trainable", True), settings.get("name"))
         if shape is not None and model.layers:
             model.build(shape)
     return model
 
 
-def compile_from(settings: Config, model: Model, where: files.PathLike) -> None:
+def compile_from(
+    settings: Config, model: Model, where: files.PathLike, by_tinynet: bool = False
+) -> None:
     """Compile `model` with the settings that Keras or `compile_config` wrote."""
     try:
         with reporting_bad_configs(where):
             arguments = {k: v for k, v in settings.items() if k not in _HOW_KERAS_COMPUTES}
+            for part in settings.get("metrics") or () if by_tinynet else ():
+                if naming.function_name(part) is not part:  # 0.1.0 did not mark a user's function
+                    part["registered_name"] = part["config"]
             arguments["loss"] = resolve(losses, arguments.get("loss"))
             arguments["metrics"] = [
                 resolve(metrics, metric) for metric in arguments.get("metrics") or ()
@@ -315,7 +274,7 @@ def compile_from(settings: Config, model: Model, where: files.PathLike) -> None:
 
 def resolve(kind: ModuleType, config: Identifier) -> Identifier:
     """Return the loss or metric of a configuration; a name stays a name, unless it is custom."""
-    name = naming.function_name(config)
+    name = config if naming.is_own(config) else naming.function_name(config)
     return name if isinstance(name, str) and not naming.is_known(name, {}) else kind.get(config)
 
 

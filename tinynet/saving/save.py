@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from tinynet import config, losses, metrics
+from tinynet.backend import turns
 from tinynet.backend.types import Config, Identifier, Model
 from tinynet.compat import configuration, naming
 from tinynet.losses import Loss
@@ -24,6 +25,7 @@ KERAS_VERSION = "3.15.1"  # the version that uses this format
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 
 
+@turns.turn()
 def save_model(
     model: Model, filepath: files.PathLike, overwrite: bool = True, zipped: object = None
 ) -> None:
@@ -72,7 +74,6 @@ def save_model(
 def to_json(model: Model) -> str:
     """Return the architecture and the compile settings, without weights, as JSON for Keras."""
     document = configuration.serialize(model)
-    document |= {"module": "keras", "class_name": "Sequential", "registered_name": None}
     if model.built:
         document["build_config"] = {"input_shape": model.input_shape}
     if model.optimizer is not None:
