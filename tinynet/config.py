@@ -5,14 +5,9 @@ default. float32 is what Keras uses and what CPUs and GPUs compute fast; float64
 gradients, where rounding errors would hide the mistakes that the check looks for.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
 
 __version__ = "0.2.0"
-
-T = TypeVar("T")
 
 _floatx = "float32"
 own_floatx: ContextVar[str | None] = ContextVar("floatx", default=None)  # that of one thread
@@ -44,13 +39,3 @@ def set_floatx(value: str) -> None:
             'Write: tinynet.config.set_floatx("float32")'
         )
     _floatx = value
-
-
-@contextmanager
-def temporarily(setting: ContextVar[T], value: T) -> Iterator[None]:
-    """Change a setting in a ``with`` block; other threads do not see it."""
-    token = setting.set(value)
-    try:
-        yield
-    finally:
-        setting.reset(token)

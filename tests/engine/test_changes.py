@@ -158,9 +158,6 @@ def test_a_frozen_model_stays():
     "change", [named("activation", "relu", 0), named("loss", "mse"), named("trainable", False)]
 )
 def test_a_change_after_the_last_step_is_validated(change):
-    def change_it(epoch_logs):
-        change(model)
-
     model = model_of()
     callback = tinynet.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: change(model) if batch == 3 else None

@@ -143,7 +143,7 @@ class Pair(tinynet.Layer):
         return self.scale * self.others[0].forward(self.one.forward(x))
 
 
-def nested(library, own, dtype=None):
+def nested(library, own):
     inner = library.Sequential([library.layers.Dense(5, "relu"), library.layers.Dense(4)])
     deep = library.Sequential([library.Input((4,)), inner, library.layers.Dense(4, "tanh")])
     model = library.Sequential([library.Input((4,)), deep, *own, library.layers.Dense(1)])

@@ -35,7 +35,7 @@ WINGS = {
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.
 ORDER = """
     config
-    backend.types backend.diagnosis backend.gpu backend.random backend.turns backend backend.threads
+    backend.types backend.diagnosis backend.gpu backend.turns backend.random backend backend.threads
     compat compat.naming compat.checks compat.guards compat.rules compat.arguments
     compat.constructors compat.configuration compat.targets compat.activation
     compat.initializer compat.weights compat.layer compat.optimizer
@@ -129,7 +129,7 @@ def test_a_wing_stays_within_its_statements(wing):
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
     core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
-    assert sum(map(statements, core)) <= 3353
+    assert sum(map(statements, core)) <= 3328
 
 
 def test_imports_point_one_way():

@@ -69,9 +69,8 @@ class use:  # noqa: N801, used as a function, and as a ``with`` block
         self._gpu_before, self._limit_before = _use_gpu(self._device), None
         _select(self._device, in_block=self._outer is not None)
         if memory_limit is not None and self._device.backend == "cupy":
-            pool = memory_pool()
-            self._limit_before = pool.get_limit()
-            pool.set_limit(size=memory_limit)
+            self._limit_before = memory_pool().get_limit()
+            memory_pool().set_limit(size=memory_limit)
 
     def __enter__(self) -> "use":
         _select(self._device, in_block=True)

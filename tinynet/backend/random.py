@@ -11,12 +11,14 @@ import copy
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy
 from numpy.typing import NDArray
+
+from tinynet.backend.turns import temporarily
 
 Bits = NDArray[numpy.uint32]
 
@@ -27,13 +29,8 @@ LAST_SHIFT = 15
 RANGE = 2**32
 
 
-class _Own(threading.local):
-    """The generator of a thread that does not use that of the process."""
-
-    generator: "numpy.random.Generator | None" = None
-
-
-_own = _Own()
+# The generator of a thread that does not use that of the process.
+_own: "ContextVar[numpy.random.Generator | None]" = ContextVar("generator", default=None)
 _generator: "numpy.random.Generator | None" = None  # made at its first use: the import is slow
 _seeded = False
 _users: Counter[int] = Counter()  # how often each thread has asked for the generator
@@ -45,8 +42,8 @@ def generator() -> "numpy.random.Generator":
     All threads draw from the same one, except those that have called `seed` themselves.
     """
     global _generator
-    if _own.generator is not None:
-        return _own.generator
+    if (own := _own.get()) is not None:
+        return own
     if _generator is None:
         _generator = numpy.random.default_rng()
     _users[threading.get_ident()] += 1
@@ -65,23 +62,17 @@ def seed(value: int | None) -> None:
     if threading.current_thread() is threading.main_thread():
         _generator, _seeded = new, value is not None
     else:
-        _own.generator = new
+        _own.set(new)
 
 
-@contextmanager
-def on_a_copy() -> Iterator["numpy.random.Generator"]:
-    """Draw from a copy of the generator in a ``with`` block, which so does not change it."""
-    before, copied = _own.generator, copy.deepcopy(generator())
-    _own.generator = copied
-    try:
-        yield copied
-    finally:
-        _own.generator = before
+def on_a_copy() -> "AbstractContextManager[numpy.random.Generator]":
+    """Return a ``with`` block that draws from a copy of the generator, its value."""
+    return temporarily(_own, copy.deepcopy(generator()))
 
 
 def uses_by_others() -> int:
     """Return how often other threads have asked for the generator of this one."""
-    return 0 if _own.generator else _users.total() - _users[threading.get_ident()]
+    return 0 if _own.get() else _users.total() - _users[threading.get_ident()]
 
 
 def _forget_unseeded() -> None:

@@ -1,16 +1,17 @@
-"""Turns: only one thread at a time computes.
+"""Turns: only one thread at a time computes; and settings of one thread.
 
 The layers of a model share buffers, in which `forward` leaves what `backward` needs, and models may
 share layers. So threads take turns at computing, and at reading or writing a model's weights: a
 call of `predict` from its beginning to its end, `fit` a step at a time.
 """
 
-import functools
 import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
 
 _lock, _queue = threading.RLock(), threading.Lock()
 _waiting: list[None] = []  # one for each thread that waits
@@ -48,6 +49,16 @@ def step() -> AbstractContextManager[bool]:
     return _lock
 
 
+@contextmanager
+def temporarily(setting: ContextVar[Any], value: Any) -> Iterator[Any]:
+    """Change a setting in a ``with`` block; other threads do not see it."""
+    token = setting.set(value)
+    try:
+        yield value
+    finally:
+        setting.reset(token)
+
+
 # A process that is forked while another thread computes would get half of a step, and locks that
 # no thread of it releases. So a fork waits for its turn, and for the other locks.
 _forking: AbstractContextManager[None] = nullcontext()
@@ -83,5 +94,5 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
     os.register_at_fork(
         before=_before_fork,
         after_in_parent=_after_fork,
-        after_in_child=functools.partial(_after_fork, in_child=True),
+        after_in_child=lambda: _after_fork(in_child=True),
     )

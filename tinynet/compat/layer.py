@@ -4,8 +4,7 @@
 """
 
 import functools
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinynet import backend, config
@@ -23,7 +22,7 @@ from tinynet.backend.types import (
 )
 from tinynet.compat import guards, naming, rules
 from tinynet.compat.configuration import Configurable, dtype_policy
-from tinynet.compat.weights import HasWeights, every_layer
+from tinynet.compat.weights import HasWeights, every_layer, parts_of
 
 
 class LayerBase(HasWeights, Configurable):
@@ -138,8 +137,11 @@ class LayerBase(HasWeights, Configurable):
         """
         if naming.is_builtin(type(self)):
             return []
-        held = layers_in(vars(self))
-        return [each for each in held if all(one is not self for one in layers_in(vars(each)))]
+        return [
+            each
+            for each in layers_in(vars(self))
+            if all(one is not self for one in layers_in(vars(each)))
+        ]
 
     def buffer(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """Return an array of `shape` to write to, which is reused in every step.
@@ -259,13 +261,9 @@ class LayerBase(HasWeights, Configurable):
         return {**vars(self), "owner": None, "_buffers": {}}
 
 
-def layers_in(held: object) -> Iterator[HasWeights]:
-    """Yield the layers and models in a dictionary, list or tuple, and in those inside it."""
-    if isinstance(held, HasWeights):
-        yield held
-    elif isinstance(held, dict | list | tuple | set | frozenset | deque):
-        for value in held.values() if isinstance(held, dict) else held:
-            yield from layers_in(value)
+def layers_in(held: object) -> list[HasWeights]:
+    """Return the layers and models in a dictionary or list, also in those inside it."""
+    return [part for part in parts_of(held) if isinstance(part, HasWeights)]
 
 
 def input_function(input_layer: Any) -> Callable[..., Any]:

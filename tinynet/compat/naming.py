@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
+from tinynet.backend.turns import temporarily
 from tinynet.backend.types import Identifier
-from tinynet.config import temporarily
 
 _counts: dict[str, Iterator[int]] = {}
 _custom_objects: ContextVar[dict[str, Any]] = ContextVar("custom_objects", default={})  # noqa: B039
@@ -63,7 +63,7 @@ def short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def custom_objects(objects: Mapping[str, Any] | None) -> AbstractContextManager[None]:
+def custom_objects(objects: Mapping[str, Any] | None) -> AbstractContextManager[object]:
     """Return a ``with`` block in which configurations may name these classes and functions, too."""
     if not isinstance(objects, Mapping | None):
         raise ValueError(

@@ -1,6 +1,7 @@
 """The common base of layers and models: reading, setting and counting weights, as in Keras."""
 
 import operator
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -94,6 +95,14 @@ class HasWeights:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def parts_of(held: object) -> list[object]:
+    """Return `held`, or what it holds if it is a dictionary, a list or the like."""
+    if not isinstance(held, dict | list | tuple | set | frozenset | deque):
+        return [held]
+    values = held.values() if isinstance(held, dict) else held
+    return [part for value in values for part in parts_of(value)]
 
 
 def every_layer(

@@ -11,14 +11,13 @@ weights, and leaves them where they are.
 """
 
 import weakref
-from collections import deque
 from typing import NamedTuple
 
 from tinynet import backend
 from tinynet.backend import turns
 from tinynet.backend.types import UNSET, Array, Device, Pairs
 from tinynet.compat.naming import is_builtin
-from tinynet.compat.weights import Weight, every_layer, every_weight
+from tinynet.compat.weights import Weight, every_layer, every_weight, parts_of
 from tinynet.layers import Layer
 
 Run = tuple[slice, list[tuple[int, ...]]]  # a slice of the vectors, and the shapes in it
@@ -252,14 +251,6 @@ def replace(held: object, old: Array, new: Array) -> object:
     elif type(held) is tuple:
         return tuple(replace(value, old, new) for value in held)
     return held
-
-
-def parts_of(held: object) -> list[object]:
-    """Return `held`, or what it holds if it is a dictionary, a list or the like."""
-    if not isinstance(held, dict | list | tuple | set | deque):
-        return [held]
-    values = held.values() if isinstance(held, dict) else held
-    return [part for value in values for part in parts_of(value)]
 
 
 def check_views(weight: Weight) -> None:

@@ -172,7 +172,7 @@ def isolated_copy(
     """
     with (
         backend.use_device(Device("numpy")),
-        config.temporarily(config.own_floatx, "float64"),
+        turns.temporarily(config.own_floatx, "float64"),
         random.on_a_copy() as generator,
     ):
         state = generator.bit_generator.state

@@ -12,9 +12,9 @@ from types import ModuleType
 
 from tinynet import layers, losses, metrics
 from tinynet.backend import random
+from tinynet.backend.turns import temporarily
 from tinynet.backend.types import Config, Identifier, Model, Shape
 from tinynet.compat import checks, guards, naming
-from tinynet.config import temporarily
 from tinynet.layers import InputLayer, Layer
 from tinynet.saving import hdf5
 from tinynet.saving.save import CONFIG, KERAS_VERSION, METADATA, SUFFIX, WEIGHTS
