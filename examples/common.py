@@ -1,7 +1,9 @@
 """What several examples need besides the network: data, options, the backend, pictures."""
 
 import argparse
+import io
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,10 @@ from tinynet.callbacks import History
 from tinynet.datasets import digits, mnist
 from tinynet.models import Sequential
 
+# A console or a file without Unicode gets "?" for a character that it lacks, instead of an error.
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="replace")
+
 
 def load(which: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], int]:
     """Return the images and labels, and the value of a white pixel."""
@@ -21,7 +27,7 @@ def load(which: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, n
         except (OSError, ImportError) as error:
             if which == "mnist":
                 raise SystemExit(f"{error}") from None
-            print(f"{error}\nThis run continues with those digits: 1,797 images of 8 × 8 pixels.\n")
+            print(f"{error}\nThis run continues with those digits: 1,797 images of 8 x 8 pixels.\n")
     return *digits.load_data(), 16
 
 

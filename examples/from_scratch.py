@@ -29,7 +29,7 @@ def load() -> tuple[Array, Array, Array, Array]:
     try:
         (x_train, labels), (x_test, test_labels), white = *mnist.load_data(), 255
     except (OSError, ImportError) as error:
-        print(f"{error}\nThis run continues with those digits: 1,797 images of 8 × 8 pixels.\n")
+        print(f"{error}\nThis run continues with those digits: 1,797 images of 8 x 8 pixels.\n")
         (x_train, labels), (x_test, test_labels), white = *digits.load_data(), 16
     x_train, x_test = (x.reshape(len(x), -1).astype("float32") / white for x in (x_train, x_test))
     return x_train, labels, x_test, test_labels  # (60000, 784), (60000,), (10000, 784), (10000,)

@@ -12,7 +12,7 @@ from typing import Any
 from tinynet import activations, backend, initializers, regularizers  # noqa: F401, found by name
 from tinynet.backend import random
 from tinynet.backend.types import UNSET, Array, Identifier, Shape
-from tinynet.compat import guards, rules
+from tinynet.compat import contracts, guards, rules
 from tinynet.compat.activation import BACKWARDS, BUILT_IN, FROM_Z, ActivationFunction
 from tinynet.compat.configuration import get_and_serialize, serialize_layer as serialize  # noqa: F401
 from tinynet.compat.layer import LayerBase, input_function
@@ -91,8 +91,8 @@ class Activated(Layer):
             self.surprisal = out.reshape(self._shape or out.shape)
         elif f in BUILT_IN:
             self._a = f(z, out=out)
-        else:  # a user-defined function, which may not accept `out`
-            self._a = backend.as_array(f(z.copy()))
+        else:  # a user-defined function
+            self._a = contracts.activation(f, z)
         return self._a.reshape(self._shape or self._a.shape)
 
     def backward(self, gradient: Array) -> Array | None:

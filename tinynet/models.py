@@ -15,6 +15,7 @@ from tinynet.compat import arguments, checks, guards, rules
 from tinynet.compat.targets import as_loss
 from tinynet.engine import device, evaluation, tracker
 from tinynet.engine.network import BackwardHook, Layers, Network
+from tinynet.engine.rollback import restore_on_error
 from tinynet.inspection import summary, trace
 from tinynet.losses import Objective
 from tinynet.saving import hdf5, load, save_model as save_model
@@ -116,13 +117,11 @@ class Sequential(Network):
     def __call__(self, x: ArrayLike, training: bool = False) -> HostArray:
         """Return the outputs for a batch `x` as a NumPy array; `predict` does so in batches."""
         x = self.adapt(checks.as_array(x, "x"))
-        self.ensure_built(x.shape)
-        self.compute_output_shape(x.shape)
-        self.parameters.check_device()
-        with backend.use_device(self.parameters.device), backend.ignore_warnings():
-            for layer in self.parameters.every_layer():
-                layer.drop_stale_buffers()
-            return backend.to_numpy(self.forward(backend.xp.asarray(x, self.dtype), training))
+        with restore_on_error(self):
+            self.ensure_built(x.shape)
+            self.compute_output_shape(x.shape)
+            output = self.forward(backend.xp.asarray(x, self.dtype), training)
+            return backend.to_numpy(output).astype(self.dtype, copy=False)
 
     fit = training.fit
     train_on_batch = training.train_on_batch

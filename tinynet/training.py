@@ -2,7 +2,7 @@
 
 A step is four lines in `train_step`: forward, loss, backward, update. The rest of this file does
 that for every batch of every epoch, calls the callbacks and updates the progress bar. `engine.plan`
-checks the data; if something fails, `engine.rollback` restores everything.
+checks the data; `engine.rollback` keeps the work, or undoes it, if something fails.
 Source: https://keras.io/api/models/model_training_apis/
 """
 
@@ -17,7 +17,7 @@ from tinynet.compat import checks
 from tinynet.engine import memory
 from tinynet.engine.data import Batch, Batches, EpochIterator, apply_class_weight
 from tinynet.engine.evaluation import prepare_data, run_on_batch, validate
-from tinynet.engine.finite import check_finite, check_finite_weights
+from tinynet.engine.finite import check_finite, check_finite_weights, watch
 from tinynet.engine.plan import check_can_train, make_plan
 from tinynet.engine.rollback import restore_on_error
 from tinynet.engine.tracker import Tracker
@@ -44,7 +44,7 @@ def train_epoch(
 ) -> Logs:  # fmt: skip
     """Train on the batches of the next epoch; return the loss and metrics over all of them."""
     batches, accept_nan = state.batches, callback_list.accept_nan
-    where = f"in epoch {state.epoch + 1}"
+    where, is_not_finite = f"in epoch {state.epoch + 1}", watch()
 
     def checked_logs(when: str) -> Logs:
         return check_finite(tracker.logs(), model, batches, when, tracker, accept_nan)
@@ -57,8 +57,8 @@ def train_epoch(
                 model.prepare_training(batch.x.shape)  # a callback may have changed the model
                 loss, output = train_step(model, batch)
                 tracker.update(batch, loss, output)
-            state.step = step
-            if bar.due():
+                state.end_step(step)
+            if bar.due() or is_not_finite(loss):
                 bar.update(step, checked_logs(f"{where} by step {step}"))
             if callback_list.calls_train_batch_hooks:
                 callback_list.call("on_train_batch_end", step - 1, tracker.logs())
@@ -67,8 +67,7 @@ def train_epoch(
                 break
     (weight_sum,) = tracker.resync(model.flat.sum(dtype="float64"))
     logs = checked_logs(where)
-    if not accept_nan:
-        check_finite_weights(weight_sum, model, batches, where)
+    check_finite_weights(weight_sum, model, batches, where, accept_nan)
     return logs
 
 
@@ -111,8 +110,9 @@ def fit(
 
     Returns: a `History`; its `history` maps ``"loss"``, ``"val_loss"``, … to one value per epoch.
 
-    Raises: a ValueError for invalid arguments, or if the loss became NaN or infinite. On an error,
-    weights, optimizer and random generator are restored; after Ctrl-C, they stay as trained.
+    Raises: a ValueError for invalid arguments, and nothing changes. An error after the first step,
+    or Ctrl-C, keeps the history and the weights after the last whole step. A loss or weights that
+    are not finite restore those of the last finite epoch, or the best, if `EarlyStopping` does.
     """
     params, verbose = {"verbose": verbose, "epochs": epochs}, resolve_verbose(verbose)
     epochs = checks.count(epochs, "epochs", minimum=0)
@@ -126,7 +126,7 @@ def fit(
     callback_list = CallbackList(callbacks, model, {**params, "steps": steps}, history)
     with (
         memory.explain_out_of_memory(model, "fit", batches.largest_batch()),
-        restore_on_error(model, trains=True),
+        restore_on_error(model, trains=True) as rollback,
         Interrupt() as interrupt,
     ):
         model.prepare_training((batches.largest_batch(), *batches.x.source.shape[1:]))
@@ -134,7 +134,7 @@ def fit(
         for part in filter(None, (batches, held_out)):
             part.copy_to_gpu()
         iterator = EpochIterator(batches, backend.generator() if shuffle else None)
-        state = TrainingState(model, iterator, steps, callback_list, initial_epoch)
+        state = TrainingState(model, iterator, steps, callback_list, initial_epoch, rollback)
         logs: Logs = {}
         callback_list.call("set_training_state", state)
         try:

@@ -107,6 +107,76 @@ def test_finished_training_can_be_continued_with_more_epochs(tmp_path):
     assert training(tmp_path / "b", epochs=6)()["files"] == []
 
 
+class Freezing(Callback):
+    """Freezes a layer after the first epoch, and fails once in the third."""
+
+    fails = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            self.model.layers[0].trainable = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if type(self).fails and self.model.history.epoch == [0, 1]:
+            type(self).fails = False
+            raise RuntimeError
+
+
+def test_training_with_layers_that_a_callback_has_frozen_is_resumed(tmp_path):
+    def train(folder):
+        tinynet.utils.set_random_seed(3)
+        model = network((5, "tanh"), (3, "softmax"), inputs=(X.shape[1],), loss="mse")
+        backup = tinynet.callbacks.BackupAndRestore(tmp_path / folder, save_freq=1)
+        history = model.fit(X, np.eye(3)[[0] * len(X)], epochs=4, verbose=0,
+                            callbacks=[Freezing(), backup])  # fmt: skip
+        return model.get_weights(), model.optimizer.variables, history.history
+
+    with pytest.raises(RuntimeError):
+        train("a")
+    identical(train("a"), train("b"))
+    Freezing.fails = True
+
+
+def test_a_backup_that_cannot_be_used_freezes_nothing(saved):
+    state = backup.read(saved)
+    state["trainable"][0], state["slots"] = False, []
+    backup.write(saved, state)
+    models = []
+    keeps = LambdaCallback(on_train_begin=lambda logs: models.append(keeps.model))
+    with pytest.raises(ValueError, match="its arrays have different shapes"):
+        training(saved.parent, keeps)()
+    assert models[0].layers[0].trainable
+
+
+@pytest.mark.host
+def test_a_backup_of_0_1_without_the_frozen_layers_is_resumed(saved, capsys):
+    state = backup.read(saved)
+    del state["trainable"]
+    backup.write(saved, state)
+    training(saved.parent, LambdaCallback(), verbose=2)()
+    assert "Resuming after epoch 2" in capsys.readouterr().out
+
+
+def test_nan_after_resuming_leads_back_to_the_backup(tmp_path):
+    model = network((5, "tanh"), (3,), inputs=(X.shape[1],), loss="mse")
+    y, seen = np.zeros((len(X), 3)), []
+    backup = tinynet.callbacks.BackupAndRestore(tmp_path)
+
+    def spoil(batch, logs):
+        seen.append(model.get_weights())
+        model.layers[0].bias[:1] = np.nan
+
+    failing = LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch == 2 and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.fit(X, y, epochs=3, verbose=0, callbacks=[failing, backup])
+    failing.on_epoch_begin, failing.on_train_batch_begin = lambda *_: None, spoil
+    model.optimizer.iterations, again = 0, model.get_weights()
+    with pytest.raises(ValueError, match=r"finite.*The model is as in the backup\.$"):
+        model.fit(X, y, epochs=3, verbose=0, callbacks=[failing, backup])
+    identical(model.get_weights(), again)
+    assert model.history.epoch == [0, 1]
+
+
 @pytest.mark.host
 def test_without_a_backup_no_configuration_is_needed():
     """A description needs the configuration of every part, which a user-defined part may lack."""
@@ -150,9 +220,9 @@ def test_a_backup_of_another_training_is_refused_with_the_differences(saved):
         ({"validation_split": 0.5}, r"data was '\(50, 3\) .* and is '\(25, 3\)"),
         ({"loss": "mse"}, "loss was 'categorical_crossentropy' and is 'mse'"),
         ({"metrics": ["mse"]}, "metrics was"),
-        ({"activation": "relu"}, "layer 1 was"),
-        ({"rate": 0.5}, "layer 2 was"),
-        ({"y": 1 - Y}, "data was"),
+        ({"activation": "relu"}, "layer 1 was .*'activation': 'tanh'.* and is .*'relu'"),
+        ({"rate": 0.5}, r"layer 2 was .*'rate': 0\.\d+.* and is .*'rate': 0\.5"),
+        ({"y": 1 - Y}, r"data was .*float64 \w+.* and is .*float64 \w+"),
         ({"others": [Callback()]}, r"callbacks was .*'Lambda.* and is .*'Callback'"),
     ):
         assert_refused(saved, rf"of another run: .*{words}.*delete it", **change)

@@ -168,3 +168,37 @@ def test_units_with_a_constant_output_are_dead():
 def test_unbuilt_models_and_wrong_inputs_are_refused(inputs, x, message):
     with pytest.raises(ValueError, match=message):
         tinynet.find_dead_units(network((2,), inputs=inputs), x)
+
+
+CALLS = {
+    "fit": lambda model, y: model.fit(X, y, verbose=0),
+    "validation_data": lambda model, y: model.fit(X, LABELS, validation_data=(X, y), verbose=0),
+    "evaluate": lambda model, y: model.evaluate(X, y, verbose=0),
+    "train_on_batch": lambda model, y: model.train_on_batch(X, y),
+    "test_on_batch": lambda model, y: model.test_on_batch(X, y),
+    "class_weight": lambda model, y: model.fit(X, y, class_weight={1: 2.0}, verbose=0),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("wrong", "received"),
+    [
+        ({3: 7, 5: np.nan}, "NaN and labels from 0 to 7, first in sample 3. 2 of 12"),
+        ({3: np.nan}, "NaN and labels from 0 to 2, first in sample 3. 1 of 12"),
+        ({3: 7, 5: np.inf}, "labels from 0 to inf, first in sample 3. 2 of 12"),
+        (dict.fromkeys(range(12), np.nan), "NaN and labels from nan to nan, first in sample 0."),
+    ],
+)
+@pytest.mark.host
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_a_wrong_label_is_told_beside_nan_and_so_is_nan_by_every_method(
+    call, wrong, received, kind
+):
+    y = LABELS.astype(kind)
+    y[list(wrong)] = list(wrong.values())
+    for labels in (y, y[:, None]) if call != "class_weight" else (y,):
+        model = network((3, "softmax"), inputs=(4,), loss=SPARSE)
+        with pytest.warns(UserWarning, match=f"received {received}.*leave these samples") as told:
+            CALLS[call](model, labels)
+        assert [warning.filename for warning in told] == [__file__]

@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from arrays import address, array_equal, look
-from networks import LAYOUTS
+from networks import LAYOUTS, ONE_HOT, network
 from oracle import agree, both
 
 import tinynet
@@ -181,3 +181,58 @@ def test_class_weights_equal_keras(keras, form, class_weight):
     theirs = np.asarray(data_adapter_utils.class_weight_to_sample_weights(y, class_weight))
     ours = data.class_weight_per_sample(y, class_weight)
     np.testing.assert_array_equal(ours, theirs.astype("float32"), strict=True)
+
+
+# Arrays of subclasses
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("kind", ["matrix", "recarray", "masked", "own"])
+def test_arrays_of_subclasses_give_the_results_of_plain_ones(kind):
+    class Own(np.ndarray):
+        def __eq__(self, other):
+            raise TypeError
+
+    convert = {
+        "matrix": np.matrix, "recarray": lambda a: a.view(np.recarray), "masked": np.ma.array,
+        "own": lambda a: a.view(Own),
+    }[kind]  # fmt: skip
+    x = np.random.default_rng(1).normal(size=(12, 4)).astype("float32")
+    y, weights = np.eye(3)[np.arange(12) % 3], np.arange(12.0)[:, None]
+
+    def results(convert):
+        tinynet.utils.set_random_seed(1)
+        model = network((3, "softmax"), inputs=(4,), loss=ONE_HOT)
+        held_out = (convert(x), convert(y), convert(weights))
+        return [
+            model.fit(convert(x), convert(y), class_weight={1: 2.0}, validation_data=held_out,
+                      verbose=0).history,
+            model.fit(convert(x), convert(y), validation_split=0.25, verbose=0).history,
+            model.evaluate(convert(x), convert(y), sample_weight=convert(weights), verbose=0),
+            model.predict(convert(x), verbose=0), model(convert(x)), model.layers[0](convert(x)),
+            model.set_weights([convert(look(model.weights[0])), model.weights[1]]),
+            model.get_weights(),
+        ]  # fmt: skip
+
+    agree(results(np.array), results(convert))
+
+
+@pytest.mark.parametrize("name", ["x", "y", "sample_weight", "validation x"])
+def test_masked_values_are_refused_not_used(name):
+    model = network((3,), inputs=(4,), loss="mse")
+    given = {"x": np.ones((6, 4)), "y": np.ones((6, 3)), "sample_weight": np.ones(6)}
+    last = name.split()[-1]
+    mask = np.zeros(given[last].shape, bool)
+    mask[2] = True
+    given[last] = np.ma.array(given[last], mask=mask)
+    arguments = {"x": given["x"], "y": given["y"], "sample_weight": given["sample_weight"]}
+    if name != last:
+        arguments = {
+            "x": np.ones((6, 4)),
+            "y": given["y"],
+            "validation_data": (given["x"], given["y"]),
+        }
+    with pytest.raises(ValueError, match=rf"Expected {name} without masked values.*filled\(0\)"):
+        model.fit(**arguments, verbose=0)
+    with pytest.raises(ValueError, match="without masked values"):
+        model.set_weights([np.ma.array(np.ones((4, 3)), mask=np.eye(4, 3)), np.ones(3)])

@@ -271,12 +271,13 @@ def test_threads_share_the_random_numbers_unless_they_seed_their_own():
 
 
 def failing(model, before_it_fails):
-    def fail(epoch, logs):
+    def fail(batch, logs):
         before_it_fails()
         raise ZeroDivisionError
 
+    callback = tinynet.callbacks.LambdaCallback(on_train_batch_begin=fail)
     with pytest.raises(ZeroDivisionError):
-        model.fit(X, Y, verbose=0, callbacks=[tinynet.callbacks.LambdaCallback(on_epoch_end=fail)])
+        model.fit(X, Y, verbose=0, callbacks=[callback])
 
 
 def test_no_call_makes_another_thread_draw_the_same_numbers_again():

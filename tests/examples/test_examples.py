@@ -66,6 +66,20 @@ def process(example, *arguments, cwd, **variables):
     return done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("example", "arguments"),
+    [
+        ("experiments", ["--help"]),
+        ("mnist", ["--help"]),
+        pytest.param("by_hand", ["--steps", 3], marks=pytest.mark.long),
+    ],
+)
+def test_an_example_prints_to_a_console_without_unicode(example, arguments, tmp_path):
+    text, errors = process(example, *arguments, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert len(text) > 100
+    assert errors == ""
+
+
 @pytest.mark.parametrize(("name", "devices"), [("numpy", 0), ("auto", 0), ("cupy", 1)])
 def test_mnist_trains_on_the_digits_and_writes_pictures_and_a_page(run, tmp_path, name, devices):
     out = ["--out", "mine"] if name == "numpy" else []

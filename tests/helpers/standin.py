@@ -139,6 +139,16 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
         def synchronize(self):
             counts.waits += 1
 
+    class Event:
+        """An event on the stream; what was queued before it is done when it is asked again."""
+
+        asked = 0
+
+        @property
+        def done(self):
+            self.asked += 1
+            return self.asked > 1
+
     class ndarray:  # noqa: N801, named as in CuPy
         """An array on the device. `_there` is the device's memory, private to the stand-in."""
 
@@ -169,8 +179,11 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
             counts.waits += 1
             return self._there
 
-        def get(self):
-            return self._wait().copy()
+        def get(self, out=None, blocking=True):
+            if blocking:
+                return self._wait().copy()
+            out[...] = self._there  # into memory of the host, which has the numbers later
+            return out
 
         def __len__(self):
             return len(self._there)
@@ -367,7 +380,10 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
     facts = {"totalGlobalMem": memory, "major": major, "minor": minor}
     cupy.cuda = types.SimpleNamespace(
         Device=Device,
-        get_current_stream=lambda: types.SimpleNamespace(synchronize=Device().synchronize),
+        get_current_stream=lambda: types.SimpleNamespace(
+            synchronize=Device().synchronize, record=Event
+        ),
+        alloc_pinned_memory=bytearray,
         runtime=types.SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError,
             driverGetVersion=lambda: driver,

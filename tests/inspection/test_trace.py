@@ -1,12 +1,16 @@
 """A trace holds every number of a training step and the formulas that connect them."""
 
+import os
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from arrays import assert_allclose, look
+from conftest import ROOT
 from networks import ONE_HOT, SPARSE, Scale, network, samples
 
 from tinynet import losses
@@ -256,3 +260,36 @@ def test_the_numbers_and_the_text_about_a_loss_are_those_of_training(name, rng):
         worked_out = name not in ("smoothed", "logits", "squares")
         assert (left != "ℓ") == worked_out
         assert not worked_out or computed(left) == pytest.approx(value, rel=1e-4)
+
+
+PRINTING = """
+import numpy as np, tinynet
+from tinynet.layers import Dense, Dropout
+model = tinynet.Sequential([tinynet.Input((2,)), Dense(2, "sigmoid"), Dropout(0.2), Dense(1)])
+model.compile("adam", "mse")
+x, y = np.eye(2), np.ones(2)
+trace = model.trace(x, y)
+print(repr(trace[0]), trace, trace.update("dense/kernel", (0, 0)))
+print(tinynet.check_gradients(model, x, y))
+print(tinynet.find_dead_units(model, x))
+model.summary()
+model.summary(print_fn=print)
+stop = tinynet.callbacks.EarlyStopping("loss", patience=1, verbose=1, restore_best_weights=True)
+name = "\\u00e9\\u7cbe.weights.h5"
+keep = tinynet.callbacks.ModelCheckpoint(name, save_weights_only=True, verbose=1)
+model.fit(x, y, epochs=2, callbacks=[stop, keep])
+"""
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
+def test_what_is_printed_can_be_written_in_any_encoding(encoding, tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-c", PRINTING]
+    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True)
+    assert run.stderr == b""
+    text = run.stdout.decode(encoding)
+    loss = "∂L/∂a" if encoding == "gbk" else "dL/da"
+    assert "One batch through model 'sequential'" in text
+    if encoding != "gbk":
+        assert loss in text

@@ -187,3 +187,93 @@ def test_layers_inside_layers_are_saved_and_loaded(tmp_path):
     fewer.layers[1].others.clear()
     with pytest.raises(ValueError, match=r"additional layer, pair(_1)?/others/dense"):
         fewer.load_weights(tmp_path / "model.weights.h5")
+
+
+# Names that meet, and models that could not be loaded again
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["Dense", "Dense", "Dense_1"], ["Dense_1", "Dense", "Dense"], ["Vars", "Dense"],
+     ["Dense", "Dense_2", "Dense", "Dense", "Dense_1"]],
+)  # fmt: skip
+def test_classes_whose_names_meet_in_a_file_are_saved_and_loaded(names, tmp_path):
+    kinds = {name: type(name, (layers.Dense,), {"__module__": "__main__"}) for name in names}
+    kinds["Dense"] = layers.Dense
+    stack = [kinds[name](4, "tanh", name=f"l{n}") for n, name in enumerate(names)]
+    model = tinynet.Sequential([tinynet.Input((4,)), *stack, layers.Dense(1)])
+    model.save(tmp_path / "m.keras")
+    twin = load_model(tmp_path / "m.keras", custom_objects=kinds)
+    agree(model.get_weights(), twin.get_weights())
+    model.save_weights(tmp_path / "m.weights.h5")
+    twin.set_weights([weight * 0 for weight in model.get_weights()])
+    twin.load_weights(tmp_path / "m.weights.h5")
+    agree(model.get_weights(), twin.get_weights())
+
+
+def test_a_layer_in_an_attribute_named_vars_is_saved_and_loaded(tmp_path):
+    class Holder(layers.Flatten):
+        def __init__(self, **base):
+            super().__init__(**base)
+            self.vars = layers.Dense(4)
+
+        def build(self, input_shape):
+            self.add_weight((2,), "ones", name="own")
+            self.vars.ensure_built(input_shape)
+
+        def forward(self, x, training=False):
+            return self.vars.forward(x, training)
+
+    model = tinynet.Sequential([tinynet.Input((4,)), Holder()])
+    model.save(tmp_path / "m.keras")
+    twin = load_model(tmp_path / "m.keras", custom_objects={"Holder": Holder})
+    agree(model.get_weights(), twin.get_weights())
+
+
+def towers(depth):
+    model = tinynet.Sequential([tinynet.Input((2,)), layers.Dense(2)])
+    for _ in range(depth - 1):
+        model = tinynet.Sequential([tinynet.Input((2,)), model])
+    return model
+
+
+def wide(count):
+    return tinynet.Sequential(
+        [tinynet.Input((2,)), *[layers.Activation("tanh") for _ in range(count)]]
+    )
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("make", "most"), [pytest.param(towers, 100, marks=pytest.mark.long), (wide, 999)]
+)
+def test_a_model_that_could_not_be_loaded_is_not_saved(make, most, tmp_path):
+    path = tmp_path / "m.keras"
+    make(most).save(path)
+    load_model(path)
+    written = path.read_bytes()
+    for save in (lambda: make(most + 1).save(path), make(most + 1).to_json):
+        with pytest.raises(ValueError, match=r"can be loaded again, with at most 1"):
+            save()
+    assert path.read_bytes() == written
+
+
+@pytest.mark.host
+def test_a_model_with_too_long_settings_is_not_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinynet.saving.save.MAX_JSON_CHARACTERS", 500)
+    with pytest.raises(ValueError, match=r"at most 500, received .* characters of configuration"):
+        wide(3).save(tmp_path / "m.keras")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.host
+def test_the_shape_that_differs_is_shown_however_many_there_are(tmp_path):
+    class Many(tinynet.Layer):
+        def build(self, input_shape):
+            for n in range(20):
+                self.add_weight((3, 3 + (n == 12) * (self.name == "other")), name=f"w{n}")
+
+    one, other = (tinynet.Sequential([tinynet.Input((2,)), Many(name=n)]) for n in ("one", "other"))
+    one.save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(ValueError, match=r"\(3, 3\).* but layer 'other' expects .*\(3, 4\)"):
+        other.load_weights(tmp_path / "m.weights.h5")

@@ -28,23 +28,23 @@ NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 574, "compat": 1001, "utils": 295, "callbacks": 371, "saving": 409, "engine": 1211,
-    "inspection": 651, "datasets": 294, "plotting": 564, "web": 183, "doctor": 51,
+    "backend": 582, "compat": 1179, "utils": 303, "callbacks": 397, "saving": 424, "engine": 1368,
+    "inspection": 657, "datasets": 294, "plotting": 566, "web": 183, "doctor": 51,
 }  # fmt: skip
 
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.
 ORDER = """
     config
     backend.types backend.diagnosis backend.gpu backend.turns backend.random backend backend.threads
-    compat compat.naming compat.checks compat.guards compat.rules compat.arguments
+    compat compat.naming compat.checks compat.contracts compat.guards compat.rules compat.arguments
     compat.constructors compat.configuration compat.targets compat.activation
     compat.initializer compat.weights compat.layer compat.optimizer
     utils.files utils.interrupt utils.progress utils.labels utils
     initializers activations regularizers layers losses metrics optimizers
     callbacks.base callbacks.history callbacks.monitors callbacks.backup callbacks
     saving.hdf5 saving.save saving saving.load
-    engine engine.memory engine.data engine.tracker engine.finite engine.rollback engine.parameters
-    engine.network engine.device engine.evaluation engine.advice engine.plan
+    engine engine.memory engine.data engine.tracker engine.finite engine.parameters engine.rollback
+    engine.network engine.device engine.advice engine.evaluation engine.plan
     engine.training_state
     training
     inspection inspection.summary inspection.worked_update inspection.trace_table inspection.trace
@@ -59,9 +59,9 @@ ORDER = """
 
 # The core is what has to be read to understand training; these files and wings are not in it.
 NOT_CORE = """
-    backend.types backend.diagnosis backend.gpu backend.turns compat.guards utils.files
-    utils.interrupt callbacks.backup engine.advice engine.device engine.finite engine.memory
-    engine.rollback engine.training_state
+    backend.types backend.diagnosis backend.gpu backend.turns compat.contracts compat.guards
+    utils.files utils.interrupt callbacks.backup engine.advice engine.device engine.finite
+    engine.memory engine.rollback engine.training_state
     inspection.worked_update inspection.trace_table inspection.trace inspection.gradient_report
     inspection.gradient_check inspection.dead_units
     saving datasets plotting web doctor
@@ -129,7 +129,7 @@ def test_a_wing_stays_within_its_statements(wing):
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
     core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
-    assert sum(map(statements, core)) <= 3328
+    assert sum(map(statements, core)) <= 3454
 
 
 def test_imports_point_one_way():

@@ -7,15 +7,17 @@ says which of them is missing and how to fix it.
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy
 
 from tinynet.backend import diagnosis
 from tinynet.backend.diagnosis import INSTALL, OLDEST_DRIVER, UnavailableError as UnavailableError
+from tinynet.backend.types import Array, Compiled
 
 BACKENDS = ["numpy", "cupy", "auto"]
 
@@ -222,3 +224,15 @@ def _describe(cupy: ModuleType, index: int) -> GPUInfo:
 
 def format_version(version: int) -> str:
     return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def read_later(number: Array) -> Callable[[], float | None]:
+    """Copy a number on a GPU to the host without waiting for it.
+
+    Returns: a function that returns the number once it has arrived, and None before.
+    """
+    cupy, on_gpu = sys.modules["cupy"], cast(Compiled, number.reshape(1))
+    copy = numpy.frombuffer(cupy.cuda.alloc_pinned_memory(number.nbytes), number.dtype, 1)
+    on_gpu.get(out=copy, blocking=False)
+    arrived = cupy.cuda.get_current_stream().record()
+    return lambda: float(copy[0]) if arrived.done else None

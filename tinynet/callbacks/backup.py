@@ -17,6 +17,7 @@ from tinynet.backend.types import Config, HostArray, Logs, State
 from tinynet.callbacks.base import Callback
 from tinynet.compat import arguments, checks, naming
 from tinynet.utils import files
+from tinynet.utils.progress import say
 
 STATE, ARRAYS = "state.json", "arrays"
 ARRAY_KEY = "__array__"  # the key in JSON under which an array's type and shape are stored
@@ -63,8 +64,7 @@ class BackupAndRestore(Callback):
         self.save_freq, self.delete_checkpoint = checks.save_freq(save_freq), delete_checkpoint
         self._training_state: Any = None
         self.settings: dict[str, str] = {}  # the settings of the training run
-        if save_freq != "epoch":  # on the instance: a method in the class would slow every batch
-            self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
+        self.skips_batches = save_freq == "epoch"
 
     def set_training_state(self, training_state: Any) -> None:
         self._training_state = training_state
@@ -78,14 +78,14 @@ class BackupAndRestore(Callback):
             self._training_state.set_state(read(self.path))
         if self.params.get("verbose"):
             step = f" and {self._training_state.step} steps" * (self._training_state.step > 0)
-            print(f"Resuming after epoch {self._training_state.epoch}{step}, from {self.path}.")
+            say(f"Resuming after epoch {self._training_state.epoch}{step}, from {self.path}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_freq == "epoch":
             write(self.path, self._training_state.get_state())
 
-    def _after_batch(self, batch: int, logs: Logs | None = None) -> None:
-        if (batch + 1) % int(self.save_freq) == 0:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self.save_freq != "epoch" and (batch + 1) % self.save_freq == 0:
             write(self.path, self._training_state.get_state())
 
     def on_train_end(self, logs: Logs | None = None) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 from tinynet.backend import turns
 from tinynet.backend.types import UNSET, Logs, Model, State
 from tinynet.compat import naming
+from tinynet.compat.contracts import CallsInit
 
 
-class Callback:
+class Callback(CallsInit):
     """The base of every callback; override what you need.
 
     `self.model` is the model, `self.params` a dictionary with ``verbose``, ``epochs`` and
@@ -29,6 +30,9 @@ class Callback:
     # backup, they are set after `on_train_begin`, and an unfinished epoch continues without another
     # `on_epoch_begin`.
     kept: tuple[str, ...] = ()
+
+    # Whether its batch methods do nothing, so that they need not be called, which costs time.
+    skips_batches = False
 
     # Whether it is called after all others, and so sees the changes that they made in an epoch.
     comes_last = False
@@ -56,6 +60,12 @@ class Callback:
     def goes_on(self) -> bool:
         """Return whether training that stops now can resume from what this callback has saved."""
         return False
+
+    def restore_best_epoch(self) -> int | None:
+        """Restore the best weights, if this callback does that; return the number of their epoch.
+
+        Called at the end of training, and when training ends with a loss that is not finite.
+        """
 
     def get_state(self) -> State:
         """Return the state of this callback for a backup: the attributes named in `kept`."""
@@ -161,12 +171,16 @@ class CallbackList:
         ValueError: if one of them is not a `Callback`.
     """
 
-    def __init__(self, callbacks: Callbacks, model: Model, params: State, *own: Callback) -> None:
+    def __init__(
+        self, callbacks: Callbacks, model: Model, params: State, history: Callback | None = None
+    ) -> None:
         several: Any = () if callbacks is None else callbacks
+        own = [] if history is None else [history]
         try:
             self.callbacks = [*several, *own]
         except TypeError:  # a single callback
             self.callbacks = [several, *own]
+        self._history = history
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise ValueError(
@@ -187,11 +201,27 @@ class CallbackList:
         return any(
             name in vars(callback) or getattr(type(callback), name) is not getattr(Callback, name)
             for callback in self.callbacks
+            if not callback.skips_batches
             for name in names
         )
 
     def call(self, hook: str, *arguments: object) -> None:
-        """Call the method `hook` of every callback, in order."""
-        for callback in self.callbacks:
-            getattr(callback, hook)(*arguments)
-        turns.Changes.count += 1
+        """Call the method `hook` of every callback, in order.
+
+        If one of them fails at the end of an epoch, the history still records the epoch.
+        """
+        try:
+            for callback in self.callbacks:
+                getattr(callback, hook)(*arguments)
+        except Exception:
+            later = self.callbacks[self.callbacks.index(callback) + 1 :]
+            if hook == "on_epoch_end" and self._history in later:
+                getattr(self._history, hook)(*arguments)
+            raise
+        finally:
+            turns.Changes.count += 1
+
+    def restore_best_epoch(self) -> int | None:
+        """Let the callbacks restore the best weights; return the number of their epoch, if any."""
+        epochs = [callback.restore_best_epoch() for callback in self.callbacks]
+        return next((epoch for epoch in epochs if epoch is not None), None)

@@ -1,7 +1,9 @@
 """Records of training: the reported values, and the distributions of weights and gradients."""
 
+import weakref
+
 from tinynet import backend
-from tinynet.backend.types import HostArray, Logs, State
+from tinynet.backend.types import HostArray, Logs, Model, State
 from tinynet.callbacks.base import Callback
 
 
@@ -30,6 +32,17 @@ class History(Callback):
         super().__init__()
         self.history: dict[str, list[float]] = HistoryDict()
         self.epoch: list[int] = []
+
+    def set_model(self, model: Model) -> None:
+        """Set `self.model` to a weak reference, as the model has one to its history."""
+        vars(self)["model"] = weakref.ref(model)
+
+    def __getattribute__(self, name: str) -> object:
+        value = super().__getattribute__(name)
+        return value() if isinstance(value, weakref.ref) else value
+
+    def __getstate__(self) -> State:
+        return {**vars(self), "model": None}
 
     def set_state(self, state: State) -> None:
         super().set_state(state)

@@ -8,13 +8,13 @@ the loss becomes NaN or infinite.
 import math
 import os
 import pathlib
-import warnings
 
 from tinynet import losses
 from tinynet.backend.types import HostArray, Logs
 from tinynet.callbacks.base import Callback
 from tinynet.compat import checks, naming
 from tinynet.utils import files
+from tinynet.utils.progress import say
 
 
 class Monitor(Callback):
@@ -51,7 +51,7 @@ class Monitor(Callback):
         gain = value - than if self._higher_is_better else than - value
         return gain > self.min_delta
 
-    def monitored_value(self, logs: Logs | None, stacklevel: int = 5) -> float | None:
+    def monitored_value(self, logs: Logs | None) -> float | None:
         """Return the monitored value, or warn and return None if the logs do not have it."""
         value = (logs or {}).get(self.monitor)
         if value is None:
@@ -59,10 +59,9 @@ class Monitor(Callback):
             hint = "add it to metrics"
             if self.monitor.startswith("val_"):
                 hint = "pass validation data to fit"
-            warnings.warn(
+            checks.warn(
                 f"{type(self).__name__} monitors {self.monitor!r}, which is not available. "
-                f"Available metrics are: {there}. Choose one of them, or {hint}.",
-                stacklevel=stacklevel,
+                f"Available metrics are: {there}. Choose one of them, or {hint}."
             )
         return value
 
@@ -139,12 +138,17 @@ class EarlyStopping(Monitor):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch > 0 and self.verbose > 0:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
-        if self.best_weights is not None:
-            if self.verbose > 0:
-                best = self.best_epoch + 1
-                print(f"Restoring model weights from the end of the best epoch: {best}.")
-            self.model.set_weights(self.best_weights)
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        self.restore_best_epoch()
+
+    def restore_best_epoch(self) -> int | None:
+        if self.best_weights is None:
+            return None
+        if self.verbose > 0:
+            best = self.best_epoch + 1
+            say(f"Restoring model weights from the end of the best epoch: {best}.")
+        self.model.set_weights(self.best_weights)
+        return self.best_epoch
 
 
 class ModelCheckpoint(Monitor):
@@ -191,8 +195,7 @@ class ModelCheckpoint(Monitor):
                 initial_value_threshold, "initial_value_threshold", -math.inf, math.inf, 0.5
             )
         self._epoch = self._batches = 0
-        if save_freq != "epoch":  # on the instance: a method in the class would slow every batch
-            self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
+        self.skips_batches = save_freq == "epoch"
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
@@ -201,9 +204,9 @@ class ModelCheckpoint(Monitor):
         if self.save_freq == "epoch":
             self._save(logs)
 
-    def _after_batch(self, batch: int, logs: Logs | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._batches += 1
-        if self._batches % int(self.save_freq) == 0:
+        if self.save_freq != "epoch" and self._batches % self.save_freq == 0:
             self._save(logs, batch=batch + 1)
 
     def _save(self, logs: Logs | None, **names: float) -> None:
@@ -217,7 +220,7 @@ class ModelCheckpoint(Monitor):
             ) from None
         message = f"Epoch {self._epoch + 1}:"
         if self.save_best_only:
-            value = self.monitored_value(logs, stacklevel=6)
+            value = self.monitored_value(logs)
             if value is not None and (
                 math.isnan(value) or not self.is_improvement(value, self.best)
             ):
@@ -231,7 +234,7 @@ class ModelCheckpoint(Monitor):
 
     def _say(self, text: str) -> None:
         if self.verbose > 0:
-            print(f"\n{text}")
+            say(f"\n{text}")
 
 
 def _figure(value: float | None) -> str:
@@ -241,8 +244,8 @@ def _figure(value: float | None) -> str:
 class TerminateOnNaN(Callback):
     """End training, instead of raising an error, when the loss becomes NaN or infinite.
 
-    Without this callback, `fit` raises an error that names the step, and restores the model. With
-    it, `fit` returns, and the weights keep the values that they have by then.
+    Without this callback, `fit` raises an error that names the step, and restores the end of the
+    last finite epoch. With it, `fit` returns, and the weights keep the values that they have then.
 
     Arguments:
         raise_error: whether to raise an error instead, as `fit` does without this callback.
@@ -257,4 +260,4 @@ class TerminateOnNaN(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if not math.isfinite((logs or {}).get("loss", 0.0)):
-            print(f"Epoch {epoch + 1}: Invalid loss, terminating training")
+            say(f"Epoch {epoch + 1}: Invalid loss, terminating training")

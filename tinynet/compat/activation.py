@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from tinynet.backend.types import Array
+from tinynet.compat.contracts import activation_backward
 from tinynet.compat.guards import on_copies
 from tinynet.compat.naming import is_builtin
 
@@ -41,7 +42,8 @@ def backward_of(
     """
 
     def register(function: ActivationFunction) -> ActivationFunction:
-        BACKWARDS[activation] = on_copies(function)
+        own = not is_builtin(function)
+        BACKWARDS[activation] = activation_backward(on_copies(function)) if own else function
         (FROM_Z.add if from_z else FROM_Z.discard)(activation)
         if is_builtin(function):
             BUILT_IN.append(activation)

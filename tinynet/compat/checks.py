@@ -6,6 +6,8 @@ and `engine.finite` then reports where it came from.
 """
 
 import math
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -23,7 +25,9 @@ def array(value: object, name: str) -> HostArray:
         ValueError: if it is not an array of real numbers with an axis of samples.
     """
     variable = name.split()[-1]
-    if not isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray):
+        value = plain(value, name)
+    else:
         write = f"{variable} = np.asarray({variable})"
         if on_device(value):
             write = f"{variable} = {variable}.get()"
@@ -48,20 +52,57 @@ def array(value: object, name: str) -> HostArray:
     return value
 
 
-def as_array(value: object, name: str) -> HostArray:
-    """Return `value`, which may be nested lists, as an array of numbers.
+def plain(value: object, name: str) -> HostArray:
+    """Return `value` as an array that is not of a subclass, such as `np.matrix`.
 
     Raises:
-        ValueError: if it cannot be converted.
+        ValueError: if it is a masked array with values that are masked: they would be used.
     """
+    if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
+        raise ValueError(
+            f"Expected {name} without masked values, received an array with "
+            f"{np.count_nonzero(getattr(value, 'mask', 0))}. Write: {name} = {name}.filled(0), or "
+            "leave these samples out"
+        )
     try:
-        value = value if on_device(value) else np.asarray(value)
+        return np.asarray(value)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"Expected {name} to be an array, received {short(value)}: {error}. "
             f"Write: {name} = np.array(rows), with rows of equal length"
         ) from None
-    return array(value, name)
+
+
+def warn(text: str) -> None:
+    """Warn about the line outside tinynet from which it was called."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] in _PASSED_BY:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
+
+
+_PASSED_BY = ("tinynet", "contextlib")  # whose functions lie between the caller and the warning
+
+
+def as_array(value: object, name: str, any_shape: bool = False) -> HostArray:
+    """Return `value`, which may be nested lists, as an array of numbers.
+
+    Arguments:
+        any_shape: whether to accept a single number, too.
+
+    Raises:
+        ValueError: if it cannot be converted.
+    """
+    parts = value if isinstance(value, list | tuple) else [value]
+    for part in parts:
+        if hasattr(part, "count_params"):  # a layer or a model
+            raise ValueError(
+                f"Expected {name} to be an array, received {part!r}: layers are stacked here, and "
+                "not called with each other. Write: Sequential([Input((784,)), Dense(10)])"
+            )
+    result = value if on_device(value) else plain(value, name)
+    number = any_shape and result.shape == () and result.dtype.kind in "biuf"
+    return result if number else array(result, name)
 
 
 def same_length(arrays: Mapping[str, HostArray | None]) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from tinynet.backend.types import Config, Identifier
-from tinynet.compat import arguments, constructors, guards, naming
+from tinynet.compat import arguments, constructors, contracts, guards, naming
 from tinynet.compat.naming import is_builtin
 
 
-class Configurable:
+class Configurable(contracts.CallsInit):
     """An object that a configuration can recreate, and whose constructor only assigns."""
 
     def __init_subclass__(cls, **given: object) -> None:

@@ -9,21 +9,25 @@ import functools
 import math
 import operator
 import sys
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeGuard
+from weakref import WeakValueDictionary
 
 from tinynet.backend import host, on_device, turns
-from tinynet.backend.types import AnyLayer
+from tinynet.backend.types import AnyLayer, Array, State
+from tinynet.compat import contracts
 from tinynet.compat.naming import is_builtin
 
 Method = Callable[..., Any]
 
-# Methods that receive copies, by the name of the base class; those of layers see `LayerBase`.
-ON_COPIES = {
-    "Loss": ("call", "backward"),
-    "Metric": ("call", "update_state"),
-    "Regularizer": ("__call__", "gradient"),
+# Methods that receive copies, by the name of the base class; those of layers see `LayerBase`; each
+# with a function that checks what they return.
+ON_COPIES: dict[str, dict[str, Method | None]] = {
+    "Loss": {"call": contracts.loss_values, "backward": None},  # see `targets.loss_gradient`
+    "Metric": {"call": contracts.metric_values, "update_state": None},
+    "Regularizer": {"__call__": contracts.penalty, "gradient": contracts.penalty_gradient},
 }
 
 # Methods that Keras calls and tinynet does not, by the name of the base class, with those to define
@@ -44,9 +48,21 @@ NOT_CALLED = {
 }
 
 
+# The copies that user-defined parts received and still have, by `id`.
+_handed_out: WeakValueDictionary[int, Array] = WeakValueDictionary()
+
+
+def is_array(value: object) -> TypeGuard[Array]:
+    return isinstance(value, host.ndarray) or on_device(value)
+
+
 def private(value: Any) -> Any:
     """Return a copy of `value` if it is an array, else `value`."""
-    return value.copy() if isinstance(value, host.ndarray) or on_device(value) else value
+    if not is_array(value):
+        return value
+    result = value.copy()
+    _handed_out[id(result)] = result
+    return result
 
 
 def on_copies(
@@ -55,8 +71,9 @@ def on_copies(
     """Return a user-defined function that receives copies of arrays; one of tinynet as it is.
 
     Arguments:
-        before, after: functions of the object whose method `name` this is, to call each time, but
-            not where the method of a subclass calls this one.
+        before, after: functions to call each time, but not where the method of a subclass calls
+            this one, if this is a method, `name`: with the object; with it, the result, which
+            `after` returns again, and what the method was given.
     """
     if is_builtin(method) or hasattr(method, "on_copies"):
         return method
@@ -68,7 +85,7 @@ def on_copies(
             before(given[0])
         result = method(*map(private, given), **{k: private(v) for k, v in named.items()})
         if outermost and after is not None:
-            after(given[0])
+            return after(given[0], result, *given[1:], *named.values())
         return result
 
     vars(call)["on_copies"] = True
@@ -78,8 +95,8 @@ def on_copies(
 def wrap_methods(kind: type) -> None:
     """Let the methods in `ON_COPIES` receive copies if they are user-defined."""
     for base in kind.__mro__[1:]:
-        for name in ON_COPIES.get(base.__name__, ()):
-            setattr(kind, name, on_copies(getattr(kind, name)))
+        for name, check in ON_COPIES.get(base.__name__, {}).items():
+            setattr(kind, name, on_copies(getattr(kind, name), name, None, check))
 
 
 def refuse_methods(part: object) -> None:
@@ -115,6 +132,43 @@ def converted(name: str, convert: Method, into: str | None = None) -> Any:
     return property(operator.attrgetter(f"_{name}"), assign)
 
 
+def without_batches(state: State, weights: Sequence[str] = ()) -> State:
+    """Return the attributes of a layer or model for a copy or a file, without the last batch.
+
+    It may be in the arrays that `private` handed out, unless they are weights now. The methods of
+    `InnerMethod` are made again when they are needed.
+    """
+    kept: State = {}
+    for name, value in state.items():
+        if not isinstance(value, InnerMethod):
+            kept[name] = value if name in weights else _without_batches(value)
+        elif value.own is not None:
+            kept[name] = value.own
+    return kept
+
+
+def _without_batches(value: object) -> object:
+    if is_batch(value):
+        return None
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(map(_without_batches, value))
+    if isinstance(value, dict) and type(value) is dict:
+        return {key: _without_batches(part) for key, part in value.items()}
+    return value
+
+
+def is_batch(value: object) -> bool:
+    """Return whether `value` is an array that a user-defined part received, or a view of it."""
+    while (base := base_of(value)) is not None:
+        value = base
+    return _handed_out.get(id(value)) is value is not None
+
+
+def base_of(value: object) -> object:
+    """Return the array of which `value` is a view, or None."""
+    return value.base if is_array(value) else None
+
+
 class InnerMethod:
     """`forward` or `backward` of a layer inside a user-defined one, which calls it: on copies.
 
@@ -123,15 +177,18 @@ class InnerMethod:
     """
 
     def __init__(self, layer: AnyLayer, name: str) -> None:
-        self.layer, self.name, self.own = layer, name, vars(layer).get(name)
-        self.caller, self.calls = None, 0
+        # Weak references: a layer that refers to itself would wait for the garbage collector.
+        self.layer: Callable[[], AnyLayer] = weakref.ref(layer)
+        self.name, self.own = name, vars(layer).get(name)
+        self.caller, self.calls = self.layer, 0
         setattr(layer, name, self)
 
     def __call__(self, *given: object, **named: object) -> Any:
         self.calls += 1
+        layer = self.layer()
         if self.name == "backward" and self.calls > 1:
-            raise inner_called_twice(self.layer.name)
-        method = self.own or functools.partial(getattr(type(self.layer), self.name), self.layer)
+            raise inner_called_twice(layer.name)
+        method = self.own or functools.partial(getattr(type(layer), self.name), layer)
         return private(method(*map(private, given), **named))
 
 
@@ -158,14 +215,14 @@ def inner_methods(layer: AnyLayer) -> Iterator[tuple[InnerMethod, InnerMethod]]:
 def begin_forward(layer: AnyLayer) -> None:
     """Count the calls of the layers inside `layer` from 0."""
     for forward, backward in inner_methods(layer):
-        forward.caller, forward.calls, backward.calls = layer, 0, 0
+        forward.caller, forward.calls, backward.calls = weakref.ref(layer), 0, 0
 
 
 def begin_backward(layer: AnyLayer) -> None:
     """Raise a ValueError if a layer inside `layer` was called since: it knows its last inputs."""
     for forward, _ in inner_methods(layer):
-        if forward.calls > 1 or forward.caller is not layer:
-            raise inner_called_twice(forward.layer.name)
+        if forward.calls > 1 or forward.caller() is not layer:
+            raise inner_called_twice(forward.layer().name)
 
 
 # The bytes that new weights may still take, if they are to be read from a file of that size.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tinynet import backend, config
 from tinynet.backend.types import Array, HostArray
 from tinynet.compat.configuration import Configurable
+from tinynet.compat.contracts import returned
 
 
 class InitializerBase(Configurable):
@@ -17,7 +18,10 @@ class InitializerBase(Configurable):
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Array:
         """Return the initial weights, an array of `shape` and `dtype` (`floatx` if not given)."""
-        return backend.xp.asarray(self.draw(tuple(shape)).astype(dtype or config.floatx()))
+        method, write = f"{type(self).__name__}.draw", "return an array of `shape`"
+        like = backend.host.empty(0, dtype or config.floatx())
+        values = returned(self.draw(tuple(shape)), method, tuple(shape), like, write)
+        return backend.to_active(values, like.dtype)
 
 
 class Seeded:

@@ -10,6 +10,7 @@ from typing import Any
 from tinynet import backend, config
 from tinynet.backend import random, turns
 from tinynet.backend.types import (
+    AnyLayer,
     Array,
     ArrayLike,
     Config,
@@ -20,9 +21,11 @@ from tinynet.backend.types import (
     Shape,
     State,
 )
-from tinynet.compat import guards, naming, rules
+from tinynet.compat import checks, contracts, guards, naming, rules
 from tinynet.compat.configuration import Configurable, dtype_policy
 from tinynet.compat.weights import HasWeights, every_layer, parts_of
+
+KEPT_BYTES = 8_000_000  # of buffers that a model keeps between calls
 
 
 class LayerBase(HasWeights, Configurable):
@@ -78,6 +81,8 @@ class LayerBase(HasWeights, Configurable):
         # False in the lowest trainable layer: no layer below it needs a gradient, so `backward`
         # may skip computing one and return None.
         self.needs_input_gradient = True
+        # The shapes of the last input and output of a user-defined `forward`.
+        self.last_shapes: tuple[Shape, Shape] | None = None
         # A weak reference to the `Parameters` that hold the weights.
         self.owner: Callable[[], object] | None = None
         self.trainable_names: list[str] = []
@@ -118,7 +123,7 @@ class LayerBase(HasWeights, Configurable):
         guards.take_room(self.name, name, tuple(shape))
         chosen = "glorot_uniform" if initializer is None else initializer
         draw = naming.GETTERS["initializer"](chosen)
-        weight: Array = draw(tuple(shape), self.dtype or config.floatx())
+        weight = contracts.initial_values(draw, tuple(shape), self.dtype or config.floatx())
         setattr(self, name, weight)
         if trainable:
             self.set_gradient(name, backend.xp.zeros_like(weight))
@@ -193,9 +198,14 @@ class LayerBase(HasWeights, Configurable):
         super().__init_subclass__(**arguments)
         if LayerBase in cls.__bases__:  # `Layer` itself, whose methods do nothing
             return
-        cls.forward = guards.on_copies(cls.forward, "forward", guards.begin_forward)
+        cls.compute_output_shape = guards.on_copies(
+            cls.compute_output_shape, "compute_output_shape", None, contracts.output_shape
+        )
+        cls.forward = guards.on_copies(
+            cls.forward, "forward", guards.begin_forward, contracts.output
+        )
         cls.backward = guards.on_copies(
-            cls.backward, "backward", guards.begin_backward, cls._collect_gradients
+            cls.backward, "backward", guards.begin_backward, cls._end_backward
         )
         if "build" not in vars(cls):
             return
@@ -208,7 +218,7 @@ class LayerBase(HasWeights, Configurable):
 
         cls.build = build
 
-    def _collect_gradients(self) -> None:
+    def _end_backward(self, result: object, gradient: Array) -> Array | None:
         """Copy gradients that `backward` has assigned as new arrays to where they are read."""
         for _, layer, _ in every_layer([self]):
             for name, array in () if layer._is_model else layer._gradients.items():
@@ -216,10 +226,11 @@ class LayerBase(HasWeights, Configurable):
                 if computed is not array:
                     array[...] = rules.gradient(layer.name, name, computed, array)
                     layer.set_gradient(name, array)
+        return contracts.input_gradient(self, result, gradient)
 
     def unbuild(self) -> None:
         """Discard the weights, as if `build` had not been called."""
-        for name in (*self.trainable_names, *self.non_trainable_names):
+        for name in self.weight_names:
             setattr(self, name, None)
             setattr(self, f"{name}_gradient", None)
         self.trainable_names, self.non_trainable_names = [], []
@@ -230,23 +241,29 @@ class LayerBase(HasWeights, Configurable):
     @turns.turn()
     def __call__(self, x: ArrayLike, training: bool = False) -> HostArray:
         """Return the output for a batch `x` as a NumPy array; the first call builds the layer."""
+        x = x if backend.on_device(x) else checks.as_array(x, "x", any_shape=True)
         dtype = None if self.any_dtype else self.dtype or config.floatx()
         device = backend.device_of(self.weights[0]) if self.built and self.weights else None
         with backend.use_device(device), backend.ignore_warnings():
             self.drop_stale_buffers()
-            batch = backend.to_active(x, dtype)
+            # A copy, as the layer keeps it for `backward`, unless it is large.
+            batch = guards.private(backend.to_active(x, dtype))
             self.ensure_built(batch.shape)
-            return backend.to_numpy(self.forward(batch, training))
+            try:
+                output = backend.to_numpy(self.forward(batch, training))
+                return output.astype(dtype or output.dtype, copy=False)
+            finally:
+                if batch.nbytes > KEPT_BYTES:
+                    release([self])
 
     def drop_stale_buffers(self) -> None:
         """Discard the buffers if they are not on the device where arrays are created now."""
         if self._buffers_device != backend.current_device():
             self.clear_caches()
-            self._buffers_device = backend.current_device()
+            self._buffers, self._buffers_device = {}, backend.current_device()
 
     def clear_caches(self) -> None:
         """Discard what `forward` has cached; a subclass with its own caches extends this."""
-        self._buffers = {}
         for name in type(self)._caches:
             setattr(self, name, None)
 
@@ -258,7 +275,32 @@ class LayerBase(HasWeights, Configurable):
 
     def __getstate__(self) -> State:
         # A copy belongs to no model until it is added to one, and allocates its own buffers.
-        return {**vars(self), "owner": None, "_buffers": {}}
+        caches = dict.fromkeys(type(self)._caches)
+        state = guards.without_batches(vars(self), self.weight_names)
+        return {**state, **caches, "owner": None, "_buffers": {}}
+
+
+def release(layers: Sequence[AnyLayer]) -> None:
+    """Let go of the last batch, and of the buffers if they are large or on a GPU.
+
+    They are kept otherwise, so that a loop of short calls does not allocate them every time.
+    """
+    held = [layer for _, layer, _ in every_layer(layers) if not layer._is_model]
+    own = [layer for layer in held if not naming.is_builtin(type(layer))]
+    batches = [
+        (layer, name)
+        for layer in own
+        for name, value in vars(layer).items()
+        if guards.is_batch(value) and name not in layer.weight_names
+    ]
+    size = sum(array.nbytes for layer in held for array in layer._buffers.values())
+    large = size + sum(getattr(layer, name).nbytes for layer, name in batches) > KEPT_BYTES
+    for layer, name in batches if large else ():
+        setattr(layer, name, None)
+    for layer in held:
+        layer.clear_caches()
+        if large or (layer._buffers_device or Device("numpy")).backend == "cupy":
+            layer._buffers = {}
 
 
 def layers_in(held: object) -> list[HasWeights]:

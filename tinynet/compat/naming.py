@@ -63,6 +63,20 @@ def short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def apart(one: str, other: str) -> tuple[str, str]:
+    """Return two texts that differ, shortened so that the difference is in both."""
+    same = next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )
+    start = max(0, same - 30) if max(len(one), len(other)) > 80 else 0
+    texts = (
+        "..." * (start > 0) + text[start : start + 80] + "..." * (len(text) > start + 80)
+        for text in (one, other)
+    )
+    return next(texts), next(texts)
+
+
 def custom_objects(objects: Mapping[str, Any] | None) -> AbstractContextManager[object]:
     """Return a ``with`` block in which configurations may name these classes and functions, too."""
     if not isinstance(objects, Mapping | None):

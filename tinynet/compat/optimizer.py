@@ -142,14 +142,24 @@ class OptimizerBase(Configurable):
 
     # The state: the slots of each array, as arrays of its shape
 
-    def get_state(self) -> State:
-        """Return a copy of everything that training changes, for `set_state`."""
+    def get_state(self, into: State | None = None) -> State:
+        """Return a copy of everything that training changes, for `set_state`.
+
+        The arrays of `into`, which an earlier call returned, are used again if they fit.
+        """
+        if into is not None and into["arrays"] is self._arrays:
+            copies = into["state"]
+            for slots, slot_copies in zip(self._state, copies, strict=True):
+                for slot, slot_copy in zip(slots, slot_copies, strict=True):
+                    slot_copy[...] = slot
+        else:
+            copies = [[array.copy() for array in slots] for slots in self._state]
         return {
             "arrays": self._arrays,
             "parts": self._variable_shapes,
             "iterations": self.iterations,
             "learning_rate": self._learning_rate,
-            "state": [[array.copy() for array in slots] for slots in self._state],
+            "state": copies,
             "kept": [getattr(self, name) for name in self.kept],
         }
 

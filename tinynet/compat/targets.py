@@ -100,7 +100,7 @@ def as_function(kind: Any) -> Callable[..., Array]:
 def all_builtin(*parts: object) -> bool:
     """Return whether no loss, layer or model among `parts` has a user-defined pass."""
     names = ("call", "forward", "backward", "activate")
-    methods = [getattr(part, name) for part in parts for name in names if hasattr(part, name)]
+    methods = [getattr(part, name) for part in parts for name in names if hasattr(type(part), name)]
     return all(map(naming.is_builtin, [*methods, *map(type, parts[:1])]))
 
 

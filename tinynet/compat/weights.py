@@ -8,7 +8,8 @@ from typing import NamedTuple
 from tinynet import backend
 from tinynet.backend import turns
 from tinynet.backend.types import AnyLayer, Array, ArrayLike, HostArray, Shape
-from tinynet.compat import naming
+from tinynet.compat import checks, naming
+from tinynet.compat.contracts import CallsInit
 
 
 class Weight(NamedTuple):
@@ -26,7 +27,7 @@ class Weight(NamedTuple):
         return array
 
 
-class HasWeights:
+class HasWeights(CallsInit):
     """The common base of layers and models: a name, and weights to read, set and count."""
 
     name: str
@@ -46,6 +47,11 @@ class HasWeights:
 
     # Whether training changes the weights; setting it also sets it for the layers inside.
     trainable = property(operator.attrgetter("_trainable"), _set_trainable)
+
+    @property
+    def weight_names(self) -> list[str]:
+        """The names of the weights, those with a gradient first."""
+        return [*self.trainable_names, *self.non_trainable_names]
 
     def check_input(self, shape: Shape) -> None:
         """Raise a ValueError if a built layer cannot take inputs of `shape`."""
@@ -133,7 +139,7 @@ def every_weight(layers: Iterable[HasWeights]) -> Iterator[Weight]:
 def assign(name: str, current: Sequence[Array], new: Iterable[ArrayLike]) -> None:
     """Copy the arrays `new` into `current`; if one does not fit, raise and copy none of them."""
     try:
-        arrays = [a if backend.on_device(a) else backend.host.asarray(a) for a in new]
+        arrays = [a if backend.on_device(a) else checks.plain(a, "an array") for a in new]
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Expected a list of arrays, as from get_weights, received {naming.short(new)}: "

@@ -5,12 +5,11 @@ comment; tinynet trains too, but first warns and suggests a fix. Only the first 
 is inspected; the labels, which are small, are inspected in full.
 """
 
-import warnings
-
 import numpy as np
 
 from tinynet import activations
 from tinynet.backend.types import HostArray, Model, Samples
+from tinynet.compat import checks
 from tinynet.compat.activation import activation_name
 from tinynet.layers import Activated
 from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
@@ -27,11 +26,11 @@ def advise(model: Model, samples: Samples, held_out: Samples | None, batch_size:
         held_out: the samples held out by `validation_split`, or None.
     """
     x, y, _ = samples
-    texts = [input_advice(x[:batch_size]), output_advice(model), label_advice(model, x, y)]
+    texts = [input_advice(x[:batch_size]), output_advice(model)]
     if held_out is not None:
         texts.append(split_advice(model, y, held_out[1]))
     for text in filter(None, texts):
-        warnings.warn(text, stacklevel=4)
+        checks.warn(text)
 
 
 def input_advice(batch: HostArray) -> str | None:
@@ -69,27 +68,29 @@ def output_advice(model: Model) -> str | None:
     return None
 
 
-def label_advice(model: Model, x: HostArray, y: HostArray) -> str | None:
-    """Return a warning if some labels have no corresponding output, else None."""
+def advise_on_labels(model: Model, y: HostArray, outputs: int) -> None:
+    """Warn if some class numbers have no corresponding output, or are NaN."""
     if not isinstance(model.loss_object, SparseCategoricalCrossentropy) or not y.size:
-        return None
-    outputs = model.compute_output_shape(x.shape)[-1] or 0
+        return
     y = np.trunc(y) if y.dtype.kind == "f" else y  # as the loss does
     low, high = y.min(), y.max()
-    if not (low < 0 or high >= outputs):
-        return None
-    invalid = (y < 0) | (y >= outputs)
+    if low >= 0 and high < outputs:  # not if one is NaN
+        return
+    invalid = ~((y >= 0) & (y < outputs))
     first = int(np.argwhere(invalid)[0][0])
-    if low == 1 and high == outputs:
+    numbers = y[y == y]
+    low, high = map(float, (numbers.min(), numbers.max()) if numbers.size else (np.nan,) * 2)
+    missing = "NaN and " * (numbers.size < y.size)
+    if low == 1 and high == outputs and not missing:
         hint = "y = y - 1"
-    elif low < 0 or not high < 1e6:
+    elif missing or low < 0 or not high < 1e6:
         hint = "leave these samples out, or give each of them a class"
     else:
         hint = f"a last layer of {int(high) + 1} units"
-    return (
-        f"Expected labels from 0 to {outputs - 1}, one for each output, received labels from "
-        f"{low:g} to {high:g}, first in sample {first}. {invalid.sum()} of {y.size} add nothing "
-        f"to the loss. Write: {hint}"
+    checks.warn(
+        f"Expected labels from 0 to {outputs - 1}, one for each output, received {missing}labels "
+        f"from {low:g} to {high:g}, first in sample {first}. {invalid.sum()} of {y.size} add "
+        f"nothing to the loss. Write: {hint}"
     )
 
 

@@ -1,15 +1,14 @@
 """The caller's arrays, cut into batches: in order or shuffled, converted batch by batch.
 
-On the host, the data are never converted, copied or scanned as a whole. Images stay bytes, a
-memory-mapped file stays on disk, and only the current batch is converted to float32, in buffers
-that every step reuses.
+On the host, the data are never converted or scanned as a whole, and copied only if their rows are
+not in C order, which would make each epoch slow. Images stay bytes, a memory-mapped file stays on
+disk, and only the current batch is converted to float32, in buffers that every step reuses.
 
 Transfers to a GPU are slow, and every operation there, however small, costs the host some
 microseconds. So the data are sent once if they fit, images still as bytes; their order follows once
 per epoch; rows are gathered and converted for many batches at a time, and each batch is a view.
 """
 
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -22,6 +21,10 @@ from tinynet.compat import checks
 
 # The number of bytes gathered on a GPU at a time: for MNIST, about 160 batches of 32.
 BLOCK_BYTES = 16_000_000
+
+# An array that is not in C order is worth a warning beyond the first, and not copied beyond the
+# second number of bytes.
+SMALL_BYTES, COPIED_BYTES = 8_000_000, 1_000_000_000
 
 
 class Batch(NamedTuple):
@@ -36,8 +39,14 @@ class Batch(NamedTuple):
 class ArrayReader:
     """One array, read some rows at a time and converted to the type that a model computes in."""
 
-    def __init__(self, source: HostArray, dtype: DTypeLike) -> None:
+    def __init__(self, source: HostArray, dtype: DTypeLike, name: str = "x") -> None:
         self.source = np.asarray(source)  # makes a plain view of a memmap
+        if self.source.nbytes > SMALL_BYTES and not in_rows(self.source):
+            checks.warn(
+                f"Expected {name} row by row in memory (C order), received an array of "
+                f"{self.source.nbytes / 1e6:,.0f} MB with strides {self.source.strides}: it takes "
+                f"longer to read. Write: {name} = np.ascontiguousarray({name})"
+            )
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self._converts = self.source.dtype != self.dtype
         # Integers are sent to a GPU in their own type, floats in the type used there.
@@ -50,7 +59,7 @@ class ArrayReader:
     def take(self, rows: slice | HostArray) -> Array:
         """Return the rows in a slice, or at the given indices in that order, on the host."""
         part = self._gather(rows)
-        if not self._converts and part.flags.c_contiguous:
+        if not self._converts and (part.flags.c_contiguous or in_rows(part)):
             return part
         if len(self._converted) < len(part):
             self._converted = np.empty(part.shape, self.dtype)
@@ -64,6 +73,11 @@ class ArrayReader:
         if len(self._gathered) < len(rows):
             self._gathered = np.empty((len(rows), *self.source.shape[1:]), self.source.dtype)
         return backend.take_rows(self.source, rows, out=self._gathered[: len(rows)])
+
+    def copy_into_rows(self) -> None:
+        """Copy all rows, to read them many times, if another order makes that slow."""
+        if not in_rows(self.source) and self.source.nbytes <= COPIED_BYTES:
+            self.source = np.ascontiguousarray(self.source)
 
     @property
     def gpu_bytes(self) -> int:
@@ -122,7 +136,9 @@ class Batches:
         self.batch_size = batch_size
         self.x = ArrayReader(x, dtype)
         # Class numbers stay integers.
-        self.y = None if y is None else ArrayReader(y, dtype if y.dtype.kind == "f" else y.dtype)
+        self.y = None
+        if y is not None:
+            self.y = ArrayReader(y, dtype if y.dtype.kind == "f" else y.dtype, "y")
         self.weights = None if sample_weight is None else ArrayReader(sample_weight, dtype)
         self.classes: ArrayReader | None = None  # of one-hot targets, once they are on a GPU
         self._loaded = False
@@ -130,10 +146,14 @@ class Batches:
     def copy_to_gpu(self) -> None:
         """Send all data to the GPU in use if they fit into half of its free memory.
 
-        Otherwise, batches are sent as they are needed. On the host, this does nothing.
+        Otherwise, batches are sent as they are needed. On the host, data in an order that is slow
+        to read are copied.
         """
         room = backend.free_memory()
         rows = [part for part in (self.x, self.y, self.weights) if part is not None]
+        if room is None:
+            for part in rows:
+                part.copy_into_rows()
         if room is None or sum(part.gpu_bytes for part in rows) > room // 2:
             return
         for part in rows:
@@ -153,11 +173,10 @@ class Batches:
         """Return `steps`, or, with a warning, the smaller number of batches from `first` on."""
         left = len(self) - first
         if steps > left:
-            warnings.warn(
+            checks.warn(
                 f"Your input ran out of data after {left} of {steps} steps: a pass over the "
                 f"{self.samples} samples has {len(self)} batches of {self.batch_size}. "
-                "Leave steps_per_epoch, validation_steps or steps out to use them all.",
-                stacklevel=4,
+                "Leave steps_per_epoch, validation_steps or steps out to use them all."
             )
         return min(steps, left)
 
@@ -192,6 +211,11 @@ class Batches:
         sample = sum(part.source[:1].size * part.dtype.itemsize for part in parts)
         room = min(BLOCK_BYTES, (backend.free_memory() or 0) // 8)
         return int(max(1, room // (size * sample)))
+
+
+def in_rows(array: HostArray) -> bool:
+    """Return whether the rows of `array` are read fast: each is in C order, and they go forward."""
+    return array[:1].flags.c_contiguous and (array.ndim < 2 or array.strides[0] >= 0)
 
 
 class EpochIterator:
@@ -280,7 +304,8 @@ def split_validation(samples: Samples, share: float) -> tuple[Samples, Samples]:
 def class_weight_per_sample(y: HostArray, class_weight: Mapping[int, float]) -> HostArray:
     """Return each sample's weight: that of its class, or 1 for a class not in `class_weight`."""
     one_hot = y.ndim > 1 and y.shape[-1] > 1
-    classes = y.argmax(axis=-1) if one_hot else np.rint(y.reshape(len(y))).astype("int64")
+    with backend.ignore_warnings():  # about NaN, which is no class
+        classes = y.argmax(axis=-1) if one_hot else np.rint(y.reshape(len(y))).astype("int64")
     weights = np.ones(len(y), config.floatx())
     for number, weight in class_weight.items():
         weights[classes == number] = weight

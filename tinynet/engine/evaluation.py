@@ -10,6 +10,7 @@ from tinynet.backend.types import Array, HostArray, Logs, Model, Samples
 from tinynet.callbacks.base import CallbackList, Callbacks
 from tinynet.compat import checks
 from tinynet.engine import memory
+from tinynet.engine.advice import advise_on_labels
 from tinynet.engine.data import Batch, Batches
 from tinynet.engine.finite import check_finite
 from tinynet.engine.rollback import restore_on_error
@@ -225,7 +226,9 @@ def prepare_data(model: Model, x: object, y: object, sample_weight: object = Non
             "Expected targets y in addition to the samples x, received none. Write: model.fit(x, y)"
         )
     x = model.adapt(x)
-    model.loss_object.check_shapes(y.shape, model.compute_output_shape(x.shape))
+    outputs = model.compute_output_shape(x.shape)
+    model.loss_object.check_shapes(y.shape, outputs)
+    advise_on_labels(model, y, outputs[-1] or 0)
     return x, y, sample_weight
 
 

@@ -1,12 +1,41 @@
 """Errors for a loss or weights that became NaN or infinite, with the likely cause."""
 
+from collections.abc import Callable
 from math import isfinite
+from time import perf_counter
 
 from tinynet import backend, config
-from tinynet.backend.types import HostArray, Logs, Model
+from tinynet.backend import gpu
+from tinynet.backend.types import Array, HostArray, Logs, Model
 from tinynet.compat.weights import every_weight
 from tinynet.engine.data import Batches
 from tinynet.engine.tracker import Tracker
+
+LOOK_SECONDS = 0.1  # between two looks at a loss on a GPU
+
+
+class Watch:
+    """Sees when a loss on a GPU is not finite, without ever waiting for the GPU."""
+
+    def __init__(self) -> None:
+        self._arrived: Callable[[], float | None] | None = None
+        self._next_look = 0.0
+
+    def __call__(self, loss: Array) -> bool:
+        if self._arrived is None:
+            if perf_counter() >= self._next_look:
+                self._arrived = gpu.read_later(loss)
+            return False
+        value = self._arrived()
+        if value is None:
+            return False
+        self._arrived, self._next_look = None, perf_counter() + LOOK_SECONDS
+        return not isfinite(value)
+
+
+def watch() -> Callable[[Array], bool]:
+    """Return a function that says of a step's loss that it, or a recent one, is not finite."""
+    return Watch() if backend.backend() == "cupy" else lambda loss: not isfinite(loss)
 
 
 def check_finite(
@@ -56,10 +85,9 @@ def not_finite(expected: str, model: Model, batches: Batches, where: str) -> Val
             )
             break
     state = describe_weights(model)
-    return ValueError(
-        f"Expected {expected} {where}.{f' {state}.' if state else ''} {cause}. The model is as it "
-        "was before this call."
-    )
+    error = ValueError(f"Expected {expected} {where}.{f' {state}.' if state else ''} {cause}")
+    vars(error)["to_restore"] = model  # until `engine.rollback` has done so
+    return error
 
 
 def describe_weights(model: Model) -> str:
@@ -79,9 +107,11 @@ def describe_weights(model: Model) -> str:
     return f"{names} are now NaN or infinite"
 
 
-def check_finite_weights(total: float, model: Model, batches: Batches, where: str) -> None:
+def check_finite_weights(
+    total: float, model: Model, batches: Batches, where: str, accept_nan: bool = False
+) -> None:
     """Raise a ValueError if `total`, the sum of the weights, shows that one is NaN or infinite."""
-    if not isfinite(float(total)):
+    if not accept_nan and not isfinite(float(total)):
         expected = "a finite loss and finite weights, received weights that are NaN or infinite"
         raise not_finite(expected, model, batches, where)
 

@@ -66,7 +66,7 @@ def out_of_memory_message(
         f"{megabytes(total)} are free, and CuPy holds {megabytes(held)}{allowed}. "
         "The model's weights, gradients and optimizer "
         f"state take {megabytes(weights)}, the arrays of a batch of {batch:,} about "
-        f"{megabytes(activations)}. The model is as it was before this call. "
+        f"{megabytes(activations)}. The weights are those after the last whole step. "
         f"Write: {'; or '.join(text for text, helps in remedies.items() if helps)}"
     )
 

@@ -49,7 +49,9 @@ class Network(HasWeights):
         self._layers: list[AnyLayer] = []
         self.parameters = Parameters(self.name, self._layers)
         for layer in layers or ():
-            self.add(layer)
+            self._append(layer)
+        if self._layers and self.input_shape is not None:
+            self._make_weights(self.input_shape)  # once: it goes through all layers
 
     # Layers
 
@@ -91,6 +93,19 @@ class Network(HasWeights):
             ValueError: if it is not a layer, has the name of another layer, or does not fit;
                 nothing is changed then.
         """
+        before = self.input_layer
+        self._append(layer)
+        if not self._layers or self.input_shape is None:
+            return
+        try:
+            self._make_weights(self.input_shape)
+        except Exception:
+            self._layers.pop()
+            self.input_layer = before
+            raise
+
+    def _append(self, layer: "Layer | Network") -> None:
+        """Add `layer` without its weights, or raise the errors of `add` that need none."""
         if not isinstance(layer, Layer | Network):
             raise ValueError(
                 "Only instances of `tinynet.Layer` can be added to a Sequential model. Received: "
@@ -118,19 +133,9 @@ class Network(HasWeights):
                 f"'{layer.name}' is already the name of a layer in this model. Update the `name` "
                 "argument to pass a unique name."
             )
-        declared = None
         if not self._layers and not self.input_layer and layer.declared_shape is not None:
-            declared = InputLayer(batch_shape=layer.declared_shape)
+            self.input_layer = InputLayer(batch_shape=layer.declared_shape)
         self._layers.append(layer)
-        shape = declared.batch_shape if declared else self.input_shape
-        if shape is None:
-            return
-        try:
-            self._make_weights(shape)
-        except Exception:
-            self._layers.pop()
-            raise
-        self.input_layer = declared or self.input_layer
 
     @turns.turn()
     def pop(self) -> "Layer | Network":
@@ -323,7 +328,8 @@ class Network(HasWeights):
 
     def __getstate__(self) -> State:
         idle: State = {"active_calls": 0, "training_thread": None, "prepared": []}
-        return {**vars(self), **idle, "parameters": self.parameters.runs}
+        state = guards.without_batches(vars(self))
+        return {**state, **idle, "parameters": self.parameters.runs}
 
     def __setstate__(self, state: State) -> None:
         runs = state["parameters"]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from tinynet import backend
 from tinynet.backend import turns
 from tinynet.backend.types import UNSET, Array, Device, Pairs
+from tinynet.compat import guards
 from tinynet.compat.naming import is_builtin
 from tinynet.compat.weights import Weight, every_layer, every_weight, parts_of
 from tinynet.layers import Layer
@@ -158,18 +159,31 @@ class Parameters:
 
     # Copy and restore
 
-    def copy(self) -> Copy:
-        """Return copies of all values for `restore`: the vector, and the arrays outside it."""
-        flat = None if self.flat is None else self.flat.copy()
+    def copy(self, into: Copy | None = None, whole: bool = True) -> Copy:
+        """Return copies of all values for `restore`: the vector, and the arrays outside it.
+
+        Arguments:
+            into: what an earlier call returned; its copy of the vector is used again if it fits.
+            whole: False to copy only the arrays outside the vector.
+        """
+        if into is not None and into[1] is self._views:
+            flat: Array = into[0]
+            flat[...] = self.flat
+        else:
+            flat = self.flat.copy() if whole and self.flat is not None else UNSET
         held = {id(view.array) for view in self._views}
-        beside = [w for w in every_weight(self.layers) if id(w.array) not in held]
-        return flat, self._views, [(w, w.array.copy()) for w in beside if hasattr(w.array, "copy")]
+        weights = () if self.plain else every_weight(self.layers)
+        beside = [
+            (w, w.array.copy())
+            for w in weights
+            if hasattr(w.array, "copy") and id(w.array) not in held
+        ]
+        return flat, self._views if whole else [], beside
 
     def restore(self, copied: Copy) -> None:
         """Restore the values that `copy` returned, also if layers were added or removed since."""
         flat, views, beside = copied
-        for view in self._views:
-            setattr(view.layer, view.name, view.array)
+        self.put_back_views()
         for view in views:
             backend.fill(getattr(view.layer, view.name), view.of(flat))
         for weight, state in beside:
@@ -177,6 +191,11 @@ class Parameters:
                 backend.fill(weight.array, state)  # in place: others may hold the array
             else:
                 setattr(weight.layer, weight.name, state)
+
+    def put_back_views(self) -> None:
+        """Give the layers their views of the vector, in place of arrays that replaced them."""
+        for view in self._views:
+            setattr(view.layer, view.name, view.array)
 
     # Borrow
 
@@ -193,6 +212,8 @@ class Parameters:
     @property
     def device(self) -> Device | None:
         """The device of the weights, on which the model computes; None if there are none yet."""
+        if self._views:
+            return backend.device_of(self.flat)
         return next(iter(self.devices().values()), None)
 
     def devices(self) -> dict[str, Device]:
@@ -256,7 +277,7 @@ def replace(held: object, old: Array, new: Array) -> object:
 def check_views(weight: Weight) -> None:
     """Raise a ValueError if a layer also keeps a view of a weight, which could not follow it."""
     for name, value in vars(weight.layer).items():
-        if any(getattr(array, "base", None) is weight.array for array in parts_of(value)):
+        if any(guards.base_of(part) is weight.array for part in parts_of(value)):
             raise ValueError(
                 f"Expected layer '{weight.layer.name}' to keep its weights only as they are, "
                 f"received `{name}`, a view of `{weight.name}` that training would not change. "

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from tinynet import backend, metrics
 from tinynet.backend.types import Array, Identifier, Logs, Model, Shape, State
-from tinynet.compat import guards, naming
+from tinynet.compat import contracts, guards, naming
 from tinynet.compat.naming import is_builtin
 from tinynet.engine.data import Batch
 from tinynet.layers import Layer
@@ -106,7 +106,7 @@ class Tracker:
         self.sync()
         values = [
             self._total / self._samples,
-            *(metric.result() for metric in self.metrics.values()),
+            *(contracts.figure(name, metric.result()) for name, metric in self.metrics.items()),
         ]
         with backend.ignore_overflow():
             return [float(self._round(value)) for value in values]
@@ -128,15 +128,18 @@ class FunctionMetric(Metric):
         self._function = guards.on_copies(function)
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        return backend.as_array(self._function(y_true, y_pred))
+        return contracts.metric_values(
+            self._function, self._function(y_true, y_pred), y_true, y_pred
+        )
 
 
 def check_metrics(given: object) -> list[Identifier]:
     """Return the list of metrics passed to `compile`, with each entry checked."""
     if given is not None and not isinstance(given, list | tuple):
+        a_dict = isinstance(given, dict)  # which Keras accepts
         raise ValueError(
-            "Expected `metrics` argument to be a list, tuple, or dict. Received instead: "
-            f"metrics={given} of type {type(given)}. Write: metrics=['acc']"
+            f"Expected `metrics` argument to be a list{', tuple, or dict' * (not a_dict)}. "
+            f"Received instead: metrics={given} of type {type(given)}. Write: metrics=['acc']"
         )
     for identifier in given or ():
         if identifier in ACCURACY:

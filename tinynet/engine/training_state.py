@@ -14,7 +14,9 @@ from tinynet import backend, losses, metrics
 from tinynet.backend.types import Config, Model, State
 from tinynet.callbacks.base import CallbackList
 from tinynet.compat import naming
+from tinynet.compat.weights import every_layer
 from tinynet.engine.data import Batch, Batches, EpochIterator
+from tinynet.engine.rollback import Rollback
 from tinynet.engine.tracker import Tracker
 from tinynet.saving import save
 
@@ -35,11 +37,13 @@ class TrainingState:
         steps: int,
         callback_list: CallbackList,
         epoch: int,
+        rollback: Rollback,
     ) -> None:
         self.epoch, self.step = epoch, 0
         self.steps = steps
         self.resumed = False
         self._model, self._iterator, self._callback_list = model, iterator, callback_list
+        self._rollback, rollback.callback_list = rollback, callback_list
         self._tracker: Tracker | None = None
         self._sums: State | None = None  # of an epoch restored halfway
         self._stopped = False  # whether a callback had ended training there
@@ -62,8 +66,7 @@ class TrainingState:
         ignored = ("name", "learning_rate")  # the rate may change, and is compared below
         layers: dict[str, list[str | Config]] = {}
         for n, layer in enumerate(model.layers, start=1):
-            config = {k: v for k, v in layer.get_config().items() if k != "name"}
-            layers[f"layer {n}"] = [type(layer).__name__, config]
+            layers[f"layer {n}"] = [type(layer).__name__, without_names(layer.get_config())]
         identity = {
             "data": self._iterator.fingerprint(),
             "batch_size": self.batches.batch_size,
@@ -92,10 +95,15 @@ class TrainingState:
             tracker.set_state(self._sums)
             batches = iter(()) if self._stopped else self._iterator.remaining(self.step)
             self.resumed, self._sums = False, None
-        return enumerate(batches, start=self.step + 1)
+        return self._rollback.steps(enumerate(batches, start=self.step + 1))
+
+    def end_step(self, step: int) -> None:
+        self.step = step
+        self._rollback.end_step()
 
     def end_epoch(self) -> None:
         self.epoch, self.step, self._tracker = self.epoch + 1, 0, None
+        self._rollback.end_epoch()
 
     def remaining_epochs(self, last: int) -> range:
         """Return the epochs left, from 0; if training had ended, only an unfinished one, if any."""
@@ -120,6 +128,7 @@ class TrainingState:
             "counters": [
                 [getattr(x, name) for name in x.counters] for x in model.parameters.every_layer()
             ],
+            "trainable": [layer._trainable for _, layer, _ in every_layer(model.layers)],
             "passes": self._iterator.get_state(),
             "sums": self._tracker.get_state() if self._tracker and self.step else None,
             "callbacks": [callback.get_state() for callback in self._callback_list.callbacks],
@@ -133,17 +142,22 @@ class TrainingState:
         """
         then, (begun_at, rate) = state["what"], state["rate"]
         differs = [
-            f"{name} was {naming.short(then.get(name))} and is {naming.short(now)}"
-            for name, now in self.settings.items()
-            if parse_setting(then.get(name)) != parse_setting(now)
+            text
+            for name in {**then, **self.settings}
+            for text in difference(name, then.get(name), self.settings.get(name))
         ]
         # An optimizer that has trained since, in the same process, may be at another rate.
         if self._initial_iterations == begun_at and self._initial_rate != rate:
             differs.append(f"the learning rate was {rate} and is {self._initial_rate}")
-        if differs or len(then) != len(self.settings):
-            raise ValueError(f"it is of another run: {'; '.join(differs) or 'another model'}")
-        self._check(state)
+        if differs:
+            raise ValueError(f"it is of another run: {'; '.join(differs)}")
         model = self._model
+        layers = [layer for _, layer, _ in every_layer(model.layers)]
+        # A callback may have frozen layers; 0.1 did not save that.
+        for layer, trainable in zip(layers, state.get("trainable", ()), strict=False):
+            layer._trainable = bool(trainable)
+        model.prepare_training(model.input_shape or ())
+        self._check(state)
         model.set_weights(state["weights"])
         model.optimizer.learning_rate = state["learning_rate"]
         known = {name: state[name] for name in ("iterations", "kept")}
@@ -161,6 +175,7 @@ class TrainingState:
         self._stopped = model.stop_training = state["ended"]
         self._sums = state["sums"]
         self.resumed = self.step > 0
+        self._rollback.resume()
 
     def _check(self, state: State) -> None:
         """Raise a ValueError for a state that no training can produce."""
@@ -199,10 +214,48 @@ class TrainingState:
         )
 
 
+def without_names(config: Config) -> Config:
+    """Return a configuration without names, also those of the layers inside."""
+
+    def without(value: object) -> object:
+        if isinstance(value, list):
+            return [without(part) for part in value]
+        return without_names(value) if isinstance(value, dict) else value
+
+    return {key: without(value) for key, value in config.items() if key != "name"}
+
+
+def difference(name: str, then: str | None, now: str | None) -> list[str]:
+    """Return a text "X was A and is B" if two settings differ, else none."""
+    one, other = parse_setting(then), parse_setting(now)
+    if one == other:
+        return []
+    if isinstance(one, Words) or isinstance(other, Words):
+        one, other = then, now
+    before, after = naming.apart(*map(str, only_what_differs(one, other)))
+    return [f"{name} was {before!r} and is {after!r}"]
+
+
+def only_what_differs(one: object, other: object) -> tuple[object, ...]:
+    """Return two settings without the entries of dictionaries and lists that are equal."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+        pairs = [only_what_differs(one.get(key), other.get(key)) for key in keys]
+        return tuple(dict(zip(keys, values, strict=True)) for values in zip(*pairs, strict=True))
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [only_what_differs(a, b) for a, b in zip(one, other, strict=True) if a != b]
+        return pairs[0] if len(pairs) == 1 else tuple(map(list, zip(*pairs, strict=True)))
+    return one, other
+
+
+class Words(list[str]):
+    """The words of a setting that could not be parsed."""
+
+
 def parse_setting(text: str | None) -> object:
     """Return the parsed form of a configuration, so that the order of its entries is ignored."""
     try:
         return ast.literal_eval(text or "")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         # A plain word, or values that `literal_eval` does not parse: `inf`, `np.float64(0.1)`.
-        return sorted(re.split(r"[\[\]{},]+ ?", text or ""))
+        return Words(sorted(re.split(r"[\[\]{},]+ ?", text or "")))

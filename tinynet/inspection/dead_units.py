@@ -14,7 +14,9 @@ from tinynet.backend import turns
 from tinynet.backend.types import HostArray, Model
 from tinynet.compat import checks
 from tinynet.compat.activation import BACKWARDS, activation_name
+from tinynet.engine.rollback import restore_on_error
 from tinynet.layers import Activated
+from tinynet.utils.progress import printable
 
 SATURATING = (activations.sigmoid, activations.tanh, activations.relu)
 
@@ -52,7 +54,7 @@ class DeadUnits:
         lines = [f"Dead units, by index (no gradient from any of {self.samples:,} samples):"]
         width = max((len(layer.name) for layer in self.layers), default=0)
         for layer in self.layers:
-            first = ", ".join(map(str, layer.dead[:8])) + ", …" * (len(layer.dead) > 8)
+            first = ", ".join(map(str, layer.dead[:8])) + ", ..." * (len(layer.dead) > 8)
             which = f": {first}" if layer.dead else ""
             counts = f"{len(layer.dead):,} of {layer.units:,} ({layer.activation}){which}"
             lines.append(f"  {layer.name.ljust(width)}  {counts}")
@@ -61,7 +63,7 @@ class DeadUnits:
                 "Dead units do not recover by themselves. Retrain with inputs scaled to about -1 "
                 "to 1, a lower learning rate, or another activation."
             )
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 @turns.turn()
@@ -93,7 +95,7 @@ learning rate, or another activation.
         )
     x = model.adapt(checks.array(x, "x"))
     layer_units = []
-    with backend.use_device(model.parameters.device):
+    with restore_on_error(model):
         output = backend.to_active(x, model.dtype)
         for layer in model.layers:
             output = layer.forward(output)
@@ -103,7 +105,4 @@ learning rate, or another activation.
                 dead = tuple(np.flatnonzero(steepest < MIN_SLOPE).tolist())
                 name = activation_name(layer.activation)
                 layer_units.append(LayerUnits(layer.name, name, a.shape[1], dead))
-        if (device := model.parameters.device) and device.backend == "cupy":  # free its memory
-            for layer in model.layers:
-                layer.clear_caches()
     return DeadUnits(len(x), tuple(layer_units))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinynet.utils.progress import printable
+
 # The largest relative error that passes: rounding causes about 1e-8, a mistake 1e-2 or more.
 TOLERANCE = 1e-4
 # A derivative below this fraction of the loss cannot be distinguished from rounding.
@@ -92,7 +94,7 @@ class GradientCheck:
             tiny = sum(one.tiny for one in self.parameters)
             which = f"All but {tiny}" if tiny else "All"
             lines.append(f"{which} gradients are right (error {worst:.1e}, limit {TOLERANCE:.0e}).")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def likely_mistake(

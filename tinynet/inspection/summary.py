@@ -8,7 +8,6 @@ notebook gets Rich's HTML, and a pipe, a file or a `print_fn` gets plain text.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
@@ -75,9 +74,9 @@ def summary(
     with console.capture() as capture:
         console.print(text)
     if print_fn is None:
-        print(printable(capture.get(), sys.stdout), end="")
+        print(printable(capture.get()), end="")
     else:
-        print_fn(capture.get())
+        print_fn(printable(capture.get()))
 
 
 def _table(line_length: int | None, show_trainable: bool) -> Table:

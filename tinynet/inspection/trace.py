@@ -86,7 +86,7 @@ def _trace_forward(model: Model, x: HostArray) -> tuple[list[list[TracedArray]],
         quantities = [TracedArray("x", "", inputs)]
         quantities += [
             TracedArray({"kernel": "W", "bias": "b"}.get(name, name), "", np.array(weight))
-            for name in (*layer.trainable_names, *layer.non_trainable_names)
+            for name in layer.weight_names
             for weight in [getattr(layer, name)]
         ]
         formula = ""

@@ -9,6 +9,7 @@ import numpy as np
 from tinynet.backend.types import HostArray
 from tinynet.inspection.worked_update import Update, work_out
 from tinynet.optimizers import Optimizer
+from tinynet.utils.progress import printable
 
 # Arrays with more elements than this are shown by their minimum, mean and maximum only.
 SHOWN = 40
@@ -21,8 +22,16 @@ TracedWeight = tuple[
 ]  # value, gradient, optimizer's slots
 
 
-@dataclass(frozen=True)
-class TracedArray:
+class Printable:
+    """The `repr` of a dataclass, in characters that the output has."""
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return printable(f"{type(self).__name__}({values})")
+
+
+@dataclass(frozen=True, repr=False)
+class TracedArray(Printable):
     """One array of a trace: its symbol, the formula it comes from, and its values."""
 
     symbol: str
@@ -61,8 +70,8 @@ class TracedArray:
         return ["  ".join(cell.rjust(width) for cell in row) for row in cells]
 
 
-@dataclass(frozen=True)
-class LayerTrace:
+@dataclass(frozen=True, repr=False)
+class LayerTrace(Printable):
     """The forward and backward pass of one layer.
 
     Attributes:
@@ -164,7 +173,7 @@ class Trace:
             else:
                 lines += ["", title]
             lines += [f"      {row}" for row in rows]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def _repr_html_(self) -> str:
         parts = [f"<h3>One batch through model ‘{html.escape(self.model)}’</h3><table>"]

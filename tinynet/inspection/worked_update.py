@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from tinynet.optimizers import SGD, Adam, Optimizer
+from tinynet.utils.progress import printable
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Update:
     new: float
 
     def __repr__(self) -> str:
-        return "\n".join([f"Update of {self.weight}", *(f"  {step}" for step in self.steps)])
+        lines = [f"Update of {self.weight}", *(f"  {step}" for step in self.steps)]
+        return printable("\n".join(lines))
 
 
 def work_out(

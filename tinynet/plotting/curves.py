@@ -12,6 +12,7 @@ import numpy as np
 
 from tinynet.backend.types import Config, HostArray
 from tinynet.callbacks.history import History
+from tinynet.callbacks.monitors import higher_is_better
 from tinynet.plotting.pictures import (
     BLUE,
     GREEN,
@@ -114,7 +115,7 @@ def draw_curves(
         if places := validated.get(f"val_{name}"):
             values = logs[f"val_{name}"]
             ax.plot(places, values, "s--", color=dashed, label=f"{what}validation", **style)
-    unit = " (share of samples)" if all("acc" in name for name in names) else ""
+    unit = " (share of samples)" if all(map(higher_is_better, names)) else ""
     title, unit = ("Loss", " (mean over samples)") if names == ["loss"] else ("Metrics", unit)
     ylabel = textwrap.fill(", ".join(names) + unit, 34)
     ax.set(title=title, xlabel="epoch", ylabel=ylabel)

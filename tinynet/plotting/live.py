@@ -22,6 +22,7 @@ from tinynet.callbacks.base import Callback
 from tinynet.plotting.curves import draw_curves, panels_of
 from tinynet.plotting.pictures import pyplot, value_error
 from tinynet.utils.files import PathLike
+from tinynet.utils.progress import say
 
 FRAMES = 100  # the most in an animation, the last epoch always among them
 
@@ -79,7 +80,7 @@ class LivePlot(Callback):
         self.file: Any = self.path
         if self.file is None and not (self.notebook or self.window):
             self.file = pathlib.Path("training.png")
-            print(f"No window available: the curves are drawn to {self.file}.")
+            say(f"No window available: the curves are drawn to {self.file}.")
         self.films = self.file is not None and self.file.suffix.lower() == ".gif"
         self.shows = self.notebook or self.window or not self.films
         if self.file is not None:  # fail now rather than after the first epoch

@@ -10,8 +10,7 @@ refused, and the numbers of an array are read only after its shape has been chec
 
 import contextlib
 import io
-import warnings
-from collections import Counter
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from tinynet import backend
 from tinynet.backend import turns
 from tinynet.backend.types import AnyLayer, Array, DTypeLike, HostArray, Model, Shape
-from tinynet.compat import arguments, naming
+from tinynet.compat import arguments, checks, naming
 from tinynet.compat.layer import layers_in
 from tinynet.utils import files
 
@@ -109,11 +108,10 @@ def load_weights(model: Model, filepath: files.PathLike, skip_mismatch: bool = F
     model.set_weights(weights)
     if state_ignored:
         why = "does not match it" if has_trained else "has not begun training, and stays new"
-        warnings.warn(
+        checks.warn(
             f"Only the weights were loaded from {path}, not the optimizer's state: "
             f"'{optimizer.name}' {why}. To resume training, write: model.save(….keras) "
-            "and tinynet.models.load_model(….keras)",
-            stacklevel=3,
+            "and tinynet.models.load_model(….keras)"
         )
 
 
@@ -154,12 +152,13 @@ def group_paths(
     the layer that it is inside of; one that is in several places, under the first of them.
     """
     seen = set() if seen is None else seen
-    counts: Counter[str] = Counter()
+    taken = {"vars"}
     for layer in layers:
         stem = naming.snake_case(type(layer).__name__)
-        path = f"{folder}/{stem}_{counts[stem]}" if counts[stem] else f"{folder}/{stem}"
-        counts[stem] += 1
-        yield from _paths_of(layer, path, seen)
+        numbered = (f"{stem}_{number}" for number in itertools.count(1))
+        name = next(name for name in itertools.chain([stem], numbered) if name not in taken)
+        taken.add(name)
+        yield from _paths_of(layer, f"{folder}/{name}", seen)
 
 
 def _paths_of(layer: AnyLayer, path: str, seen: set[int]) -> Iterator[tuple[str, AnyLayer]]:
@@ -169,7 +168,8 @@ def _paths_of(layer: AnyLayer, path: str, seen: set[int]) -> Iterator[tuple[str,
     yield path, layer
     inside = list(layer.layers_inside())
     held = {"layers": inside} if layer._is_model else vars(layer) if inside else {}
-    for name, value in held.items():
+    for attribute, value in held.items():
+        name = "vars_1" if attribute == "vars" else attribute  # "vars" has the layer's own weights
         if any(value is each for each in inside):
             yield from _paths_of(value, f"{path}/{name}", seen)
         else:
@@ -178,7 +178,7 @@ def _paths_of(layer: AnyLayer, path: str, seen: set[int]) -> Iterator[tuple[str,
 
 def own_weights(layer: AnyLayer) -> list[Array]:
     """Return the weights of `layer` without those of the layers inside it."""
-    return [getattr(layer, name) for name in (*layer.trainable_names, *layer.non_trainable_names)]
+    return [getattr(layer, name) for name in layer.weight_names]
 
 
 @contextlib.contextmanager
@@ -296,11 +296,12 @@ class WeightFile:
     def _compare(
         self, arrays: Sequence[Any], shapes: Sequence[Shape], path: str, owner: str
     ) -> None:
-        received = [array.shape for array in arrays]
-        if received != list(map(tuple, shapes)):
+        received, expected = [array.shape for array in arrays], list(map(tuple, shapes))
+        if received != expected:
+            theirs, ours = naming.apart(str(received), str(expected))
             raise ValueError(
-                f"{path} has arrays of shapes {naming.short(received)}, but {owner} expects "
-                f"{naming.short(list(shapes))}: the file belongs to another model"
+                f"{path} has arrays of shapes {theirs}, but {owner} expects {ours}: the file "
+                "belongs to another model"
             )
 
     def _floats(self, array: Any, dtype: DTypeLike | None) -> HostArray:

@@ -17,11 +17,16 @@ from tinynet.backend.types import Config, Identifier, Model, Shape
 from tinynet.compat import checks, guards, naming
 from tinynet.layers import InputLayer, Layer
 from tinynet.saving import hdf5
-from tinynet.saving.save import CONFIG, KERAS_VERSION, METADATA, SUFFIX, WEIGHTS
+from tinynet.saving.save import (
+    CONFIG,
+    KERAS_VERSION,
+    MAX_JSON_CHARACTERS,
+    MAX_LAYERS,
+    METADATA,
+    SUFFIX,
+    WEIGHTS,
+)
 from tinynet.utils import files
-
-MAX_JSON_CHARACTERS = 20_000_000
-MAX_LAYERS = 1000
 
 # Keras's compile settings that do not change the results.
 _HOW_KERAS_COMPUTES = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")

@@ -7,14 +7,13 @@ opens the files that are written here; `load` opens them too, and those that Ker
 
 import json
 import time
-import warnings
 from collections.abc import Mapping
 from types import ModuleType
 
 from tinynet import config, losses, metrics
 from tinynet.backend import turns
 from tinynet.backend.types import Config, Identifier, Model
-from tinynet.compat import configuration, naming
+from tinynet.compat import checks, configuration, naming
 from tinynet.losses import Loss
 from tinynet.metrics import Metric
 from tinynet.saving import hdf5
@@ -22,6 +21,7 @@ from tinynet.utils import files
 
 SUFFIX = ".keras"
 KERAS_VERSION = "3.15.1"  # the version that uses this format
+MAX_JSON_CHARACTERS, MAX_LAYERS, MAX_DEPTH = 20_000_000, 1000, 100  # what `load` accepts
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 
 
@@ -53,10 +53,9 @@ def save_model(
             "a single file. Leave zipped out"
         )
     if not model.built:
-        warnings.warn(
+        checks.warn(
             f"You are saving a model that has not yet been built: '{model.name}' has no weights. "
-            "Write: model.build((None, 784)), or train it first",
-            stacklevel=3,
+            "Write: model.build((None, 784)), or train it first"
         )
     metadata = {
         "keras_version": KERAS_VERSION,
@@ -72,13 +71,40 @@ def save_model(
 
 
 def to_json(model: Model) -> str:
-    """Return the architecture and the compile settings, without weights, as JSON for Keras."""
+    """Return the architecture and the compile settings, without weights, as JSON for Keras.
+
+    Raises:
+        ValueError: if the model has too many layers or settings to be loaded again.
+    """
+    check_size(model)
     document = configuration.serialize(model)
     if model.built:
         document["build_config"] = {"input_shape": model.input_shape}
     if model.optimizer is not None:
         document["compile_config"] = compile_config(model)
-    return json.dumps(document)
+    text = json.dumps(document)
+    if len(text) > MAX_JSON_CHARACTERS:
+        raise too_large(f"{len(text):,} characters of configuration", f"{MAX_JSON_CHARACTERS:,}")
+    return text
+
+
+def check_size(model: Model, depth: int = 1) -> None:
+    """Raise a ValueError if `model` has too many layers, or models inside one another."""
+    count = len(model.layers) + (model.input_layer is not None)
+    if count > MAX_LAYERS:
+        raise too_large(f"{count:,} layers", f"{MAX_LAYERS:,}")
+    if depth > MAX_DEPTH:
+        raise too_large(f"more than {MAX_DEPTH} models inside one another", str(MAX_DEPTH))
+    for layer in model.layers:
+        if layer._is_model:
+            check_size(layer, depth + 1)
+
+
+def too_large(received: str, limit: str) -> ValueError:
+    return ValueError(
+        f"Expected a model that can be loaded again, with at most {limit}, received {received}. "
+        "Write: get_weights, and a function that makes the model"
+    )
 
 
 def get_config(model: Model) -> Config:

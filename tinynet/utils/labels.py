@@ -4,7 +4,7 @@ import numpy as np
 
 from tinynet import backend
 from tinynet.backend.types import ArrayLike
-from tinynet.compat import naming
+from tinynet.compat import checks, naming
 
 
 def to_categorical(x: ArrayLike, num_classes: int | None = None) -> np.ndarray:
@@ -23,12 +23,12 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> np.ndarray:
         A float64 array of shape ``x.shape + (num_classes,)``.
 
     Raises:
-        ValueError: if `x` is empty or not numeric.
+        ValueError: if `x` is empty or not numeric, or has NaN or infinity.
         IndexError: if a class does not fit into `num_classes`.
 
     Source: https://keras.io/api/utils/python_utils/#to_categorical-function
     """
-    labels = np.asarray(x)
+    labels = checks.plain(x, "labels")
     if labels.dtype.kind not in "biuf":
         raise ValueError(
             f"Expected class numbers, received an array of dtype {labels.dtype}. "
@@ -36,6 +36,14 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> np.ndarray:
         )
     if labels.size == 0:
         raise ValueError("Expected at least one class number, received an empty array.")
+    wrong = ~(abs(labels.astype("float64")) < 2**53)  # also NaN
+    if wrong.any():
+        raise ValueError(
+            f"Expected class numbers, received {labels[wrong][0]}, first at {wrong.argmax()}. "
+            "Write: leave such labels out, or give them a class of their own"
+        )
+    if num_classes is not None:
+        num_classes = checks.count(num_classes, "num_classes", minimum=0)
     labels = labels.astype("int64")
     shape = labels.shape[:-1] if labels.ndim > 1 and labels.shape[-1] == 1 else labels.shape
     classes = num_classes or int(labels.max()) + 1

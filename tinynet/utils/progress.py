@@ -132,14 +132,29 @@ def resolve_verbose(verbose: object) -> int:
     )
 
 
-def printable(text: str, stream: object) -> str:
-    """Return `text` with characters that the stream lacks replaced: `━` by `=`, others by `?`."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
+# What replaces characters where the output has no Unicode, such as the Windows code page 1252.
+_ASCII = str.maketrans({
+    "━": "=", "·": "*", "×": "*", "÷": "/", "−": "-", "–": "-", "±": "+-", "√": "sqrt", "′": "'",
+    "←": "<-", "→": "->", "²": "^2", "⁻": "^-", "ᶻ": "z", "ᵗ": "^t", "ᵀ": "^T", "₁": "1", "₂": "2",
+    "\u0302": "^", "‘": "'", "’": "'", "µ": "u", "ℓ": "l", "∂": "d", "Δ": "d", "Σ": "sum ",
+    "α": "alpha", "β": "beta", "δ": "delta", "ε": "eps", "η": "eta", "λ": "lambda", "μ": "mu",
+    "σ": "sigma",
+})  # fmt: skip
+
+
+def printable(text: str, stream: object = None) -> str:
+    """Return `text` with characters that the stream, or the output, lacks written in ASCII."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        text = text.replace("━", "=").encode(encoding, "replace").decode(encoding)
+        text = text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
     return text
+
+
+def say(text: str) -> None:
+    """Write a line to the output, whatever its encoding is."""
+    _write(sys.stdout, f"{text}\n")
 
 
 def _write(stream: TextIO | None, text: str) -> None:
