@@ -55,13 +55,12 @@ def output(layer: AnyLayer, result: object, x: Array, *_: object) -> Array:
     """Return what `forward` of a user-defined layer returned."""
     shape = tuple(layer.compute_output_shape(x.shape)) if layer.built else None
     like = x if x.dtype.kind == "f" else backend.host.empty(0, layer.dtype or config.floatx())
-    array = returned(
+    layer.last_input_shape = x.shape
+    return returned(
         result, f"{type(layer).__name__}.forward (layer '{layer.name}')", shape, like,
         "return the output in forward; if its shape is not the input's, define "
         "compute_output_shape(self, input_shape)",
     )  # fmt: skip
-    layer.last_shapes = x.shape, array.shape
-    return array
 
 
 def input_gradient(layer: AnyLayer, result: object, gradient: Array) -> Array | None:
@@ -70,7 +69,7 @@ def input_gradient(layer: AnyLayer, result: object, gradient: Array) -> Array | 
         return None
     return returned(
         result, f"{type(layer).__name__}.backward (layer '{layer.name}')",
-        layer.last_shapes and layer.last_shapes[0], gradient,
+        layer.last_input_shape, gradient,
         "return the gradient of the input, in the input's shape, in backward",
     )  # fmt: skip
 
@@ -139,7 +138,7 @@ def activation_backward(function: Callable[..., Array]) -> Callable[..., Array]:
     return backward
 
 
-def figure(name: str, value: object) -> float:
+def metric_result(name: str, value: object) -> float:
     """Return the result of a metric as a float."""
     try:
         return float(value)  # type: ignore[arg-type]

@@ -22,8 +22,8 @@ from tinynet.compat.naming import is_builtin
 
 Method = Callable[..., Any]
 
-# Methods that receive copies, by the name of the base class; those of layers see `LayerBase`; each
-# with a function that checks what they return.
+# Methods that receive copies, by the name of the base class, each with a function that checks what
+# it returns. For those of layers, see `LayerBase`.
 ON_COPIES: dict[str, dict[str, Method | None]] = {
     "Loss": {"call": contracts.loss_values, "backward": None},  # see `targets.loss_gradient`
     "Metric": {"call": contracts.metric_values, "update_state": None},
@@ -71,9 +71,10 @@ def on_copies(
     """Return a user-defined function that receives copies of arrays; one of tinynet as it is.
 
     Arguments:
-        before, after: functions to call each time, but not where the method of a subclass calls
-            this one, if this is a method, `name`: with the object; with it, the result, which
-            `after` returns again, and what the method was given.
+        name: the name of the method, for the other two.
+        before: a function to call with the object before the method.
+        after: a function to call with the object, the method's result and its arguments; what it
+            returns is the result. Neither is called where the method of a subclass calls this one.
     """
     if is_builtin(method) or hasattr(method, "on_copies"):
         return method

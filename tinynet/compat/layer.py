@@ -81,8 +81,8 @@ class LayerBase(HasWeights, Configurable):
         # False in the lowest trainable layer: no layer below it needs a gradient, so `backward`
         # may skip computing one and return None.
         self.needs_input_gradient = True
-        # The shapes of the last input and output of a user-defined `forward`.
-        self.last_shapes: tuple[Shape, Shape] | None = None
+        # The shape of the last input of a user-defined `forward`, and so of its gradient.
+        self.last_input_shape: Shape | None = None
         # A weak reference to the `Parameters` that hold the weights.
         self.owner: Callable[[], object] | None = None
         self.trainable_names: list[str] = []

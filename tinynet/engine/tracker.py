@@ -106,7 +106,10 @@ class Tracker:
         self.sync()
         values = [
             self._total / self._samples,
-            *(contracts.figure(name, metric.result()) for name, metric in self.metrics.items()),
+            *(
+                contracts.metric_result(name, metric.result())
+                for name, metric in self.metrics.items()
+            ),
         ]
         with backend.ignore_overflow():
             return [float(self._round(value)) for value in values]
