@@ -99,12 +99,16 @@ class Trainer:
 
     def steps(self, count: int) -> tuple[float, float]:
         """Return the seconds until all steps are launched, and until they are done."""
-        largest = threads.largest_product(self.model.layers, len(self.x))
-        with backend.use(self.name), threads.limited_for(largest):
+        rows = len(self.x)
+        with (
+            backend.use(self.name),
+            threads.for_layers(self.model.layers, rows, trains=True) as threads_for,
+        ):
             backend.synchronize()
             began = time.perf_counter()
             for _ in range(count):
-                self.loss, _ = training.train_step(self.model, self.batch)
+                with threads_for(rows):
+                    self.loss, _ = training.train_step(self.model, self.batch)
             told = time.perf_counter() - began
             backend.synchronize()
             return told, time.perf_counter() - began

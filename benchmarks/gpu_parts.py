@@ -309,15 +309,21 @@ class Replayed:
         self.pool = cupy.cuda.MemoryPool()  # only for the graph, which keeps using this memory
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.capturing, self.prepare = False, model.optimizer.prepare
-        model.optimizer.prepare = self.put_length_into_array
+        model.optimizer.prepare, model.optimizer.update = self.put_length_into_array, self.update
         for _ in range(2):  # compile the kernels and allocate the buffers
             training.train_step(model, self.batch)
 
     def put_length_into_array(self, iteration: int) -> None:
         self.prepare(iteration)
-        length, self.optimizer._alpha = self.optimizer._alpha, self.alpha
         if not self.capturing:
-            self.alpha.fill(length)
+            self.alpha.fill(self.optimizer._alpha)
+
+    def update(self, weights: Any, gradient: Any, m: Any, v: Any, scratch: Any) -> None:
+        """Update as Adam does, with a step size that is an array."""
+        adam = self.optimizer
+        m[...] = adam.beta_1 * m + (1 - adam.beta_1) * gradient
+        v[...] = adam.beta_2 * v + (1 - adam.beta_2) * (gradient * gradient)
+        weights -= self.alpha * (m / (self.cupy.sqrt(v) + adam.epsilon))
 
     def capture(self, model: Any) -> None:
         """Record a step without executing it."""

@@ -3,15 +3,18 @@
     python benchmarks/peers.py                            # MNIST, batches of 32 and of 1,024
     python benchmarks/peers.py --synthetic                # random images of MNIST's shape
     python benchmarks/peers.py --batch-size 32 --rounds 9 --only tinynet pytorch
+    python benchmarks/peers.py --quick                    # about a minute
+    python benchmarks/peers.py --load 1                   # beside a program that keeps a core busy
     python benchmarks/peers.py --plot peers.png --json peers.json
 
-Every library runs in its own process (`programs.py`). After two epochs to warm up, each library
+Every library runs in its own process (`programs.py`). After four epochs to warm up, each library
 trains one epoch per round, in a new random order for each round. All start from the same weights
 and see the same batches in the first epoch; if their losses after it differ by more than 2 %, the
 comparison is aborted. Libraries that are not installed are skipped and listed.
 
 The matrix products alone and PyTorch run with the number of threads that is fastest for them; all
-others use their defaults.
+others use their defaults. With `--load N`, N busy loops run beside every program, also while that
+number is found, and end with this program.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -51,6 +55,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 NAMES = {
     "products": "the matrix products alone",
     "tinynet": "tinynet",
+    "tinynet-numpy": "tinynet without Numba",
     "tinynet-cupy": "tinynet on CuPy",
     "keras-jax": "Keras on JAX",
     "keras-tensorflow": "Keras on TensorFlow",
@@ -72,6 +77,8 @@ NEEDS = {
 # The programs compared here; `on_gpu.py` compares the others.
 _ON_GPU = ("tinynet-cupy", "pytorch-graph", "pytorch-as-keras")
 CPU = [program for program in NAMES if program not in _ON_GPU]
+QUICK = ("tinynet", "tinynet-numpy", "keras-jax", "pytorch", "jax")
+WARM_UP = 3  # epochs, after the first one, whose loss is compared
 PAUSE = 0.3  # seconds before each epoch: the previous program's threads stay active for a while
 TUNED = ("products", "pytorch")  # programs that run with the fastest number of threads
 
@@ -145,6 +152,8 @@ def command(program: str, folder: pathlib.Path, batch_size: int, *more: str) -> 
 
 def environment(program: str = "", threads: int | None = None) -> dict[str, str]:
     variables = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
+    if program == "tinynet-numpy":
+        variables["NUMBA_DISABLE_JIT"] = "1"
     # All are compared on the CPU; JAX would use a GPU if it found one, and compute in TF32.
     variables |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
     # Let a second run find compiled bytecode, as users of an installed package do.
@@ -154,6 +163,28 @@ def environment(program: str = "", threads: int | None = None) -> dict[str, str]
     if threads is not None:
         variables |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     return variables
+
+
+@contextlib.contextmanager
+def busy_loops(count: int) -> Iterator[None]:
+    """Run `count` programs that keep a core busy each, in a ``with`` block."""
+    # A loop ends by itself if this program ends without ending it: its standard input is closed.
+    loop = (
+        "import sys, threading\n"
+        "def work():\n"
+        "    while True: pass\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "sys.stdin.read()"
+    )
+    loops = [
+        subprocess.Popen([sys.executable, "-c", loop], stdin=subprocess.PIPE) for _ in range(count)
+    ]
+    try:
+        yield
+    finally:
+        for process in loops:
+            process.kill()
+            process.communicate()
 
 
 def write_data(folder: pathlib.Path, synthetic: bool) -> str:
@@ -222,12 +253,15 @@ def compare_epochs(
     programs: list[str], folder: pathlib.Path, batch_size: int, rounds: int
 ) -> dict[str, Any]:
     """Measure the seconds for an epoch, `rounds` times for each program, in turn."""
-    starting, learning = shown("Starting", programs), [p for p in programs if p != "products"]
-    workers = {program: start(program, folder, batch_size) for program in starting}
+    learning, workers = [p for p in programs if p != "products"], {}
+    for program in programs:
+        print(f"Starting {NAMES[program]} …", file=sys.stderr, flush=True)
+        workers[program] = start(program, folder, batch_size)
     losses = {p: loss_of(p, folder) for p in shown("Comparing losses", learning)}
     check_same(losses)
-    for program in shown("Warming up", programs):
-        workers[program].epoch()  # some programs compile the shuffling, too
+    # Some programs compile the shuffling, too; tinynet loads Numba after 0.75 s of Adam.
+    for program in shown("Warming up", WARM_UP * programs):
+        workers[program].epoch()
     took: dict[str, list[float]] = {program: [] for program in programs}
     turns = [p for _ in range(rounds) for p in random.sample(programs, len(programs))]
     for program in shown("Measuring epochs", turns):
@@ -370,7 +404,7 @@ def plot(results: dict[str, Any], path: pathlib.Path) -> None:
         figures = results["epochs"][size]
         order = sorted(figures, key=lambda program: -median(figures[program]["seconds"]))
         values = [median(figures[program]["seconds"]) for program in order]
-        shades = {"tinynet": "#d1495b", "products": "#b8b8b8"}
+        shades = {"tinynet": "#d1495b", "tinynet-numpy": "#d1495b", "products": "#b8b8b8"}
         colours = [shades.get(program, "#30638e") for program in order]
         bars = axes.barh([NAMES[program] for program in order], values, color=colours, height=0.7)
         axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=4, fontsize=9)
@@ -387,12 +421,17 @@ def plot(results: dict[str, Any], path: pathlib.Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare tinynet with other libraries.")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[32, 1024])
-    parser.add_argument("--rounds", type=int, default=5, help="epochs for each program (5)")
+    parser.add_argument("--rounds", type=int, help="epochs for each program (5; quick: 2)")
+    parser.add_argument("--load", type=int, default=0, metavar="N", help="busy loops beside it (0)")
+    parser.add_argument("--quick", action="store_true",
+                        help="about a minute: 2 rounds, five programs, epochs only")  # fmt: skip
     parser.add_argument("--synthetic", action="store_true", help="random images instead of MNIST")
-    parser.add_argument("--only", nargs="+", choices=CPU, default=CPU,
-                        metavar="PROGRAM", help=f"any of: {', '.join(CPU)}")  # fmt: skip
+    parser.add_argument("--only", nargs="+", choices=CPU, metavar="PROGRAM",
+                        help=f"any of: {', '.join(CPU)}")  # fmt: skip
     parser.add_argument("--epochs-only", action="store_true", help="skip the other tables")
     arguments = parse(parser)
+    arguments.only = arguments.only or (QUICK if arguments.quick else CPU)
+    arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
 
     missing = {
         program: [
@@ -402,11 +441,13 @@ def main() -> None:
     }
     programs = [program for program in NAMES if program in arguments.only and not missing[program]]
     results: dict[str, Any] = {"machine": machine(), "rounds": arguments.rounds, "epochs": {}}
-    with tempfile.TemporaryDirectory() as name:
+    results["load"] = arguments.load
+    with tempfile.TemporaryDirectory() as name, busy_loops(arguments.load):
         folder = pathlib.Path(name)
         results["data"] = write_data(folder, arguments.synthetic)
         print(f"{results['machine']}\n784-100-144-10 on {results['data']}, Adam, float32; "
-              f"medians of {counted(arguments.rounds, 'round')}")  # fmt: skip
+              f"medians of {counted(arguments.rounds, 'round')}, beside "
+              f"{counted(arguments.load, 'busy loop')}", flush=True)  # fmt: skip
         for program, modules in missing.items():
             if modules:
                 print(f"Skipped: {NAMES[program]} ({' and '.join(modules)} not installed)")
@@ -416,7 +457,7 @@ def main() -> None:
             print(f"\nOne epoch, batches of {batch_size:,}\n{facts(figures)}\n")
             print(epochs_table(figures), flush=True)
         whole = [p for p in programs if p in ("tinynet", "keras-jax", "keras-tensorflow")]
-        if "tinynet" in whole and not arguments.epochs_only:
+        if "tinynet" in whole and not (arguments.epochs_only or arguments.quick):
             results["processes"] = compare_processes(whole, folder, 32, arguments.rounds)
             print(f"\nWhole programs, batches of 32\n\n{processes_table(results['processes'])}")
             results["imports"] = compare_imports(arguments.rounds)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import itertools
 import json
 import math
@@ -167,16 +168,15 @@ class Tinynet(KerasInterface):
         import numpy
 
         versions = f"tinynet {self.library.__version__}, NumPy {numpy.__version__}"
-        with contextlib.suppress(ImportError):
-            import threadpoolctl
-
-            versions += f", threadpoolctl {threadpoolctl.__version__}"
+        for name in ("threadpoolctl", "numba"):
+            with contextlib.suppress(ImportError):
+                versions += f", {name} {importlib.metadata.version(name)}"
         return versions
 
     def threads(self) -> int:
         from tinynet.backend import threads
 
-        with threads.limited_for(threads.largest_product(self.model.layers, self.batch_size)):
+        with threads.for_layers(self.model.layers, self.batch_size, trains=True):
             return blas_threads()
 
 
@@ -514,6 +514,7 @@ class ScikitLearn(Program):
 PROGRAMS: dict[str, type[Program]] = {
     "products": Products,
     "tinynet": Tinynet,
+    "tinynet-numpy": Tinynet,
     "tinynet-cupy": TinynetCupy,
     "tinynet-float64": TinynetFloat64,
     "keras-jax": Keras,

@@ -97,7 +97,7 @@ def softmax(
         z, z.max(axis=axis, keepdims=True), out=out if surprisal is None else surprisal
     )
     p = xp.exp(shifted, out=out)
-    total = p.sum(axis=axis, keepdims=True)
+    total = backend.sum_last(p) if axis == -1 else p.sum(axis=axis, keepdims=True)
     p /= total
     if surprisal is not None:
         xp.subtract(xp.log(total), surprisal, out=surprisal)
@@ -110,7 +110,7 @@ def softmax_backward(gradient: Array, a: Array, out: Array | None = None) -> Arr
 
     Every output depends on every z: with gₖ = ∂L/∂pₖ, ∂L/∂zⱼ = Σₖ gₖ ∂pₖ/∂zⱼ = pⱼ (gⱼ − Σₖ gₖ pₖ).
     """
-    mean = (gradient * a).sum(axis=-1, keepdims=True)
+    mean = backend.sum_last(gradient * a)
     dz = backend.of(a).subtract(gradient, mean, out=_out_or_empty(a, out))
     dz *= a
     return dz

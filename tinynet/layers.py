@@ -178,7 +178,7 @@ class Dense(Activated):
                 scratch = self.buffer("penalty", self.kernel.shape, self.kernel.dtype)
                 self.kernel_gradient += self.kernel_regularizer.gradient(self.kernel, out=scratch)
             if self.bias is not None:
-                delta.sum(axis=0, out=self.bias_gradient)
+                backend.sum_first(delta, out=self.bias_gradient)
         if not self.needs_input_gradient:
             return None
         dx = self.buffer("dx", self._x.shape, delta.dtype)

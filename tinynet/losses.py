@@ -151,7 +151,7 @@ def crossentropy_backward(y: Array, p: Array) -> Array:
     By softmax's Jacobian, ∂pₖ/∂zⱼ = pₖ ([k = j] − pⱼ). The logarithm's 1/pₖ cancels pₖ, leaving
     ∂(ln pₖ)/∂zⱼ = [k = j] − pⱼ, so ∂ℓ/∂zⱼ = −Σₖ yₖ ([k = j] − pⱼ) = pⱼ Σₖ yₖ − yⱼ.
     """
-    dz: Array = p * y.sum(axis=-1, keepdims=True) - y
+    dz: Array = p * backend.sum_last(y) - y
     return dz
 
 

@@ -1,12 +1,11 @@
 """Optimizers: how a gradient becomes a step. Use Adam in practice; SGD is here for comparison.
 
 An optimizer works on arrays of weights and gradients, independently of layers. A model passes it
-one long vector of all its weights, so that a step takes only a few operations; used on its own, it
-takes a list of arrays of any shapes, as in Keras.
+one long vector of all its weights; used on its own, it takes a list of arrays of any shapes, as in
+Keras. A step is a formula for one weight, such as `adam`, which `elementwise` applies to all.
 
-The scalars of a step are computed in float32, as in Keras, because it changes the results:
-1 − 0.999 in float32 has a relative error of 1.3e-5, Adam's first step contains its square root, and
-Keras has that error on every backend. Computed in float64, the weights would differ from Keras's.
+Adam's step size is computed in float32, as in Keras, because it changes the results: 1 − 0.999 in
+float32 has a relative error of 1.3e-5, and Adam's first step contains its square root.
 Source: https://keras.io/api/optimizers/
 """
 
@@ -14,10 +13,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from tinynet import backend
+from tinynet.backend import elementwise, maximum, sqrt
 from tinynet.backend.types import Array
 from tinynet.compat.configuration import get_and_serialize
-from tinynet.compat.optimizer import OptimizerBase
+from tinynet.compat.optimizer import FLUSH_STEPS, OptimizerBase
 
 
 class Optimizer(OptimizerBase):
@@ -39,7 +38,8 @@ class Optimizer(OptimizerBase):
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
         """Update `weights`, and `state`, the arrays named in `slots`, in place by one step.
 
-        All have the same shape; `scratch` is an array to write intermediate results to.
+        Either with a formula, as the optimizers below, or with array operations, which may write
+        intermediate results to `scratch`. All arrays have the same shape.
         """
         raise NotImplementedError(f"{type(self).__name__} has to define update(…)")
 
@@ -59,12 +59,35 @@ class Optimizer(OptimizerBase):
             return
         self.prepare(self.iterations + 1)
         decay = self.learning_rate * (self.weight_decay or 0)
-        together = zip(pairs, self._state, self._scratch, strict=True)
-        for (gradient, weights), state, scratch in together:
-            if decay:  # not `weights *= 1 - decay`: float32 rounds 1 - 1e-5 to 1 - 1.0014e-5
-                weights -= backend.of(weights).multiply(weights, decay, out=scratch)
-            self.update(weights, gradient, *state, scratch=scratch)
+        for (g, weights), state, scratch in zip(pairs, self._state, self._scratch, strict=True):
+            if decay:
+                shrink(decay, weights, out=weights)
+            self.update(weights, g, *state, scratch=scratch)
         self.iterations += 1
+        if self.iterations % FLUSH_STEPS == 0:
+            self.flush()
+
+
+@elementwise
+def shrink(decay: float, w: Array) -> Array:
+    return w - decay * w  # not w * (1 - decay): float32 rounds 1 - 1e-5 to 1 - 1.0014e-5
+
+
+@elementwise
+def descend(eta: float, w: Array, g: Array) -> Array:
+    return w - eta * g
+
+
+@elementwise
+def keep_moving(eta: float, mu: float, w: Array, g: Array, v: Array) -> tuple[Array, ...]:
+    v = mu * v - eta * g
+    return w + v, v
+
+
+@elementwise
+def look_ahead(eta: float, mu: float, w: Array, g: Array, v: Array) -> tuple[Array, ...]:
+    v = mu * v - eta * g
+    return w + mu * v - eta * g, v
 
 
 class SGD(Optimizer):
@@ -87,19 +110,24 @@ class SGD(Optimizer):
             self.slots = ("velocity",)
 
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
-        xp = backend.of(weights)
-        step = xp.multiply(gradient, self.learning_rate, out=scratch)  # η g
-        if not self.momentum:
-            weights -= step
-            return
-        (velocity,) = state
-        velocity *= self.momentum
-        velocity -= step
-        if self.nesterov:
-            weights -= step
-            weights += xp.multiply(velocity, self.momentum, out=scratch)
+        eta, mu = self.learning_rate, self.momentum
+        if not mu:
+            descend(eta, weights, gradient, out=weights)
         else:
-            weights += velocity
+            formula = look_ahead if self.nesterov else keep_moving
+            formula(eta, mu, weights, gradient, *state, out=(weights, *state))
+
+
+@elementwise
+def adam(
+    alpha: float, beta_1: float, beta_2: float, epsilon: float,
+    w: Array, g: Array, m: Array, v: Array, *largest: Array,
+) -> tuple[Array, ...]:  # fmt: skip
+    m = beta_1 * m + (1 - beta_1) * g
+    v = beta_2 * v + (1 - beta_2) * g**2
+    largest = tuple(maximum(before, v) for before in largest)  # one with amsgrad, otherwise none
+    w = w - alpha * (m / (sqrt(largest[0] if largest else v) + epsilon))
+    return w, m, v, *largest
 
 
 class Adam(Optimizer):
@@ -114,18 +142,14 @@ class Adam(Optimizer):
     - w ← w − η m̂ / (√v̂ + ε)
 
     A weight whose gradient keeps its sign moves by about η per step, whatever the gradient's size.
-
-    Two rearrangements: as in Keras, both corrections form one factor, w ← w − α m / (√v + ε̂) with
-    α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ), which equals the above with ε = ε̂ / √(1 − β₂ᵗ); and m and v
-    are stored divided by (1 − β₁) and (1 − β₂), as plain sums m ← β₁ m + g and v ← β₂ v + g², which
-    saves two passes over all weights in each step and changes only rounding.
+    As in Keras, both corrections form one factor: w ← w − α m / (√v + ε̂), where
+    α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ), which equals the above with ε = ε̂ / √(1 − β₂ᵗ).
 
     Arguments:
         learning_rate, epsilon: η; and ε̂, which prevents a division by zero where all g were 0.
         beta_1, beta_2: β₁ and β₂, the decay rates of the two means, at least 0 and below 1.
-        amsgrad: whether to divide by the root of the largest v so far, so that a weight's steps do
-            not grow again when its gradients become small (Reddi et al. 2018,
-            https://arxiv.org/abs/1904.09237).
+        amsgrad: whether to divide by the root of the largest v so far, so that steps do not grow
+            when gradients become small (Reddi et al. 2018, https://arxiv.org/abs/1904.09237).
         weight_decay: as in `Optimizer`; Adam with weight decay is known as AdamW.
 
     Source: Kingma and Ba 2015, https://arxiv.org/abs/1412.6980
@@ -134,8 +158,7 @@ class Adam(Optimizer):
     slots: tuple[str, ...] = ("m", "v")
 
     def __init__(
-        self,
-        learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
+        self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
         epsilon: float = 1e-7, amsgrad: bool = False, **base: Any,
     ) -> None:  # fmt: skip
         super().__init__(learning_rate, **base)
@@ -145,30 +168,12 @@ class Adam(Optimizer):
 
     def prepare(self, iteration: int) -> None:
         rate, beta_1, beta_2 = map(self.scalar_type, (self.learning_rate, self.beta_1, self.beta_2))
-        alpha = rate * math.sqrt(1 - beta_2**iteration) / (1 - beta_1**iteration)
-        # m and v are sums, not means: the missing factors (1 − β) go into α and ε.
-        root = math.sqrt(1 - self.beta_2)
-        self._alpha = float(alpha) * (1 - self.beta_1) / root
-        self._epsilon = self.epsilon / root
+        self._alpha = float(rate * math.sqrt(1 - beta_2**iteration) / (1 - beta_1**iteration))
 
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
-        xp = backend.of(weights)
-        m, v, *largest = state
-        m *= self.beta_1
-        m += gradient
-        v *= self.beta_2
-        v += xp.multiply(gradient, gradient, out=scratch)
-        if self.amsgrad:
-            v = xp.maximum(largest[0], v, out=largest[0])
-        step = xp.sqrt(v, out=scratch)
-        step += self._epsilon
-        xp.divide(m, step, out=step)
-        step *= self._alpha
-        weights -= step
-
-    def slot_units(self) -> tuple[float, ...]:
-        squares = len(self.slots) - 1
-        return (1 - self.beta_1, *squares * (1 - self.beta_2,))  # from sums to Keras's means
+        slots = state[: 2 + self.amsgrad]
+        numbers = self._alpha, self.beta_1, self.beta_2, self.epsilon
+        adam(*numbers, weights, gradient, *slots, out=(weights, *slots))
 
 
 get, serialize = get_and_serialize("optimizer", Optimizer)

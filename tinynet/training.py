@@ -49,11 +49,11 @@ def train_epoch(
     def checked_logs(when: str) -> Logs:
         return check_finite(tracker.logs(), model, batches, when, tracker, accept_nan)
 
-    with threads.limited_for(threads.largest_product(model.layers, batches.largest_batch())):
+    with threads.for_layers(model.layers, batches.largest_batch(), trains=True) as threads_for:
         for step, batch in state.begin_epoch(tracker):
             if callback_list.calls_train_batch_hooks:
                 callback_list.call("on_train_batch_begin", step - 1, {})
-            with turns.step():
+            with turns.step(), threads_for(len(batch.x)):
                 model.prepare_training(batch.x.shape)  # a callback may have changed the model
                 loss, output = train_step(model, batch)
                 tracker.update(batch, loss, output)

@@ -145,7 +145,7 @@ def test_device_memory_of_the_data_is_freed_after_each_call(cupy, loss, shuffle)
 
 def test_data_that_does_not_fit_is_copied_in_batches_with_the_same_result():
     data, results, largest = images(kind="float32"), [], []
-    for memory in (2**30, 6_000_000):
+    for memory in (2**30, 5_400_000):
         with standin.installed(standin.make(memory=memory)) as cupy, backend.use("cupy"):
             tinynet.utils.set_random_seed(4)
             model = tutorial()
@@ -521,7 +521,7 @@ def test_a_failed_move_moves_nothing(cupy):
     assert_refused(ValueError, "Expected the name of a backend", "torch")
     assert_refused(RuntimeError, "no GPU number 7", "cupy", 7)
     # Wherever memory runs out, in Adam's state or in the weights
-    for room in range(1, 5 * flat.nbytes, 40_000):
+    for room in range(1, 4 * flat.nbytes, 40_000):
         pool.free_all_blocks()
         pool.set_limit(pool.used_bytes() + room)
         assert_refused(MemoryError, "Out of memory", "cupy")

@@ -40,7 +40,7 @@ def is_picture(path):
 
 # All libraries
 
-PEERS = ("tinynet", "keras-jax", "jax", "keras-torch", "pytorch", "scikit-learn")
+PEERS = ("tinynet", "tinynet-numpy", "keras-jax", "jax", "keras-torch", "pytorch", "scikit-learn")
 
 
 @pytest.mark.keras
@@ -49,7 +49,9 @@ def test_the_programs_of_all_peers_train_the_same(tmp_path):
     text = run(
         "peers.py", "--synthetic", "--rounds", 1, "--batch-size", 1024, "--epochs-only",
         "--json", tmp_path / "p.json", "--plot", tmp_path / "p.png", "--only", "products", *PEERS,
+        "--load", 1,
     )  # fmt: skip
+    assert "beside 1 busy loop" in text
     assert is_picture(tmp_path / "p.png")
     figures = json.loads((tmp_path / "p.json").read_text("utf-8"))["epochs"]["1024"]
     assert all(one["seconds"][0] > 0 for one in figures.values())
@@ -115,6 +117,29 @@ def test_peers_compares_on_the_cpu(monkeypatch):
     found = peers.environment("keras-jax")
     assert (found["JAX_PLATFORMS"], found["CUDA_VISIBLE_DEVICES"]) == ("cpu", "-1")
     assert not {"tinynet-cupy", "pytorch-graph"} & set(peers.CPU)
+
+
+def test_busy_loops_are_busy_until_the_block_ends():
+    import peers
+
+    started, popen = [], subprocess.Popen
+
+    def start(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    with mock.patch.object(peers.subprocess, "Popen", start), peers.busy_loops(2):
+        assert len(started) == 2
+        assert [process.poll() for process in started] == [None, None]
+    assert None not in [process.poll() for process in started]
+
+
+def test_numba_is_switched_off_for_one_row_only():
+    import peers
+
+    assert peers.environment("tinynet-numpy")["NUMBA_DISABLE_JIT"] == "1"
+    assert "NUMBA_DISABLE_JIT" not in peers.environment("tinynet")
+    assert set(peers.QUICK) < set(peers.CPU)
 
 
 def test_the_floor_computes_the_matrix_products_of_a_step(rng):

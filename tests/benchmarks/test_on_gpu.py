@@ -364,10 +364,8 @@ def test_a_captured_step_is_replayed_with_the_current_batch_and_step_size(monkey
         optimizer = model.optimizer
         optimizer.iterations += 1
         optimizer.prepare(optimizer.iterations)
-        alpha = optimizer._alpha  # the array that the graph reads at each launch
 
         def replay():
-            optimizer._alpha = alpha
             with mock.patch.object(optimizer, "prepare"):  # the graph reads the array instead
                 optimizer.iterations -= 1
                 whole(model, batch)

@@ -239,6 +239,30 @@ def test_the_order_of_configurations_in_a_backup_does_not_matter(saved, capsys):
     assert f"Resuming after epoch 2, from {saved}." in capsys.readouterr().out
 
 
+@pytest.mark.host
+def test_a_backup_of_0_1_0_is_read(saved):
+    """It has Adam's moments as sums, without the factors 1 − β, and does not say so."""
+    state = backup.read(saved)
+    expected = training(saved.parent, LambdaCallback())()
+    del state["format"]
+    for slots in state["slots"]:
+        for slot, beta in zip(slots, (0.9, 0.999), strict=True):
+            slot /= 1 - beta
+    backup.write(saved, state)
+    received = training(saved.parent, LambdaCallback())()
+    assert received["epoch"] == expected["epoch"]
+    for one, other in zip(received["weights"], expected["weights"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+@pytest.mark.host
+def test_a_backup_of_layers_of_another_type_is_refused(saved):
+    state = backup.read(saved)
+    state["what"]["layer 1"] = state["what"]["layer 1"].replace("float32", "float64")
+    backup.write(saved, state)
+    assert_refused(saved, "layer 1 was .*float64.* and is .*float32")
+
+
 SETTINGS = [
     ("{'a': np.float64(0.1), 'b': inf}", "{'b': inf, 'a': np.float64(0.1)}", True),
     ("{'a': nan, 'b': 2}", "{'a': 2, 'b': nan}", False),

@@ -12,6 +12,7 @@ silently calls CuPy), the stand-in raises as well. It cannot test kernels or spe
 import collections
 import contextlib
 import operator
+import re
 import sys
 import types
 import weakref
@@ -362,11 +363,41 @@ def make(devices=1, memory=8 * 2**30, driver=12090, runtime=12090, capability="8
     cupy.moveaxis, cupy.stack, cupy.vdot = moveaxis, stack, vdot
     cupy.asnumpy = lambda a: a.get() if isinstance(a, ndarray) else np.asarray(a)
     cupy.matmul = lambda a, b, /, out=None: launch("matmul", np.matmul(operand(a), operand(b)), out)
+    cupy.dot = lambda a, b, out=None: launch("dot", np.dot(operand(a), operand(b)), out)
     cupy.count_nonzero = lambda a: launch("count_nonzero", np.count_nonzero(operand(a)))
     cupy.arange = lambda start, dtype=None: launch("arange", np.arange(start, dtype=dtype))
     cupy.zeros = lambda shape, dtype=float: launch("zeros", np.zeros(shape, dtype))
     cupy.zeros_like = lambda a: cupy.zeros(a.shape, a.dtype)
     cupy.empty_like = lambda prototype: empty(prototype.shape, prototype.dtype)
+
+    class ElementwiseKernel:
+        """A kernel in C++, in which each statement is also one of Python, except for its type."""
+
+        def __init__(self, in_params, out_params, operation, name="kernel", options=()):
+            parameters = [p.split() for p in f"{in_params}, {out_params}".split(", ") if p]
+            assert all(kind == "T" for kind, _ in parameters)
+            self.names = [name for _, name in parameters]
+            self.results = out_params.replace("T ", "").split(", ")
+            text = re.sub(r"^T ", "", operation, flags=re.MULTILINE)
+            text = re.sub(
+                r"= (.*) \|\| (.*) \? (\w+) : (\w+)", r"= where((\1) | (\2), \3, \4)", text
+            )
+            self.code, self.name = compile(text, name, "exec"), name
+
+        def __call__(self, *arguments):
+            values = dict(zip(self.names, map(operand, arguments), strict=True))
+            kinds = {np.result_type(value) for value in values.values()}
+            if len(kinds) > 1 or float in map(type, values.values()):
+                raise TypeError(f"Type is mismatched. T {kinds}")
+            outs = dict(zip(self.names, arguments, strict=True))
+            functions = {"sqrt": np.sqrt, "abs": np.abs, "where": np.where}
+            with np.errstate(all="ignore"):
+                exec(self.code, functions, found := dict(values))
+            counted(self.name, *{str(kind) for kind in kinds})
+            for name in self.results:
+                np.copyto(operand(outs[name]), found[name])
+
+    cupy.ElementwiseKernel = ElementwiseKernel
 
     # The device
 

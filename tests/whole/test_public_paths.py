@@ -89,8 +89,9 @@ NOT_IN_KERAS = table("""
         __all__ __version__
     activations: backward backward_of linear_backward relu_backward sigmoid_backward
         softmax_backward tanh_backward
-    backend: default_backend device_of devices free_memory generator of on_device place_of
-        release_memory synchronize to_active to_numpy use wished xp
+    backend: absolute default_backend device_of devices elementwise free_memory generator maximum
+        minimum of on_device place_of release_memory sqrt synchronize to_active to_numpy use wished
+        xp
     callbacks: Distributions LivePlot
     callbacks.Callback: accepts_nan comes_last get_state goes_on kept set_course set_state
         set_training_state
@@ -106,6 +107,7 @@ NOT_IN_KERAS = table("""
     losses.Loss: backward by_sample check_shapes
     metrics.Metric: add by_sample call
     models.Sequential: backward device ensure_built forward to trace
+    optimizers: adam
     optimizers.Adam: update
     optimizers.Optimizer: get_state kept set_state set_variables slots update
     plotting: plot_activations plot_confusion plot_digits plot_distributions plot_history

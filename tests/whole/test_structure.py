@@ -28,14 +28,15 @@ NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 582, "compat": 1178, "utils": 303, "callbacks": 397, "saving": 424, "engine": 1368,
-    "inspection": 657, "datasets": 294, "plotting": 566, "web": 183, "doctor": 51,
+    "backend": 925, "compat": 1188, "utils": 303, "callbacks": 397, "saving": 424, "engine": 1376,
+    "inspection": 657, "datasets": 294, "plotting": 566, "web": 183, "doctor": 56,
 }  # fmt: skip
 
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.
 ORDER = """
     config
-    backend.types backend.diagnosis backend.gpu backend.turns backend.random backend backend.threads
+    backend.types backend.diagnosis backend.gpu backend.formulas backend.arrays backend.turns
+    backend.random backend backend.threads
     compat compat.naming compat.checks compat.contracts compat.guards compat.rules compat.arguments
     compat.constructors compat.configuration compat.targets compat.activation
     compat.initializer compat.weights compat.layer compat.optimizer
@@ -59,7 +60,8 @@ ORDER = """
 
 # The core is what has to be read to understand training; these files and wings are not in it.
 NOT_CORE = """
-    backend.types backend.diagnosis backend.gpu backend.turns compat.contracts compat.guards
+    backend.types backend.diagnosis backend.gpu backend.formulas backend.turns backend.threads
+    compat.contracts compat.guards
     utils.files utils.interrupt callbacks.backup engine.advice engine.device engine.finite
     engine.memory engine.rollback engine.training_state
     inspection.worked_update inspection.trace_table inspection.trace inspection.gradient_report
@@ -129,7 +131,7 @@ def test_a_wing_stays_within_its_statements(wing):
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
     core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
-    assert sum(map(statements, core)) <= 3454
+    assert sum(map(statements, core)) <= 3524
 
 
 def test_imports_point_one_way():
@@ -167,7 +169,7 @@ def test_importing_tinynet_loads_nothing_until_it_is_used():
     )
     loaded = set(words_printed_by(use + SHOW_LOADED))
     lazy = {"rich", "matplotlib", "h5py", "cupy", "tensorflow_datasets", "keras", "jax", "PIL"}
-    lazy |= {"tensorflow", "requests", "absl", "difflib", "shutil", "threadpoolctl"}
+    lazy |= {"tensorflow", "requests", "absl", "difflib", "shutil", "threadpoolctl", "numba"}
     assert "numpy" in loaded
     assert not loaded & lazy
 

@@ -27,15 +27,15 @@ FORMULAS = [
     ("z = x W + b", "layers", "Dense.forward", ["matmul(rows, self.kernel", "+= self.bias"]),
     ("pₖ = eᶻᵏ / Σⱼ eᶻʲ", "activations", "softmax", ["xp.exp(shifted, out=out)", "p /= total"]),
     ("ℓ = −Σₖ yₖ ln pₖ", "losses", "Objective.forward", ["vdot(self.y, self.layer.surprisal"]),
-    ("= pⱼ − yⱼ", "losses", "crossentropy_backward", ["p * y.sum(axis=-1, keepdims=True) - y"]),
+    ("= pⱼ − yⱼ", "losses", "crossentropy_backward", ["p * backend.sum_last(y) - y"]),
     ("∂L/∂W = xᵀ δ", "layers", "Dense.backward_from_z", ["product(self._x.T, delta, out="]),
-    ("∂L/∂b = Σ over", "layers", "Dense.backward_from_z", ["delta.sum(axis=0, out=self.bias_grad"]),
+    ("∂L/∂b = Σ over", "layers", "Dense.backward_from_z", ["sum_first(delta, out=self.bias_grad"]),
     ("∂L/∂x = δ Wᵀ", "layers", "Dense.backward_from_z", ["xp.matmul(delta, self.kernel.T, out=dx"]),
     ("f′(z) is a (1 − a)", "activations", "sigmoid_backward", ["xp.subtract(1, a", "slope *= a"]),
-    ("m ← β₁ m + (1 − β₁) g", "optimizers", "Adam.update", ["m *= self.beta_1", "m += gradient"]),
-    ("v ← β₂ v + (1 − β₂) g²", "optimizers", "Adam.update", ["v *= self.beta_2", "v += xp.mult"]),
-    ("α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ)", "optimizers", "Adam.prepare", ["alpha = rate * math.sqrt("]),
-    ("w ← w − α m / (√v + ε̂)", "optimizers", "Adam.update", ["divide(m, step", "weights -= step"]),
+    ("m ← β₁ m + (1 − β₁) g", "optimizers", "adam.function", ["m = beta_1 * m + (1 - "]),
+    ("v ← β₂ v + (1 − β₂) g²", "optimizers", "adam.function", ["v = beta_2 * v + (1 - "]),
+    ("α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ)", "optimizers", "Adam.prepare", ["float(rate * math.sqrt("]),
+    ("w ← w − α m / (√v + ε̂)", "optimizers", "adam.function", ["w = w - alpha * (m / (sqrt("]),
 ]  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def executed(function):
 
 
 def test_the_formulas_of_the_readme_run_in_fit(model, data):
+    tinynet.optimizers.adam.schedules.clear()  # it is called when it is first used
     lines_of_fit = executed(lambda: model.fit(*data, verbose=0))
     for formula, page, name, fragments in FORMULAS:
         assert formula in (ROOT / "tinynet" / "README.md").read_text("utf-8")

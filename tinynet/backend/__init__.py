@@ -17,8 +17,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import numpy
 
-from tinynet import config
-from tinynet.backend import gpu, turns
+from tinynet.backend import arrays, gpu, turns
+from tinynet.backend.arrays import (
+    NUMPY,
+    as_array as as_array,
+    as_float as as_float,
+    device_of as device_of,
+    elementwise as elementwise,
+    ignore_overflow as ignore_overflow,
+    ignore_warnings as ignore_warnings,
+    of as of,
+    on_device as on_device,
+    sum_first as sum_first,
+    sum_last as sum_last,
+)
+from tinynet.backend.formulas import (
+    absolute as absolute,
+    maximum as maximum,
+    minimum as minimum,
+    sqrt as sqrt,
+)
 from tinynet.backend.random import generator as generator, seed as seed
 from tinynet.backend.types import (
     Array as Array,
@@ -32,7 +50,6 @@ from tinynet.backend.types import (
 if TYPE_CHECKING:
     xp: Library
 
-_NUMPY = cast(Library, numpy)  # once: `of` is called in every operation
 host = numpy  # for data that never leaves the host: scalars, indices, the caller's arrays
 
 _default: Device | None = None  # None until first used: importing tinynet selects no backend
@@ -157,7 +174,7 @@ def _leave(outer: Device | None, gpu_before: int | None) -> None:
 
 
 def _library(device: Device) -> Library:
-    return _NUMPY if device.backend == "numpy" else cast(Library, sys.modules["cupy"])
+    return NUMPY if device.backend == "numpy" else cast(Library, sys.modules["cupy"])
 
 
 if not TYPE_CHECKING:
@@ -169,28 +186,7 @@ if not TYPE_CHECKING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# Where an array is
-
-
-def of(values: object) -> Library:
-    """Return the library of the array `values`, or `xp` if it is not an array."""
-    if isinstance(values, numpy.ndarray):
-        return _NUMPY
-    return _library(Device("cupy") if on_device(values) else current_device())
-
-
-def on_device(values: object) -> TypeGuard[Array]:
-    """Return whether `values` is an array on a GPU."""
-    cupy = sys.modules.get("cupy")
-    return isinstance(values, getattr(cupy, "ndarray", ()))
-
-
-def device_of(array: Array) -> Device:
-    """Return the device that `array` is on."""
-    if not on_device(array):
-        return Device("numpy")
-    cupy_device: Any = array.device
-    return Device("cupy", cupy_device.id)
+arrays.library_in_use = lambda: _library(current_device())
 
 
 class use_device:  # noqa: N801, a ``with`` block
@@ -211,18 +207,6 @@ class use_device:  # noqa: N801, a ``with`` block
 place_of, wished = device_of, default_backend  # their former names
 
 # Moving numbers
-
-
-def as_array(values: object) -> Array:
-    """Return `values` as an array: one of either library as it is, anything else in `xp`."""
-    return of(values).asarray(values)
-
-
-def as_float(values: object) -> Array:
-    """Return `values` as a float array: one of floats as it is, anything else in `floatx`."""
-    if getattr(getattr(values, "dtype", None), "kind", "") == "f":
-        return of(values).asarray(values)
-    return of(values).asarray(values, dtype=config.floatx())
 
 
 def to_numpy(array: Array) -> HostArray:
@@ -328,19 +312,6 @@ def synchronize() -> None:
     """Wait until the GPU in use has finished all queued work; with NumPy, do nothing."""
     if backend() == "cupy":
         _cupy.cuda.get_current_stream().synchronize()
-
-
-# NumPy's warnings, and its numbers
-
-
-def ignore_warnings() -> numpy.errstate:
-    """Return a context manager that silences NumPy's floating-point warnings."""
-    return numpy.errstate(all="ignore")
-
-
-def ignore_overflow() -> numpy.errstate:
-    """Return a context manager in which overflow gives infinity without a warning."""
-    return numpy.errstate(over="ignore")
 
 
 def is_integer(value: object) -> TypeGuard[int]:

@@ -154,6 +154,8 @@ class LayerBase(HasWeights, Configurable):
         It is as long as the longest batch so far; a shorter batch gets the first rows of it.
         """
         array = self._buffers.get(name)
+        if array is not None and array.shape == shape and array.dtype == dtype:
+            return array
         if (
             array is None
             or len(array) < shape[0]

@@ -8,9 +8,18 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 
 from tinynet import backend, config
-from tinynet.backend.types import Array, HostArray, Pairs, State
+from tinynet.backend.types import UNSET, Array, HostArray, Library, Pairs, State
 from tinynet.compat import naming, rules
 from tinynet.compat.configuration import Configurable
+
+# Numbers are flushed that often, below that many times the least number that is not subnormal: too
+# large to become subnormal before the next time, if the decay rate is 0.8 or more.
+FLUSH_STEPS, NEARLY_SUBNORMAL = 64, 1e8
+
+
+@backend.elementwise
+def flushed(x: Array, least: float) -> Array:
+    return x * (backend.absolute(x) > least)
 
 
 class OptimizerBase(Configurable):
@@ -18,6 +27,9 @@ class OptimizerBase(Configurable):
 
     # The names of the arrays that an optimizer keeps for each array of weights, initially zero.
     slots: tuple[str, ...] = ()
+
+    # Those that decay to 0 where gradients are 0, and are then set to 0, see `flush`.
+    fading: tuple[str, ...] = ("m", "velocity")
 
     # The names of other numeric attributes that it changes; rollback and backups include them.
     kept: tuple[str, ...] = ()
@@ -76,7 +88,12 @@ class OptimizerBase(Configurable):
     def slots_on_current_device(self) -> tuple[list[list[Array]], list[Array]]:
         """Return the slots and new scratch arrays in the backend in use, for `rebind`."""
         state = [[backend.to_active(array) for array in slots] for slots in self._state]
-        return state, [backend.xp.empty(a.shape, a.dtype) for a in self._scratch]
+        return state, self._new_scratch(backend.xp, self._arrays or ())
+
+    def _new_scratch(self, library: Library, arrays: Iterable[Array]) -> list[Array]:
+        """Return an array to write to for each of `arrays`, if `update` may need it."""
+        formulas = naming.is_builtin(type(self))  # which need none
+        return [UNSET if formulas else library.empty(a.shape, a.dtype) for a in arrays]
 
     def rebind(
         self,
@@ -85,9 +102,10 @@ class OptimizerBase(Configurable):
         scratch: list[Array] | None = None,
     ) -> None:
         """Continue with `arrays`, which replace those of `build`, and with these slots."""
-        made = [backend.of(a).empty_like(a) for a in arrays or ()] if scratch is None else scratch
-        state = self._state if state is None else state
-        self._state, self._scratch, self._arrays, self._last_pairs = state, made, arrays, None
+        if scratch is None:
+            scratch = self._new_scratch(backend.of(arrays[0]), arrays) if arrays else []
+        self._scratch, self._arrays, self._last_pairs = scratch, arrays, None
+        self._state = self._state if state is None else state
 
     def carry_over(
         self,
@@ -176,9 +194,17 @@ class OptimizerBase(Configurable):
         for name, value in zip(self.kept, saved["kept"], strict=True):
             setattr(self, name, value)
 
-    def slot_units(self) -> tuple[float, ...]:
-        """Return the factor for each slot that converts it to the unit in which Keras stores it."""
-        return (1,) * len(self.slots)
+    def flush(self) -> None:
+        """Set numbers of `fading` slots to 0 that are nearly subnormal.
+
+        Rounded to nearest, 0.9 times a small subnormal number is that number: it never gets to 0,
+        and a CPU computes many times more slowly with it. A number that small changes no weight.
+        """
+        for slots in self._state:
+            for name, slot in zip(self.slots, slots, strict=False):
+                if name in self.fading and not backend.on_device(slot):
+                    least = NEARLY_SUBNORMAL * float(backend.host.finfo(slot.dtype).tiny)
+                    flushed(slot, least, out=slot)
 
     def _by_variable(self, slots: list[list[HostArray]]) -> Iterator[list[HostArray]]:
         """Yield the slots of each variable, where one array holds those of several variables."""
@@ -189,12 +215,8 @@ class OptimizerBase(Configurable):
                 yield [array.reshape(-1)[start:stop].reshape(shape) for array in arrays]
 
     def slots_by_variable(self) -> list[list[HostArray]]:
-        """Return copies of each variable's slots in Keras's units, in the order of `build`."""
-        units = self.slot_units()
-        slots = [
-            [backend.to_numpy(a) * k for a, k in zip(s, units, strict=True)] for s in self._state
-        ]
-        return list(self._by_variable(slots))
+        """Return copies of each variable's slots, in the order of `build`."""
+        return list(self._by_variable([list(map(backend.to_numpy, s)) for s in self._state]))
 
     @property
     def variables(self) -> list[HostArray]:
@@ -220,16 +242,13 @@ class OptimizerBase(Configurable):
                 "set_variables(other.variables), both built for weights of the same shapes"
             )
         iterations, rate, *rest = variables
-        dtype = backend.host.result_type("float32", *rest)  # float64 values are not rounded here
-        state = [[backend.host.empty(a.shape, dtype) for a in slots] for slots in self._state]
+        state = [[backend.host.empty(a.shape, a.dtype) for a in slots] for slots in self._state]
         values, slots_by_variable = iter(rest), list(self._by_variable(state))
         with backend.ignore_overflow():
             for slot in [s for v in slots_by_variable for s in v[:2]] + [
                 s for v in slots_by_variable for s in v[2:]
             ]:
                 slot[...] = next(values)
-            units = self.slot_units()
-            state = [[slot / k for slot, k in zip(s, units, strict=True)] for s in state]
         if not all(backend.host.isfinite(slot).all() for slots in state for slot in slots):
             raise ValueError(
                 "Expected finite variables, received NaN, infinity, or numbers too large to be used"

@@ -63,9 +63,19 @@ def examine() -> tuple[int, str]:
     lines = [
         f"Backend: {chosen}. {asked}{f': {why}' if requested == 'auto' else ''}.",
         f"CPU: NumPy {backend.host.__version__}",
+        about_formulas(),
         about_gpu(),
     ]
     return 0, "\n".join(lines)
+
+
+def about_formulas() -> str:
+    """Return the report on what computes the optimizers' formulas on the CPU."""
+    from tinynet.backend import formulas
+
+    if (why := formulas.why_not_compiled()) is None:
+        return f"Formulas: compiled by Numba {formulas.load_numba().__version__}"
+    return f"Formulas: computed with NumPy, more slowly: {why.reason}.\nFix: {why.fix}"
 
 
 def about_gpu() -> str:

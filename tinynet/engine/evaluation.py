@@ -45,14 +45,15 @@ def test_epoch(
     if tracker.can_merge(model.objective.loss) and not callback_list.calls_test_batch_hooks:
         merge = batches_to_merge(model, batches.batch_size)
     callback_list.call("on_test_begin", {})
-    with threads.limited_for(threads.largest_product(model.layers, batches.largest_batch(merge))):
+    with threads.for_layers(model.layers, batches.largest_batch(merge)) as threads_for:
         for number, batch in enumerate(batches.iterate(0, steps, merge=merge), start=1):
             step = min(number * merge, steps)
             if callback_list.calls_test_batch_hooks:
                 callback_list.call("on_test_batch_begin", step - 1, {})
             if number == 1 or callback_list.calls_test_batch_hooks:
                 model.prepare_evaluation(batch.x.shape)  # a callback may have changed the model
-            tracker.update(batch, *test_step(model, batch))
+            with threads_for(len(batch.x)):
+                tracker.update(batch, *test_step(model, batch))
             if bar is not None and bar.due():
                 bar.update(step, tracker.logs())
             if callback_list.calls_test_batch_hooks:
@@ -147,7 +148,8 @@ def run_on_batch(
     batches = Batches(*samples, batch_size=len(samples[0]), dtype=model.dtype)
     tracker = Tracker(make_metrics(model, samples[1].shape), model.dtype, steps=1)
     (batch,) = batches.iterate(0, 1)
-    with threads.limited_for(threads.largest_product(model.layers, batches.largest_batch())):
+    rows, trains = len(batch.x), step is not test_step
+    with threads.for_layers(model.layers, rows, trains) as threads_for, threads_for(rows):
         tracker.update(batch, *step(model, batch))
     check_finite(tracker.logs(), model, batches, where)
     return format_results(tracker, return_dict)
@@ -188,15 +190,14 @@ def predict(
         merge = (
             1 if callback_list.calls_predict_batch_hooks else batches_to_merge(model, batch_size)
         )
-        with threads.limited_for(
-            threads.largest_product(model.layers, batches.largest_batch(merge))
-        ):
+        with threads.for_layers(model.layers, batches.largest_batch(merge)) as threads_for:
             for number, batch in enumerate(batches.iterate(0, steps, merge=merge)):
                 step = min((number + 1) * merge, steps)
                 if callback_list.calls_predict_batch_hooks:
                     callback_list.call("on_predict_batch_begin", step - 1, {})
                 rows = outputs[number * merge * batch_size :][: len(batch.x)]
-                rows[...] = backend.to_numpy(model.forward(batch.x))
+                with threads_for(len(rows)):
+                    rows[...] = backend.to_numpy(model.forward(batch.x))
                 if bar.due():
                     bar.update(step, {})
                 if callback_list.calls_predict_batch_hooks:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 
-from tinynet import backend, losses, metrics
+from tinynet import backend, losses, metrics, optimizers
 from tinynet.backend.types import Config, Model, State
 from tinynet.callbacks.base import CallbackList
 from tinynet.compat import naming
@@ -114,6 +114,7 @@ class TrainingState:
         model = self._model
         optimizer = model.optimizer.get_state()
         return {
+            "format": 2,
             "what": self.settings,
             "rate": [self._initial_iterations, self._initial_rate],
             "epoch": self.epoch,
@@ -158,6 +159,12 @@ class TrainingState:
             layer._trainable = bool(trainable)
         model.prepare_training(model.input_shape or ())
         self._check(state)
+        if "format" not in state and isinstance(model.optimizer, optimizers.Adam):
+            # 0.1 stored the sums of β₁ᵏ g and of β₂ᵏ g², not the means.
+            shares = [1 - model.optimizer.beta_1, *[1 - model.optimizer.beta_2] * 2]
+            for slots in state["slots"]:
+                for slot, share in zip(slots, shares, strict=False):
+                    slot *= share
         model.set_weights(state["weights"])
         model.optimizer.learning_rate = state["learning_rate"]
         known = {name: state[name] for name in ("iterations", "kept")}
@@ -222,7 +229,11 @@ def without_names(config: Config) -> Config:
             return [without(part) for part in value]
         return without_names(value) if isinstance(value, dict) else value
 
-    return {key: without(value) for key, value in config.items() if key != "name"}
+    return {  # a dtype has its name for a value
+        key: value if key == "dtype" else without(value)
+        for key, value in config.items()
+        if key != "name"
+    }
 
 
 def difference(name: str, then: str | None, now: str | None) -> list[str]:

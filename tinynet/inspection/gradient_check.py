@@ -181,7 +181,7 @@ def isolated_copy(
             generator.bit_generator.state = state
 
         model_copy = float64_copy(model, shape)  # built, so that its products are known
-        with threads.limited_for(threads.largest_product(model_copy.layers, shape[0])):
+        with threads.for_layers(model_copy.layers, shape[0]):
             yield model_copy, reset_randomness
 
 

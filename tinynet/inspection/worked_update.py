@@ -1,7 +1,7 @@
 """The update of one number, worked out line by line, as with a pocket calculator.
 
-`optimizers` updates a whole vector at once, with the operations rearranged for speed; here, the
-textbook formulas are applied to a single number.
+`optimizers` updates a whole vector at once; here, the formulas are applied to a single number, and
+every intermediate result is shown.
 """
 
 import math
