@@ -253,6 +253,20 @@ def test_integer_weights_are_refused_before_anything_is_built():
 # User-defined optimizers
 
 
+class Tiny(tinynet.Optimizer):
+    slots = ("m",)
+
+    def update(self, weights, gradient, m, *, scratch):
+        m[...] = 1e-35
+
+
+def test_the_slots_of_a_user_defined_optimizer_are_never_flushed():
+    optimizer, weights = Tiny(), put(np.zeros(3, "float32"))
+    for _ in range(64):
+        optimizer.apply_gradients([(weights.copy(), weights)])
+    assert (optimizer.variables[2] > 0).all()
+
+
 class Signs(tinynet.Optimizer):
     def update(self, weights, gradient, *state, scratch):
         weights -= self.learning_rate * backend.xp.sign(gradient, out=scratch)

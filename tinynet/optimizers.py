@@ -38,8 +38,7 @@ class Optimizer(OptimizerBase):
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
         """Update `weights`, and `state`, the arrays named in `slots`, in place by one step.
 
-        Either with a formula, as the optimizers below, or with array operations, which may write
-        intermediate results to `scratch`. All arrays have the same shape.
+        Use a formula, as below, or array operations, which may write to `scratch`, of that shape.
         """
         raise NotImplementedError(f"{type(self).__name__} has to define update(…)")
 
@@ -107,7 +106,7 @@ class SGD(Optimizer):
         super().__init__(learning_rate, **base)
         self.momentum, self.nesterov = momentum, nesterov
         if momentum:
-            self.slots = ("velocity",)
+            self.slots = self.fading = ("velocity",)
 
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
         eta, mu = self.learning_rate, self.momentum
@@ -156,6 +155,7 @@ class Adam(Optimizer):
     """
 
     slots: tuple[str, ...] = ("m", "v")
+    fading = ("m",)
 
     def __init__(
         self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
@@ -171,9 +171,8 @@ class Adam(Optimizer):
         self._alpha = float(rate * math.sqrt(1 - beta_2**iteration) / (1 - beta_1**iteration))
 
     def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
-        slots = state[: 2 + self.amsgrad]
-        numbers = self._alpha, self.beta_1, self.beta_2, self.epsilon
-        adam(*numbers, weights, gradient, *slots, out=(weights, *slots))
+        slots, rates = state[: 2 + self.amsgrad], (self.beta_1, self.beta_2, self.epsilon)
+        adam(self._alpha, *rates, weights, gradient, *slots, out=(weights, *slots))
 
 
 get, serialize = get_and_serialize("optimizer", Optimizer)

@@ -29,7 +29,7 @@ class OptimizerBase(Configurable):
     slots: tuple[str, ...] = ()
 
     # Those that decay to 0 where gradients are 0, and are then set to 0, see `flush`.
-    fading: tuple[str, ...] = ("m", "velocity")
+    fading: tuple[str, ...] = ()
 
     # The names of other numeric attributes that it changes; rollback and backups include them.
     kept: tuple[str, ...] = ()
