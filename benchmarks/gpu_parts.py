@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import datetime
 import functools
 import importlib.metadata
@@ -24,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import cpu_vs_gpu
 import numpy as np
@@ -34,9 +34,13 @@ from report import cores, machine, median
 
 import tinynet
 from tinynet import backend, doctor, training
-from tinynet.backend import gpu
+from tinynet.backend import gpu, products, replay
+from tinynet.callbacks.base import CallbackList
 from tinynet.engine.data import Batch, Batches
-from tinynet.layers import Dense
+from tinynet.engine.steps import Steps
+from tinynet.engine.tracker import Tracker
+from tinynet.layers import Dense, Dropout
+from tinynet.metrics import CategoricalAccuracy
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -80,12 +84,14 @@ def data(quick: bool) -> Iterator[tuple[pathlib.Path, str]]:
         yield folder, what
 
 
-def network(seed: int) -> Any:
-    """Build the network of the example, on the backend in use."""
+def network(seed: int, dropout: float = 0) -> Any:
+    """Build the network of the example, on the backend in use; with `Dropout` if it is not 0."""
     tinynet.utils.set_random_seed(seed)
     model = tinynet.Sequential([tinynet.Input((SIZES[0],))])
     for units in SIZES[1:-1]:
         model.add(Dense(units, "sigmoid"))
+        if dropout:
+            model.add(Dropout(dropout))
     model.add(Dense(SIZES[-1], "softmax"))
     model.compile("adam", "categorical_crossentropy")
     return model
@@ -95,7 +101,7 @@ def network(seed: int) -> Any:
 
 
 def machine_and_doctor(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """Report the machine and the library versions, and what `tinynet.doctor` reports."""
+    """Report the machine and the versions, and what `tinynet.doctor` and cuBLAS answer."""
     names = ("numpy", "cupy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "jaxlib", "pytest")
     versions = {}
     for name in names:
@@ -108,7 +114,10 @@ def machine_and_doctor(out: pathlib.Path, quick: bool, answer: Answer) -> None:
         command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
         asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         answer(nvidia_smi=asked.stdout.strip().splitlines())
-    answer(doctor=doctor.about_gpu().splitlines(), works=not why_not("tinynet-cupy"))
+    works = not why_not("tinynet-cupy")
+    answer(doctor=doctor.about_gpu().splitlines(), works=works)
+    if works:
+        answer(cublas=why_not_cublas())
 
 
 def tests(out: pathlib.Path, quick: bool, answer: Answer) -> None:
@@ -178,7 +187,7 @@ def both(arrays: Any, program: str, name: str) -> list[tuple[np.ndarray, np.ndar
 
 def why_not(program: str) -> str:
     """Return why a program cannot run here; an empty string if it can."""
-    if program == "tinynet-cupy":
+    if program.startswith("tinynet-cupy"):
         try:
             needs_gpu()
         except LeftOut as reason:
@@ -263,152 +272,107 @@ def race(
         worker.close()
 
 
-class Cublas:
-    """cuBLAS's float32 matrix product, called directly because CuPy refuses to capture it."""
-
-    def __init__(self, cupy: Any) -> None:
-        from cupy_backends.cuda.libs import cublas
-
-        self.cupy, self.library = cupy, ctypes.CDLL(cublas.__file__)
-        self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
-
-    def matmul(self, a: Any, b: Any, out: Any) -> Any:
-        """Compute ``out = a @ b``. cuBLAS is column-major, so it computes outᵀ = bᵀ aᵀ."""
-        pointer, cuda = ctypes.c_void_p, self.cupy.cuda
-        handle = pointer(cuda.device.get_cublas_handle())
-        self.library.cublasSetStream_v2(handle, pointer(cuda.get_current_stream().ptr))
-
-        def layout(matrix: Any) -> tuple[int, int]:
-            """Return whether `matrix` is transposed in memory, and its leading dimension."""
-            plain = matrix.flags.c_contiguous
-            return int(not plain), matrix.strides[0 if plain else 1] // matrix.itemsize
-
-        (a_turned, a_row), (b_turned, b_row) = layout(a), layout(b)
-        status = self.library.cublasSgemm_v2(
-            handle, b_turned, a_turned, b.shape[1], a.shape[0], a.shape[1],
-            ctypes.byref(self.one), pointer(b.data.ptr), b_row, pointer(a.data.ptr), a_row,
-            ctypes.byref(self.zero), pointer(out.data.ptr), out.shape[1],
-        )  # fmt: skip
-        if status:
-            raise RuntimeError(f"cublasSgemm returned status {status}")
-        return out
+def why_not_cublas() -> str:
+    """Return why cuBLAS cannot be called, without which no step is captured; "" if it can."""
+    with backend.use("cupy"):
+        if products.cublas(backend.current_device().number) is not None:
+            return ""
+        try:  # again what failed there
+            gpu.check_arithmetic_of(products.Cublas().matmul, needs_gpu())
+        except Exception as error:
+            return described(error)
+    return "it cannot be called"
 
 
-class Replayed:
-    """A training step, captured once as a CUDA graph.
+def described(error: Exception) -> str:
+    """Return an error's type and text in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
-    The values that change from step to step, the batch and Adam's step size, must be arrays.
+
+@contextlib.contextmanager
+def errors_of_captures() -> Iterator[list[str]]:
+    """Yield a list that receives the errors for which a step is not captured.
+
+    Otherwise nobody sees them, because `Steps` then goes on with ordinary steps.
     """
+    errors: list[str] = []
+    original = replay.Replay.capture
 
-    def __init__(self, cupy: Any, model: Any, batch: Batch) -> None:
-        self.cupy, self.optimizer = cupy, model.optimizer
-        self.batch = Batch(
-            *(backend.types.UNSET if part is None else part.copy() for part in batch)
-        )
-        self.alpha = cupy.zeros((), "float32")
-        self.pool = cupy.cuda.MemoryPool()  # only for the graph, which keeps using this memory
-        self.stream = cupy.cuda.Stream(non_blocking=True)
-        self.capturing, self.prepare = False, model.optimizer.prepare
-        model.optimizer.prepare, model.optimizer.update = self.put_length_into_array, self.update
-        for _ in range(2):  # compile the kernels and allocate the buffers
-            training.train_step(model, self.batch)
+    def capture_and_tell(*arguments: Any) -> None:
+        try:
+            original(*arguments)
+        except Exception as error:
+            errors.append(described(error))
+            raise
 
-    def put_length_into_array(self, iteration: int) -> None:
-        self.prepare(iteration)
-        if not self.capturing:
-            self.alpha.fill(self.optimizer._alpha)
+    with mock.patch.object(replay.Replay, "capture", capture_and_tell):
+        yield errors
 
-    def update(self, weights: Any, gradient: Any, m: Any, v: Any, scratch: Any) -> None:
-        """Update as Adam does, with a step size that is an array."""
-        adam = self.optimizer
-        m[...] = adam.beta_1 * m + (1 - adam.beta_1) * gradient
-        v[...] = adam.beta_2 * v + (1 - adam.beta_2) * (gradient * gradient)
-        weights -= self.alpha * (m / (self.cupy.sqrt(v) + adam.epsilon))
 
-    def capture(self, model: Any) -> None:
-        """Record a step without executing it."""
-        self.cupy.cuda.Device().synchronize()
-        self.capturing = True
-        with self.stream, self.cupy.cuda.using_allocator(self.pool.malloc):
-            self.stream.begin_capture()
-            try:
-                training.train_step(model, self.batch)
-            finally:
-                self.graph = self.stream.end_capture()
-                self.capturing = False
-        self.optimizer.iterations -= 1
+def epoch(model: Any, batches: list[Batch], steps: Steps | None) -> Tracker:
+    """Train for an epoch, as `fit` does, without waiting for the GPU; return its sums.
 
-    def step(self, batch: Batch) -> None:
-        with self.stream:
-            for own, new in zip(self.batch, batch, strict=True):
-                if own is not None:
-                    own[...] = new
-            self.optimizer.iterations += 1
-            self.optimizer.prepare(self.optimizer.iterations)
-            self.graph.launch()
+    Arguments:
+        steps: does the steps; None for ordinary ones.
+    """
+    tracker = Tracker({"acc": CategoricalAccuracy()}, model.dtype, len(batches))
+    do_step = steps.of_epoch(training.train_step, tracker) if steps else None
+    for batch in batches:
+        if do_step:
+            do_step(batch)
+        else:
+            tracker.update(batch, *training.train_step(model, batch))
+    return tracker
 
 
 def capture(out: pathlib.Path, quick: bool, answer: Answer) -> None:
-    """Capture a step as a CUDA graph, and check that its replay computes the same numbers."""
-    cupy = needs_gpu()
-    if not hasattr(cupy.cuda, "Stream"):
-        raise LeftOut("this CuPy captures no streams")
-    size, steps = 32, 50
+    """Train with ordinary and with replayed steps, and check that both compute the same bits."""
+    needs_gpu()
+    size, epochs = 32, 2
+    # Each with its samples, and the rate of its Dropout.
+    cases = {"50 batches": (50 * size, 0), "Dropout, last batch smaller": (49 * size + 7, 0.5)}
+    found: dict[str, dict[str, float]] = {}
     rng = np.random.default_rng(0)
-    x = rng.random((size * steps, SIZES[0]), "float32")
+    x = rng.random((50 * size, SIZES[0]), "float32")
     y = np.eye(SIZES[-1], dtype="float32")[rng.integers(SIZES[-1], size=len(x))]
-    with backend.use("cupy"):
-        batches = Batches(x, y, None, size)
-        batches.copy_to_gpu()
-        own = list(batches.iterate(0, steps))
-
-        def trained(replays: bool) -> tuple[Any, Callable[[Batch], Any]]:
-            """Return a model after all steps, and the function that does one more step."""
-            model = network(seed=1)
-            model.prepare_training((size, SIZES[0]))
-            step: Callable[[Batch], Any] = functools.partial(training.train_step, model)
-            if replays:
-                replayed = Replayed(cupy, model, own[0])
-                replayed.capture(model)
-                step = replayed.step
-            else:
-                for _ in range(2):  # as in `Replayed`
-                    step(own[0])
-            for batch in own:
-                step(batch)
-            cupy.cuda.Device().synchronize()
-            return model, step
-
-        matmul = cupy.matmul
-        plain, eager = trained(replays=False)
-        cupy.matmul = Cublas(cupy).matmul
-        try:
-            direct, _ = trained(replays=False)
-            model, replay = trained(replays=True)
-        finally:
-            cupy.matmul = matmul
-        difference = {
-            name: max(
-                float(np.abs(a - b).max())
-                for a, b in zip(one.get_weights(), direct.get_weights(), strict=True)
-            )
-            for name, one in {"eager": plain, "replayed": model}.items()
-        }
-        answer(steps=steps, difference=difference)
-        answer(seconds={"eager": clocked(eager, own), "replayed": clocked(replay, own)})
+    with backend.use("cupy"), errors_of_captures() as errors:
+        for name, (samples, dropout) in cases.items():
+            batches = Batches(x[:samples], y[:samples], None, size)
+            batches.copy_to_gpu()
+            own = list(batches.iterate(0, len(batches)))
+            ways: dict[str, Callable[[], Any]] = {}
+            results: list[list[np.ndarray]] = []  # loss, accuracy and weights
+            for way in ("ordinary", "replayed"):
+                model = network(1, dropout)
+                model.prepare_training((size, SIZES[0]))
+                callback_list = CallbackList(None, model, {})
+                steps = Steps(model, batches, callback_list) if way == "replayed" else None
+                logs = [epoch(model, own, steps).results() for _ in range(epochs)]
+                results.append([np.array(logs), *model.get_weights()])
+                ways[way] = functools.partial(epoch, model, own, steps)
+            found[name] = {
+                "steps": epochs * len(own),
+                "replayed": steps.replayed if steps else 0,
+                "difference": float(  # NaN if one of them is
+                    np.max([np.abs(a - b).max() for a, b in zip(*results, strict=True)])
+                ),
+            }
+            answer(cases=found, errors=errors, cublas=why_not_cublas())
+            if not dropout:
+                times = 1 if quick else 10
+                answer(seconds={way: clocked(go, len(own), times) for way, go in ways.items()})
 
 
-def clocked(step: Callable[[Batch], Any], batches: list[Batch]) -> dict[str, float]:
-    """Time a step until the host has launched it, and until it is done; medians of ten."""
+def clocked(launch: Callable[[], Any], steps: int, times: int) -> dict[str, float]:
+    """Time a step until the host has launched it, and until it is done; return the medians."""
     told, done = [], []
-    for _ in range(10):
+    for _ in range(times):
         cpu_vs_gpu.spin_up("cupy")
         began = time.perf_counter()
-        for batch in batches:
-            step(batch)
-        told.append((time.perf_counter() - began) / len(batches))
+        launch()
+        told.append((time.perf_counter() - began) / steps)
         backend.synchronize()
-        done.append((time.perf_counter() - began) / len(batches))
+        done.append((time.perf_counter() - began) / steps)
     return {"told": median(told), "done": median(done)}
 
 
@@ -440,8 +404,10 @@ def memory(out: pathlib.Path, quick: bool, answer: Answer) -> None:
         backend.release_memory()
         limit, peak = pool.total_bytes() + x.nbytes // 2, Peak()
         with backend.use("cupy", memory_limit=limit):
-            parts = fit(callbacks=[peak])
-        same = all(map(np.array_equal, whole, parts))
+            parts = fit(callbacks=[peak])  # in ordinary steps, because it watches them
+            again = fit()  # in replayed ones
+            peak.bytes = max(peak.bytes, pool.total_bytes())
+        same = all(map(np.array_equal, 2 * whole, parts + again))
         within = peak.bytes <= limit
         answer(limit=limit, data=x.nbytes, peak=peak.bytes, within=within, same=same)
 

@@ -57,6 +57,7 @@ NAMES = {
     "tinynet": "tinynet",
     "tinynet-numpy": "tinynet without Numba",
     "tinynet-cupy": "tinynet on CuPy",
+    "tinynet-cupy-ordinary": "tinynet on CuPy, step by step",
     "keras-jax": "Keras on JAX",
     "keras-tensorflow": "Keras on TensorFlow",
     "keras-torch": "Keras on PyTorch",
@@ -75,7 +76,7 @@ NEEDS = {
     "scikit-learn": ("sklearn",),
 }
 # The programs compared here; `on_gpu.py` compares the others.
-_ON_GPU = ("tinynet-cupy", "pytorch-graph", "pytorch-as-keras")
+_ON_GPU = ("tinynet-cupy", "tinynet-cupy-ordinary", "pytorch-graph", "pytorch-as-keras")
 CPU = [program for program in NAMES if program not in _ON_GPU]
 QUICK = ("tinynet", "tinynet-numpy", "keras-jax", "pytorch", "jax")
 WARM_UP = 3  # epochs, after the first one, whose loss is compared

@@ -193,6 +193,14 @@ class TinynetCupy(Tinynet):
         return "GPU"
 
 
+class TinynetCupyOrdinary(TinynetCupy):
+    """The same without replays of a captured step: `fit` does none if the gradients are watched."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.model.on_backward = lambda layer, gradient: None
+
+
 class TinynetFloat64(Tinynet):
     """tinynet in float64, the reference for programs that compute in float32.
 
@@ -516,6 +524,7 @@ PROGRAMS: dict[str, type[Program]] = {
     "tinynet": Tinynet,
     "tinynet-numpy": Tinynet,
     "tinynet-cupy": TinynetCupy,
+    "tinynet-cupy-ordinary": TinynetCupyOrdinary,
     "tinynet-float64": TinynetFloat64,
     "keras-jax": Keras,
     "keras-tensorflow": Keras,

@@ -48,10 +48,14 @@ def without_gpu():
 
 
 def pytest_generate_tests(metafunc):
-    """Run each test marked `computes` once on every backend, unless it is also marked `host`."""
+    """Run each test marked `computes` once on every backend, unless it is also marked `host`.
+
+    A test marked ``computes("stand-in")`` is not run on NumPy.
+    """
     marks = metafunc.definition
-    if marks.get_closest_marker("computes") and not marks.get_closest_marker("host"):
-        chosen = ["numpy", "stand-in"]
+    mark = marks.get_closest_marker("computes")
+    if mark and not marks.get_closest_marker("host"):
+        chosen = [*mark.args] or ["numpy", "stand-in"]
         if not without_gpu():
             chosen.append(pytest.param("gpu", marks=pytest.mark.gpu))
         metafunc.parametrize("library", chosen, indirect=True)

@@ -4,6 +4,8 @@ with central differences in float64 and with JAX's gradient of Keras's function.
 `test_regularizers` has `Activation` layers and user-defined activations.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 from arrays import assert_allclose, assert_array_equal, put, shares_memory, through
@@ -105,3 +107,22 @@ def test_backward_is_the_derivative_by_central_differences(rng, name):
     expected = central_differences(lambda: (gradient * function(z)).sum(), z)
     result = activations.backward(function)(gradient, function(z))
     assert_allclose(result, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu"])
+def test_backward_functions_take_what_arrays_are_made_of(name):
+    backward = getattr(tinynet.activations, f"{name}_backward")
+    gradient, a = np.array([1, -2, 0.5], "float32"), np.array([0.25, 0.5, 0], "float32")
+    expected, out = backward(gradient, a), np.zeros(3, "float32")
+    assert backward(gradient, a, out) is out
+    for result in (
+        out,
+        backward(gradient=gradient, a=a),
+        backward(gradient.tolist(), a.tolist()),
+        backward(gradient.astype("float64"), a),
+        [backward(float(g), float(x)) for g, x in zip(gradient, a, strict=True)],
+    ):
+        np.testing.assert_array_equal(result, expected)
+    assert backward(gradient.astype("float64"), a).dtype == "float32"
+    assert pickle.loads(pickle.dumps(backward)) is backward

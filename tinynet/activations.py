@@ -10,6 +10,7 @@ Source: https://keras.io/api/layers/activations/
 """
 
 from tinynet import backend
+from tinynet.backend import elementwise, exp
 from tinynet.backend.types import Array
 from tinynet.compat.activation import backward as backward, backward_of as backward_of
 from tinynet.compat.configuration import get_and_serialize
@@ -29,23 +30,20 @@ def linear_backward(gradient: Array, a: Array, out: Array | None = None) -> Arra
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """Return σ(z) = 1 / (1 + e⁻ᶻ), between 0 and 1."""
-    z = backend.as_float(x)
-    xp = backend.of(z)
-    a = xp.negative(z, out=_out_or_empty(z, out))
     with backend.ignore_overflow():  # e⁻ᶻ = inf below z ≈ -88, where 1 / inf = 0 is correct
-        xp.exp(a, out=a)
-    a += 1
-    return xp.divide(1, a, out=a)  # twice as fast in NumPy as the equivalent `reciprocal`
+        return _sigmoid(backend.as_float(x), out=out)  # type: ignore[no-any-return]
+
+
+@elementwise
+def _sigmoid(z: Array) -> Array:
+    return 1 / (1 + exp(-z))
 
 
 @backward_of(sigmoid)
-def sigmoid_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
+@elementwise
+def sigmoid_backward(gradient: Array, a: Array) -> Array:
     """Return ∂L/∂z = ∂L/∂a · σ′(z), where σ′(z) = e⁻ᶻ / (1 + e⁻ᶻ)² = a (1 − a)."""
-    xp = backend.of(a)
-    slope = xp.subtract(1, a, out=_out_or_empty(a, out))
-    slope *= a
-    slope *= gradient
-    return slope
+    return (1 - a) * a * gradient
 
 
 def tanh(x: Array, out: Array | None = None) -> Array:
@@ -55,13 +53,10 @@ def tanh(x: Array, out: Array | None = None) -> Array:
 
 
 @backward_of(tanh)
-def tanh_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
+@elementwise
+def tanh_backward(gradient: Array, a: Array) -> Array:
     """Return ∂L/∂z = ∂L/∂a · tanh′(z), where tanh′(z) = 1 − a²."""
-    xp = backend.of(a)
-    slope = xp.multiply(a, a, out=_out_or_empty(a, out))
-    xp.subtract(1, slope, out=slope)
-    slope *= gradient
-    return slope
+    return (1 - a * a) * gradient
 
 
 def relu(x: Array, out: Array | None = None) -> Array:
@@ -71,11 +66,10 @@ def relu(x: Array, out: Array | None = None) -> Array:
 
 
 @backward_of(relu)
-def relu_backward(gradient: Array, a: Array, out: Array | None = None) -> Array:
-    """Return ∂L/∂a where z > 0, else 0 (at z = 0 too, as in Keras): f′(z) = sign(a), as a ≥ 0."""
-    slope = backend.of(a).sign(a, out=_out_or_empty(a, out))
-    slope *= gradient
-    return slope
+@elementwise
+def relu_backward(gradient: Array, a: Array) -> Array:
+    """Return ∂L/∂a where z > 0, and so a > 0, else 0 (at z = 0 too, as in Keras)."""
+    return (a > 0) * gradient
 
 
 def softmax(
@@ -86,22 +80,27 @@ def softmax(
     The largest z is subtracted first. That divides numerator and denominator by the same number,
     so it changes only the range: the largest exponential is e⁰ = 1, and none overflows.
 
-    Arguments:
-        surprisal: an array to write −ln pₖ = ln Σⱼ eᶻʲ − zₖ to, which is accurate even where pₖ
-            underflows to 0. It may be `x` itself, which is then overwritten.
+    To an array `surprisal`, −ln pₖ = ln Σⱼ eᶻʲ − zₖ is written, which is accurate even where pₖ
+    underflows to 0. It may be `x` itself; `out` may not then.
     """
     z = backend.as_float(x)
-    xp = backend.of(z)
-    out = _out_or_empty(z, out)
-    shifted = xp.subtract(
-        z, z.max(axis=axis, keepdims=True), out=out if surprisal is None else surprisal
-    )
-    p = xp.exp(shifted, out=out)
+    largest = z.max(axis=axis, keepdims=True)
+    p: Array = _exp_of_shifted(z, largest, out=_out_or_empty(z, out))
     total = backend.sum_last(p) if axis == -1 else p.sum(axis=axis, keepdims=True)
     p /= total
     if surprisal is not None:
-        xp.subtract(xp.log(total), surprisal, out=surprisal)
+        _surprisal(z, largest, backend.of(z).log(total), out=surprisal)
     return p
+
+
+@elementwise
+def _exp_of_shifted(z: Array, largest: Array) -> Array:
+    return exp(z - largest)  # type: ignore[no-any-return]
+
+
+@elementwise
+def _surprisal(z: Array, largest: Array, log_total: Array) -> Array:
+    return log_total - (z - largest)  # type: ignore[no-any-return]
 
 
 @backward_of(softmax)

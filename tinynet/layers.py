@@ -151,7 +151,7 @@ class Dense(Activated):
         rows = x.reshape(-1, x.shape[-1])
         self._x, self._shape = rows, (*x.shape[:-1], self.units)
         z = self.buffer("z", (len(rows), self.units), x.dtype)
-        backend.xp.matmul(rows, self.kernel, out=z)  # (batch, in) @ (in, units)
+        backend.matmul(rows, self.kernel, out=z)  # (batch, in) @ (in, units)
         if self.bias is not None:
             z += self.bias  # added to every row
         return self.activate(z, out=z)
@@ -167,12 +167,11 @@ class Dense(Activated):
             ∂L/∂b_j  = Σₙ δ_nj
             ∂L/∂x_ni = Σⱼ δ_nj W_ij      ∂L/∂x = δ Wᵀ
         """
-        xp = backend.xp
         delta = delta.reshape(-1, self.units)
         if self.trainable:
             # (in, batch) @ (batch, units). With one sample there is nothing to sum, and `multiply`
             # is four times as fast as NumPy's `matmul`.
-            product = xp.multiply if len(delta) == 1 else xp.matmul
+            product = backend.xp.multiply if len(delta) == 1 else backend.matmul
             product(self._x.T, delta, out=self.kernel_gradient)
             if self.kernel_regularizer is not None:  # add ∂R/∂W
                 scratch = self.buffer("penalty", self.kernel.shape, self.kernel.dtype)
@@ -182,7 +181,7 @@ class Dense(Activated):
         if not self.needs_input_gradient:
             return None
         dx = self.buffer("dx", self._x.shape, delta.dtype)
-        xp.matmul(delta, self.kernel.T, out=dx)  # (batch, units) @ (units, in)
+        backend.matmul(delta, self.kernel.T, out=dx)  # (batch, units) @ (units, in)
         return dx.reshape(*self._shape[:-1], -1)
 
     def penalty(self) -> Array | None:
@@ -247,12 +246,16 @@ class Dropout(Layer):
         if self.rate == 1:
             mask[...] = 0
             return mask
-        self.drawn += 1
-        bits = self.random_bits(x.shape, random.key(self.seed, self.drawn))
+        bits = self.random_bits(x.shape, backend.draw(self.next_key))
         limit = min(round(self.rate * random.RANGE), random.RANGE - 1)  # a fraction r is below it
         backend.xp.greater_equal(bits, limit, out=mask)
         mask *= 1 / (1 - self.rate)
         return mask
+
+    def next_key(self) -> int:
+        """Return the key of a new mask."""
+        self.drawn += 1
+        return random.key(self.seed, self.drawn)
 
 
 class InputLayer(Layer):

@@ -106,10 +106,7 @@ class CategoricalCrossentropy(Loss):
 
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy, label_smoothing=0.0):
-    """Cross-entropy for targets given as class numbers c: ℓ = −ln p_c.
-
-    A class number that is out of range contributes 0, as in Keras.
-    """
+    """Cross-entropy for class numbers c: ℓ = −ln p_c, or 0 if c is out of range, as in Keras."""
 
     check_shapes = rules.class_number_shapes
 
@@ -130,8 +127,7 @@ class MeanSquaredError(Loss):
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         error = y_pred - y_true.astype(y_pred.dtype, copy=False)
-        squares: Array = (error * error).mean(axis=-1)
-        return squares
+        return (error * error).mean(axis=-1)  # type: ignore[no-any-return]
 
     def backward(self, y_true: Array, y_pred: Array) -> Array:
         """Return ∂ℓ/∂pₖ = (2/K) (pₖ − yₖ)."""
@@ -141,18 +137,21 @@ class MeanSquaredError(Loss):
 
 def crossentropy(y: Array, surprisal: Array) -> Array:
     """Return ℓ = −Σₖ yₖ ln pₖ of each sample, given the surprisal −ln p."""
-    values: Array = (y * surprisal).sum(axis=-1)
-    return values
+    return (y * surprisal).sum(axis=-1)  # type: ignore[no-any-return]
 
 
-def crossentropy_backward(y: Array, p: Array) -> Array:
+def crossentropy_backward(y: Array, p: Array, out: Array | None = None) -> Array:
     """Return ∂ℓ/∂zⱼ = pⱼ Σₖ yₖ − yⱼ for p = softmax(z), which is p − y if the targets sum to 1.
 
     By softmax's Jacobian, ∂pₖ/∂zⱼ = pₖ ([k = j] − pⱼ). The logarithm's 1/pₖ cancels pₖ, leaving
     ∂(ln pₖ)/∂zⱼ = [k = j] − pⱼ, so ∂ℓ/∂zⱼ = −Σₖ yₖ ([k = j] − pⱼ) = pⱼ Σₖ yₖ − yⱼ.
     """
-    dz: Array = p * backend.sum_last(y) - y
-    return dz
+    return _softmax_error(p, backend.sum_last(y), y, out=out)  # type: ignore[no-any-return]
+
+
+@backend.elementwise
+def _softmax_error(p: Array, total: Array, y: Array) -> Array:
+    return p * total - y
 
 
 class Objective:
@@ -178,7 +177,7 @@ class Objective:
         if self.fused:  # ℓ and its gradient are linear in y, so y can be scaled by wᵢ/n
             y = self.loss.targets(y_true, y_pred)
             self.y = self.loss.weigh(y, y.size // y.shape[-1], self.w)
-            loss = backend.xp.vdot(self.y, self.layer.surprisal)  # −Σ y ln p
+            loss = backend.vdot(self.y, self.layer.surprisal)  # −Σ y ln p
         else:
             self.y = targets.as_targets(self.loss, y_true, y_pred)
             values = targets.loss_values(self.loss, self.y, y_pred, self.w)
@@ -193,7 +192,8 @@ class Objective:
         """Return the gradient that starts the backward pass: ∂L/∂z if `fused`, else ∂L/∂y_pred."""
         self.begun = True
         if self.fused:
-            return crossentropy_backward(self.y, self.p)
+            out = self.layer.buffer("delta", self.p.shape, self.p.dtype)
+            return crossentropy_backward(self.y, self.p, out)
         gradient = targets.loss_gradient(self.loss, self.y, self.p)
         return self.loss.weigh(gradient, self.n, self.w)  # type: ignore[no-any-return]
 
@@ -201,9 +201,7 @@ class Objective:
 categorical_crossentropy = targets.as_function(CategoricalCrossentropy)
 sparse_categorical_crossentropy = targets.as_function(SparseCategoricalCrossentropy)
 mean_squared_error = targets.as_function(MeanSquaredError)
-KNOWN = targets.with_classes(
-    categorical_crossentropy, sparse_categorical_crossentropy, mean_squared_error
-)
-FUNCTIONS = [name for name in KNOWN if name.islower()]
+_functions = categorical_crossentropy, sparse_categorical_crossentropy, mean_squared_error
+KNOWN, FUNCTIONS = targets.with_classes(*_functions), [each.__name__ for each in _functions]
 KNOWN |= dict.fromkeys(("mse", "MSE"), mean_squared_error)
 get, serialize = get_and_serialize("loss", Loss, KNOWN, none=None, functions=True)

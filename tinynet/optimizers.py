@@ -59,7 +59,7 @@ class Optimizer(OptimizerBase):
         self.prepare(self.iterations + 1)
         decay = self.learning_rate * (self.weight_decay or 0)
         for (g, weights), state, scratch in zip(pairs, self._state, self._scratch, strict=True):
-            if decay:
+            if self.weight_decay:
                 shrink(decay, weights, out=weights)
             self.update(weights, g, *state, scratch=scratch)
         self.iterations += 1

@@ -34,7 +34,7 @@ class L2(Regularizer):
 
     def __call__(self, x: Array) -> Array:
         flat = backend.as_float(x).reshape(-1)
-        return backend.of(flat).vdot(flat, flat) * self.l2
+        return backend.vdot(flat, flat) * self.l2
 
     def gradient(self, x: Array, out: Array | None = None) -> Array:
         return backend.of(x).multiply(backend.as_float(x), 2 * self.l2, out=out)

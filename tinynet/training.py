@@ -49,14 +49,14 @@ def train_epoch(
     def checked_logs(when: str) -> Logs:
         return check_finite(tracker.logs(), model, batches, when, tracker, accept_nan)
 
+    do_step = state.do_steps.of_epoch(train_step, tracker)  # on a GPU, most are replays
     with threads.for_layers(model.layers, batches.largest_batch(), trains=True) as threads_for:
         for step, batch in state.begin_epoch(tracker):
             if callback_list.calls_train_batch_hooks:
                 callback_list.call("on_train_batch_begin", step - 1, {})
             with turns.step(), threads_for(len(batch.x)):
                 model.prepare_training(batch.x.shape)  # a callback may have changed the model
-                loss, output = train_step(model, batch)
-                tracker.update(batch, loss, output)
+                loss = do_step(batch)
                 state.end_step(step)
             if bar.due() or is_not_finite(loss):
                 bar.update(step, checked_logs(f"{where} by step {step}"))

@@ -2,8 +2,12 @@
 compile. NumPy's own evaluation of the same function, on copies, is the reference.
 """
 
+import ctypes
+import importlib.util
+import inspect
 import itertools
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -13,8 +17,8 @@ import numpy as np
 import pytest
 from arrays import assert_array_equal, look, put
 
-from tinynet import backend, optimizers
-from tinynet.backend import arrays as backend_arrays, elementwise, formulas
+from tinynet import activations, backend, losses, optimizers
+from tinynet.backend import arrays as backend_arrays, compiler, elementwise, formulas
 from tinynet.compat import optimizer as optimizer_base
 from tinynet.optimizers import SGD, Adam
 
@@ -25,7 +29,7 @@ SIZE = 1000
 def numba(monkeypatch):
     """Numba, with every formula forgotten, so that it can be computed in another way."""
     forget()
-    monkeypatch.setattr(formulas, "_problem", None)
+    monkeypatch.setattr(compiler, "problem", None)
     monkeypatch.setattr(backend_arrays, "_memory", threading.local())
     yield pytest.importorskip("numba", reason="Numba is not installed")
     forget()
@@ -35,8 +39,10 @@ def forget():
     for formula in vars(optimizers).values():
         if isinstance(formula, backend_arrays.Elementwise):
             formula.schedules.clear()
+            formula.shortcuts.clear()
             formula.seconds = 0.0
     optimizer_base.flushed.schedules.clear()
+    optimizer_base.flushed.shortcuts.clear()
 
 
 def numbers(seed, dtype="float32", count=1):
@@ -221,7 +227,7 @@ def test_numpy_allocates_nothing_in_the_steady_state():
 BRANCHES = {
     "if": lambda x: x if x > 0 else -x,
     "max": lambda x: max(x, 0),
-    "exp": lambda x: np.exp(x),
+    "sin": lambda x: np.sin(x),
     "cube": lambda x: x**3,
     "out": lambda x: np.sqrt(x, out=x),
     "sum": lambda x: np.add.reduce(x),
@@ -250,16 +256,71 @@ def test_arrays_of_different_shapes_or_types_are_refused():
     assert_array_equal(w, 1)
 
 
+@pytest.mark.computes
+@pytest.mark.parametrize("worth", [-1, 1e9])
+def test_a_call_that_only_resembles_an_earlier_one_is_computed_anew(numba, monkeypatch, worth):
+    """Calls are recognized by the first array that they write to."""
+    monkeypatch.setattr(backend_arrays, "WORTH_COMPILING", worth)
+    step = elementwise(lambda w, g, rate: (w + rate) * g)
+    rng = np.random.default_rng(0)
+    w, g, out = (put(rng.normal(size=(30, 20)).astype("float32")) for _ in range(3))
+    column = put(rng.normal(size=(30, 1)).astype("float32"))
+    for first in (g, column):
+        for _ in range(2):
+            step(w, first, 0.5, out=out)
+        calls = [(out, 0.5), (g, 0.5), (g, np.float64(0.1)), (column, 0.5), (w, 0.25), (g, 2)]
+        for other, rate in calls:
+            expected = (look(w) + np.float32(rate)) * look(other)
+            assert_array_equal(look(step(w, other, rate, out=out)), expected)
+            turned = look(w)[::-1]
+            assert_array_equal(
+                step(put(turned), other, rate, out=None), (turned + np.float32(rate)) * look(other)
+            )
+        for wrong in (
+            g[0],
+            g[:2],
+            put(look(g).astype("float64")),
+            put(np.ones((30, 3), "float32")),
+        ):
+            with pytest.raises(ValueError, match="Expected arrays of one shape"):
+                step(w, wrong, 0.5, out=out)
+
+
+@pytest.mark.parametrize("worth", [-1, 1e9])
+def test_long_vectors_of_other_lengths_are_refused_after_a_call(numba, monkeypatch, worth):
+    monkeypatch.setattr(backend_arrays, "WORTH_COMPILING", worth)
+    step, w = elementwise(lambda w, g: w - g), np.zeros(30_000, "float32")
+    for _ in range(3):
+        step(w, w, out=w)
+        step(w, np.ones(30_000, "float32"), out=w)
+    assert_array_equal(w, -1)
+    with pytest.raises(ValueError, match="Expected arrays of one shape"):
+        step(w, np.ones(20_000, "float32"), out=w)
+    step(w, np.ones(60_000, "float32")[::2], out=w)
+    assert_array_equal(w, -2)
+
+
+def test_calls_with_ever_other_shapes_are_not_remembered_for_good():
+    step = elementwise(lambda w, g: w - g)
+    for size in range(1, 500):
+        w = np.ones(size, "float32")
+        for _ in range(2):
+            step(w, w, out=w)
+    (schedule,) = step.schedules.values()
+    assert len(step.shortcuts) <= 51
+    assert len(schedule.shortcuts) <= 101
+
+
 # Whether and when it compiles
 
 FIT = """
 import sys, numpy as np, tinynet
-from tinynet.backend import arrays, formulas
+from tinynet.backend import arrays, compiler, formulas
 {before}
 model = tinynet.Sequential([tinynet.Input((2,)), tinynet.layers.Dense(1)])
 model.compile("adam", "mse")
 model.fit(np.ones((64, 2)), np.ones(64), verbose=0)
-print("numba" in sys.modules, formulas._problem and formulas._problem.reason)
+print("numba" in sys.modules, compiler.problem and compiler.problem.reason)
 print(model.get_weights()[0].sum() != 0, len(optimizers_loops()))
 """
 LOOPS = """
@@ -316,7 +377,7 @@ def test_numba_can_be_switched_off_and_on(numba):
 def test_a_formula_is_compiled_after_it_has_taken_long_enough(numba, monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr(backend_arrays, "perf_counter", lambda: 0.1 * next(ticks))
-    step, w = elementwise(lambda w, g: w - g), np.ones(3, "float32")
+    step, w = elementwise(lambda w, g: w - g), np.ones(20_000, "float32")
     for call in range(10):
         step(w, w, out=w)
         (schedule,) = step.schedules.values()
@@ -343,3 +404,63 @@ def test_subnormal_numbers_are_flushed_without_changing_any_weight(monkeypatch):
     assert subnormal > 500
     assert none == 0
     assert kept.tobytes() == flushed.tobytes()
+
+
+# Kernels
+
+ARCHITECTURES = [70, 75, 80, 86, 89, 90, 100, 120]  # from Volta to Blackwell, as sm_…
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    """NVIDIA's compiler, which needs no GPU; outside CI, the tests are skipped without it."""
+    spec = importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cuda_nvrtc")
+    if spec is None:
+        assert "CI" not in os.environ, "in CI, the kernels must be compiled"
+        pytest.skip("NVRTC is not installed: python -m pip install nvidia-cuda-nvrtc-cu12")
+    (folder,) = spec.submodule_search_locations
+    (path,) = pathlib.Path(folder, "lib").glob("libnvrtc.so.*[0-9]")
+    return ctypes.CDLL(str(path))
+
+
+def compiled(nvrtc, source, *options):
+    """Return what the compiler says about a source in C++, an empty string if it compiles."""
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"f.cu", 0, None, None)
+    texts = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    status = nvrtc.nvrtcCompileProgram(program, len(options), texts)
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    return log.value.decode() or "it does not compile" if status else ""
+
+
+def kernel_source(formula, dtype):
+    """Return the body of a formula's kernel, as a kernel of its own."""
+    parameters = inspect.signature(formula.function).parameters.values()
+    kinds = [None if p.annotation in (float, "float") else n for n, p in enumerate(parameters)]
+    schedule = formulas.Schedule(formula.function, len(kinds), *kinds)
+    arrays = [f"T *{name}_" for name in schedule.places]
+    numbers = [f"T {name}" for name in schedule.scalars]
+    at = [f"T &{name} = {name}_[i]" for name in schedule.places]
+    lines = ";\n".join([*at, *schedule.body("T {} = {}", formulas.CPP)])
+    heading = f'typedef {dtype} T;\nextern "C" __global__ void f({", ".join(arrays + numbers)})'
+    return f"{heading} {{\nint i = threadIdx.x;\n{lines};\n}}"
+
+
+def all_formulas():
+    modules = activations, losses, optimizers, optimizer_base
+    found = [getattr(f, "formula", f) for m in modules for f in vars(m).values()]
+    return [f for f in found if isinstance(f, backend_arrays.Elementwise)]
+
+
+@pytest.mark.cupy
+@pytest.mark.parametrize("formula", all_formulas(), ids=lambda formula: formula.__name__)
+def test_kernels_compile_for_all_architectures(nvrtc, formula):
+    source = kernel_source(formula, "float")
+    for number in ARCHITECTURES:
+        options = f"--gpu-architecture=sm_{number}", "--fmad=false"
+        assert compiled(nvrtc, source, *options) == ""
+    assert compiled(nvrtc, kernel_source(formula, "double"), "--gpu-architecture=sm_90") == ""
+    assert "error" in compiled(nvrtc, source.replace(" = ", " = wrong("), *options)

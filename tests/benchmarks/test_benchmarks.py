@@ -14,6 +14,7 @@ from conftest import ROOT
 from networks import SPARSE, network, random_weights
 
 import tinynet
+from tinynet.backend.replay import Replay
 
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -229,7 +230,8 @@ def test_what_is_being_measured_is_shown_on_one_line(monkeypatch, capsys, termin
 def script(monkeypatch, tmp_path):
     """The program `cpu_vs_gpu.py`, with a function `start` for a quick run in this process.
 
-    It returns exit code, output and figures. CuPy gives the results in `wrong` after its test.
+    It returns exit code, output and figures. After its test, CuPy has the results in `wrong`, and
+    the errors in `fails`.
     """
     import cpu_vs_gpu
 
@@ -241,11 +243,11 @@ def script(monkeypatch, tmp_path):
     options = ["--quick", "--rounds", "2", "--json", str(figures), "--plot", str(picture)]
     monkeypatch.setattr(sys, "argv", ["cpu_vs_gpu.py", *options])
 
-    def start(devices, wrong=()):
+    def start(devices, wrong=(), fails=None):
         with standin.installed(standin.make(devices)) as cupy:
             if wrong:
                 tinynet.backend.gpu.load_cupy(0)
-                cupy.machine.wrong = set(wrong)
+            cupy.machine.wrong, cupy.machine.fails = set(wrong), fails or {}
             code = cpu_vs_gpu.main(lines.append)
         assert code or is_picture(picture)
         return code, "\n".join(lines), code or json.loads(figures.read_text("utf-8"))
@@ -269,18 +271,41 @@ def test_the_comparison_runs_as_a_program():
         assert words in text
 
 
-def test_with_a_gpu_both_are_compared_and_then_measured(script):
+def test_with_a_gpu_all_ways_are_compared_and_then_measured(script):
     code, text, figures = script.start(devices=1)
     assert code == 0
     assert "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6" in text
     assert "The very first step on the GPU: " in text
-    assert text.index("Loss after 5 steps of [100, 144]: CPU ") < text.index("CPU: per step")
-    assert text.count(" wins") == 2  # one sentence for each kind of size
+    compared, measured = "Loss after 5 steps of [100, 144]: CPU ", "| GPU, replayed: per step |"
+    assert text.index(compared) < text.index(measured)
+    for words in ("| CPU ÷ GPU | CPU ÷ GPU, replayed |", "| GPU, rehearsed and captured in |"):
+        assert text.count(words) == 2
+    assert text.count("Step by step, the ") == text.count("Replayed, the ") == 2  # for each kind
+    assert text.count(" wins") == 4
     (entry,) = figures["kinds"]["batch"]
     assert entry["flops"] == 2 * 32 * (2 * 784 * 8 + 3 * (8 * 8 + 8 * 10))
     assert entry["bytes"] == 4 * 32 * (784 + 10)
-    for name in ("numpy", "cupy"):
-        assert min(entry["backends"][name]["seconds"]) > 0
+    assert list(entry["ways"]) == figures["names"] == ["numpy", "cupy", "replay"]
+    for one in entry["ways"].values():
+        assert min(one["seconds"]) > 0
+    # The first two of all steps are ordinary ones.
+    steps = 1 + 2 + 1 + 2 * (entry["ways"]["replay"]["steps"] + script.TOLD_STEPS["replay"])
+    told = {name: len(one["telling"]) for name, one in entry["ways"].items()}
+    assert told == {"numpy": 0, "cupy": 2, "replay": 2}
+    replayed = {name: one["replayed"] for name, one in entry["ways"].items()}
+    assert replayed == {"numpy": 0, "cupy": 0, "replay": steps - 2}
+
+
+@pytest.mark.parametrize("name", ["cupy", "replay"])
+def test_steps_are_ordinary_or_replayed(script, name):
+    with standin.installed(standin.make()) as cupy:
+        trainer = script.Trainer(name, {"batch": 4, "hidden": [5, 5]})
+        trainer.warm()
+        cupy.counts.reset()
+        trainer.steps(7)
+    assert cupy.counts.launches["graph"] == (7 if name == "replay" else 0)
+    assert cupy.counts.launches["adam"] == (0 if name == "replay" else 7)
+    assert len(cupy.counts.copies) == (1 if name == "replay" else 0)  # the numbers of all steps
 
 
 def test_nothing_is_timed_if_the_gpu_computes_different_results(script):
@@ -289,17 +314,37 @@ def test_nothing_is_timed_if_the_gpu_computes_different_results(script):
     assert text.splitlines()[-1].startswith("These are not the same")
 
 
+def test_nothing_is_timed_if_replays_compute_different_results(script, monkeypatch):
+    replay = Replay.replay
+    monkeypatch.setattr(Replay, "replay", lambda *given: (replay(*given), replay(*given))[1])
+    code, text, _ = script.start(devices=1)
+    assert code == 1
+    assert text.splitlines()[-1].startswith("These are not the same")
+
+
+def test_replays_are_left_out_where_steps_cannot_be_captured(script):
+    code, text, figures = script.start(devices=1, fails={"capture": RuntimeError("no capture")})
+    assert code == 0
+    assert (
+        text.count("\nSteps cannot be captured as a CUDA graph here, so none are replayed.\n") == 1
+    )
+    assert "replayed: " not in text
+    assert figures["names"] == ["numpy", "cupy"]
+    assert list(figures["kinds"]["width"][0]["ways"]) == ["numpy", "cupy"]
+
+
 def test_an_interrupted_measurement_keeps_its_results(script, monkeypatch, tmp_path):
     monkeypatch.setattr(script, "steps_table", mock.Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         script.start(devices=0)
     (measured,) = json.loads((tmp_path / "g.json").read_text("utf-8"))["kinds"]["batch"]
-    assert len(measured["backends"]["numpy"]["seconds"]) == 2
+    assert len(measured["ways"]["numpy"]["seconds"]) == 2
 
 
-def test_the_gpu_is_spun_up_before_each_measurement(script, monkeypatch):
+@pytest.mark.parametrize("name", ["cupy", "replay"])
+def test_the_gpu_is_spun_up_before_each_measurement(script, monkeypatch, name):
     with standin.installed(standin.make()) as cupy:
-        trainer = script.Trainer("cupy", {"batch": 4, "hidden": [5, 5]})
+        trainer = script.Trainer(name, {"batch": 4, "hidden": [5, 5]})
         cupy.counts.reset()
         script.spin_up("numpy")
         assert (cupy.counts.launched, cupy.counts.waits) == (0, 0)
@@ -311,34 +356,68 @@ def test_the_gpu_is_spun_up_before_each_measurement(script, monkeypatch):
         monkeypatch.setattr(script, "spin_up", order.append)
         trainer.warm()
         trainer.measure()
-    assert order == ["cupy", "steps", "steps", *["cupy", "steps"] * 2, "cupy", "send"]
+    first, sent = (["steps"], ["cupy", "send"]) if name == "cupy" else (["steps"] * 2, [])
+    assert order == ["cupy", *first, "steps", *["cupy", "steps"] * 2, *sent]
 
 
-def entries(gpu, launching=0.9):
-    """Return the figures of some batches: seconds per step, and the GPU's share of launching it."""
+def entries(gpu, launching=0.9, name="cupy"):
+    """Return the figures of some batches: seconds per step, and the GPU's share of launching it.
+
+    At a time of None, the size was not measured.
+    """
+    times = zip((32, 64, 128), (2, 5, 10), gpu, strict=False)
+    ways = [
+        (size, {"numpy": cpu, **({name: taken} if taken else {})}) for size, cpu, taken in times
+    ]
     return [
-        {"batch": size, "hidden": [100, 144], "backends": {
-            "numpy": {"seconds": [cpu] * 3, "telling": [cpu] * 3},
-            "cupy": {"seconds": [taken] * 3, "telling": [launching * taken] * 3},
+        {"batch": size, "hidden": [100, 144], "flops": 1e9, "ways": {
+            way: {"seconds": [taken] * 3, "telling": [launching * taken] * 3, "first": taken}
+            for way, taken in found.items()
         }}
-        for size, cpu, taken in zip((32, 64, 128), (2, 5, 10), gpu, strict=False)
+        for size, found in ways
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("how", ["Step by step", "Replayed"])
 @pytest.mark.parametrize(
     ("gpu", "said"),
     [
-        ([4, 4, 4], "from batches of 64 on, and takes 40% of the CPU's time with 128. With batches "
-                    "of 32 the GPU takes 4.00 s for a step, the CPU 2.00 s: the products are soon"),
-        ([1, 6, 6], "The GPU wins from batches of 128 on"),  # the win at 32 is disregarded
-        ([1, 2, 3], "at every batch that was measured: the CPU takes 2.0 times as long"),
-        ([30, 30, 30], "The CPU wins at every batch that was measured. With batches of 128"),
-        ([1, 2, 12], "The GPU wins with batches of 32, 64, but not with the largest."),
+        ([4, 4, 4], "the GPU wins from batches of 64 on, and takes 40% of the CPU's time with 128. "
+                    "With batches of 32 the GPU takes 4.00 s for a step, the CPU 2.00 s: its "
+                    "products are soon done, but the host needs 3.60 s for the launch"),
+        ([1, 6, 6], "the GPU wins from batches of 128 on"),  # the win at 32 is disregarded
+        ([1, 2, 3], "the GPU wins at every batch that was measured: the CPU takes 2.0 times as lo"),
+        ([30, 30, 30], "the CPU wins at every batch that was measured. With batches of 128"),
+        ([1, 2, 12], "the GPU wins with batches of 32, 64, but not with the largest."),
+        ([4, 4, None], "the GPU wins from batches of 64 on, and takes 80% of the CPU's time"),
     ],
 )  # fmt: skip
-def test_the_verdict_states_from_which_size_on_the_gpu_wins(script, gpu, said):
-    assert said in script.verdict("batch", entries(gpu))
-    assert "launches" not in script.verdict("batch", entries([4], launching=0.025))
+def test_the_verdict_states_from_which_size_on_the_gpu_wins(script, gpu, said, how):
+    name = {"Step by step": "cupy", "Replayed": "replay"}[how]
+    assert script.verdict("batch", name, entries(gpu, name=name)).startswith(f"{how}, {said}")
+    assert "launch" not in script.verdict("batch", name, entries([4], 0.025, name))
+
+
+def test_a_size_for_whose_replays_there_was_no_memory_has_none(script):
+    with standin.installed(standin.make(memory=2**20)):
+        trainers = [script.Trainer(n, {"batch": 64, "hidden": [5, 5]}) for n in ("numpy", "replay")]
+        for trainer in trainers:
+            trainer.warm()
+    assert list(script.entry(trainers)["ways"]) == ["numpy"]
+
+
+def test_where_a_size_has_no_replays_the_tables_have_empty_cells(script):
+    names, found = ["numpy", "replay"], entries([1, None], name="replay")
+    rows = script.steps_table("batch", names, found).splitlines()[2:]
+    assert [row.replace(" ", "").split("|")[4:] for row in rows] == [
+        ["1.00s", "1.00s–1.00s", "2.00", ""],
+        ["", "", "", ""],
+    ]
+    rows = script.rest_table("batch", names, found).splitlines()[2:]
+    assert [row.replace(" ", "").split("|")[2:] for row in rows] == [
+        ["0.5", "1.0", "90%", "2.00s", "1.00s", ""],
+        ["0.2", "", "", "5.00s", "", ""],
+    ]
 
 
 def test_losses_agree_to_four_digits(script):

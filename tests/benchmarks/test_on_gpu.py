@@ -2,20 +2,22 @@
 parts that hang are ended, and their results so far are kept.
 """
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import types
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
 import standin
 from conftest import ROOT
+from networks import random_weights
+
+from tinynet.backend.replay import Replay
 
 TESTS, BENCHMARKS = ROOT / "tests", ROOT / "benchmarks"
 
@@ -58,7 +60,13 @@ def read(out):
 
 
 MEASURED = {"loss, relative": 1e-6, "gradients": 2e-6, "weights after 50": 5e-7}
-STANDIN = "import sys, standin\nsys.modules['cupy'] = standin.make()\n"
+# It stays installed to the end of the process, and no longer.
+STANDIN = """
+import atexit, sys, standin
+standin.here = standin.installed(standin.make())
+cupy = standin.here.__enter__()
+atexit.register(standin.here.__exit__, None, None, None)
+"""
 
 
 @pytest.mark.long
@@ -69,17 +77,19 @@ def test_all_parts_run_on_the_stand_in(tmp_path):
     assert list(results) == list(LIMITS)
     figures = {part: about["figures"] for part, about in results.items()}
     # The exit code is 0, so no part has found anything wrong.
-    left_out = {part: one.get("nothing_to_do") for part, one in figures.items()}
-    assert left_out == {**dict.fromkeys(LIMITS), "capture": "this CuPy captures no streams"}
+    assert not any("nothing_to_do" in one for one in figures.values())
     assert figures["machine"]["works"] is True
+    assert figures["machine"]["cublas"] == ""
     assert " passed" in figures["tests"]["outcome"]
     ours = figures["parity"]["parity"]["tinynet-cupy"]
     assert ours["place"] == "GPU"
     assert len(ours["gradients"]) == 6
     assert all(0 < np.max(ours[name]) < bound for name, bound in MEASURED.items())
     race = figures["epochs"]["epochs"]["32"]
-    assert [len(race["seconds"][name]) for name in ("tinynet", "tinynet-cupy")] == [1, 1]
+    ours = "tinynet", "tinynet-cupy", "tinynet-cupy-ordinary"
+    assert [len(race["seconds"][name]) for name in ours] == [1, 1, 1]
     assert race["loss"]["tinynet"] == pytest.approx(race["loss"]["tinynet-cupy"], rel=1e-5)
+    assert race["loss"]["tinynet-cupy"] == race["loss"]["tinynet-cupy-ordinary"]
     memory = figures["memory"]
     assert memory["peak"] <= memory["limit"] < memory["data"]
     assert "Out of memory on GPU 0 in fit" in memory["words"]
@@ -89,9 +99,11 @@ def test_all_parts_run_on_the_stand_in(tmp_path):
     page = (tmp_path / "out" / "summary.md").read_text("utf-8")
     assert page in text
     assert page.startswith("# tinynet on a GPU\n\nThis was a trial run (`--quick`)")
-    for said in ("| parity     |    done | ", "the weights are the same as without it",
+    for said in ("| parity     |   done | ", "the weights are the same as without it",
                  "GPU 0: Stand-in 0, 8 GiB, compute capability 8.6", "| tinynet on CuPy (GPU) ",
-                 "| 32: tinynet on CuPy (GPU) ", "- Loss after 50 steps of [100, 144]: CPU 1.7",
+                 "| 32: tinynet on CuPy (GPU) ", "| 32: tinynet on CuPy, step by step (GPU) ",
+                 "Steps are captured as CUDA graphs.", "- Replayed, the ",
+                 "- Loss after 50 steps of [100, 144]: CPU 1.7",
                  "(cpu_vs_gpu.png)"):  # fmt: skip
         assert said in page
     assert "incomplete" not in page
@@ -112,16 +124,17 @@ def test_without_a_gpu_the_parts_left_out_are_reported(tmp_path):
 
 
 # Matrix products in TF32, as on a GPU's tensor cores, with three of seven digits.
-TF32 = """
-import sys, numpy, standin
-cupy = standin.make()
+TF32 = (
+    STANDIN.replace("make()", "make(cublas=False)")
+    + """
+import numpy
 product = cupy.matmul
 def rounded(matrix):
     bits = numpy.ascontiguousarray(matrix._there).view("uint32") & 0xFFFFE000
     return cupy.asarray(bits.view("float32"))
 cupy.matmul = lambda a, b, out=None: product(rounded(a), rounded(b), out)
-sys.modules["cupy"] = cupy
 """
+)
 
 
 @pytest.mark.long
@@ -139,16 +152,17 @@ def test_products_in_a_lower_precision_are_detected(tmp_path):
 
 @pytest.mark.long
 def test_failing_parts_and_programs_are_reported_and_the_next_part_runs(tmp_path):
-    fails = STANDIN + "sys.modules['cupy'].machine.fails = {'exp': RuntimeError('no kernel')}\n"
+    fails = STANDIN + "cupy.machine.fails = {'adam': RuntimeError('no kernel')}\n"
     parts = "--part", "memory", "parity", "epochs", "capture", "--quick"
     text, results = run(tmp_path / "out", *parts, cupy=fails, code=1)
-    assert results["memory"]["ended"] == "failed (exit code 1): RuntimeError: no kernel"
-    assert "nothing_to_do" in results["capture"]["figures"]
+    for part in ("memory", "capture"):
+        assert results[part]["ended"] == "failed (exit code 1): RuntimeError: no kernel"
     for part in ("parity", "epochs"):
         figures = results[part]["figures"]
-        assert figures["failed"] == {"tinynet-cupy": "RuntimeError: no kernel"}
-        assert "tinynet-cupy" not in figures["left_out"]
-        assert f"\n- {part}: tinynet on CuPy failed: RuntimeError: no kernel\n" in text
+        ways = {"parity": ["tinynet-cupy"], "epochs": ["tinynet-cupy", "tinynet-cupy-ordinary"]}
+        assert figures["failed"] == dict.fromkeys(ways[part], "RuntimeError: no kernel")
+        assert not {*ways[part]} & {*figures["left_out"]}
+        assert f"\n- {part}: tinynet on CuPy failed: RuntimeError: no kernel" in text
 
 
 OLD = {"first_fit": {"ended": "done", "seconds": 1.0, "figures": {"nothing_to_do": "old"}}}
@@ -285,6 +299,15 @@ def test_the_environment_of_the_parts_requests_full_float32(on_gpu, monkeypatch)
 
 
 JAX_FAILS = {"parity": {"tinynet": {"within": False}}, "failed": {"jax": "It ended."}}
+
+
+def captured(replayed, difference, cublas="", *errors):
+    """Return the figures of the part `capture`: in its first case, all is well."""
+    case = {"steps": 100, "replayed": replayed, "difference": difference}
+    fine = {"steps": 100, "replayed": 98, "difference": 0.0}
+    return {"cases": {"fine": fine, "other": case}, "cublas": cublas, "errors": [*errors]}
+
+
 LEAKS = {"within": True, "same": False, "words": "", "unchanged": True, "constant": False}
 
 
@@ -295,9 +318,14 @@ LEAKS = {"within": True, "same": False, "words": "", "unchanged": True, "constan
         ("parity", JAX_FAILS, "wrong", "JAX, whole epoch compiled failed: It ended.; "
                                        "tinynet is too far from float64"),
         ("epochs", {"epochs": {"32": {"same": "It differs."}}}, "wrong", "It differs."),
-        ("capture", {"difference": {"replayed": 0.0}}, "done", ""),
-        ("capture", {"difference": {"replayed": 1e-9}}, "wrong",
-         "the replay computes different numbers"),
+        ("capture", captured(98, 0.0), "done", ""),
+        ("capture", captured(98, 1e-9), "wrong", "the replay computes different numbers"),
+        ("capture", captured(98, float("nan")), "wrong", "the replay computes different numbers"),
+        ("capture", captured(0, 0.0), "wrong", "no step was replayed"),
+        ("capture", captured(0, 0.0, "no library", "no stream"), "wrong",
+         "no step was replayed: cuBLAS: no library"),
+        ("capture", captured(0, 0.0, "", "no stream", "no stream"), "wrong",
+         "no step was replayed: no stream"),
         ("memory", LEAKS, "wrong", "the weights differ from those without memory_limit; exceeding "
                                    "the memory raised no error; memory use grows with every fit"),
     ],
@@ -306,88 +334,119 @@ def test_the_outcome_of_a_part_is_described(on_gpu, part, figures, state, note):
     assert on_gpu.outcome(part, {"ended": "done", "figures": figures}) == (state, note)
 
 
-# The part `capture` calls cuBLAS directly. Here, a Python function stands in for it.
+# The part `capture`, on the stand-in
 
 
-class WithPointer(np.ndarray):
-    """A NumPy array that has its address in `data.ptr`, as CuPy's arrays have."""
-
-    data = property(lambda self: types.SimpleNamespace(ptr=self.ctypes.data))
-
-
-def column_major_product(handle, a_turned, b_turned, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    """Compute cublasSgemm as documented by cuBLAS: C = α op(A) op(B) + β C, column-major."""
-
-    def read(address, rows, columns, lead):
-        floats = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
-        return np.ctypeslib.as_array(floats, (columns, lead))[:, :rows].T
-
-    left = read(a, k, m, lda).T if a_turned else read(a, m, k, lda)
-    right = read(b, n, k, ldb).T if b_turned else read(b, k, n, ldb)
-    result = read(c, m, n, ldc)
-    result[...] = alpha._obj.value * left @ right + beta._obj.value * result
-    return 0
-
-
-@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
-def test_cublas_is_called_with_the_right_arguments(monkeypatch, rng, turned):
-    import gpu_parts
-
-    library, cupy = mock.Mock(cublasSgemm_v2=column_major_product), mock.Mock()
-    monkeypatch.setattr(gpu_parts.ctypes, "CDLL", lambda file: library)
-    for name in ("cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.libs"):
-        monkeypatch.setitem(sys.modules, name, mock.Mock(cublas=mock.Mock(__file__="cublas.so")))
-    cupy.cuda.device.get_cublas_handle.return_value = 7
-    cupy.cuda.get_current_stream.return_value.ptr = 11
-    cublas = gpu_parts.Cublas(cupy)
-    a, b = (
-        np.asarray(rng.normal(size=shape), "float32", order="F" if is_turned else "C")
-        for shape, is_turned in zip(((3, 4), (4, 5)), turned, strict=True)
-    )
-    out = np.zeros_like(a @ b).view(WithPointer)
-    assert cublas.matmul(a.view(WithPointer), b.view(WithPointer), out) is out
-    np.testing.assert_allclose(out, a @ b, rtol=1e-5)
-    (call,) = library.cublasSetStream_v2.call_args_list
-    assert [pointer.value for pointer in call.args] == [7, 11]
-
-
-def test_a_captured_step_is_replayed_with_the_current_batch_and_step_size(monkeypatch):
+@pytest.fixture
+def capture(monkeypatch):
+    """A function that runs the part `capture` on the stand-in; it returns figures and page."""
     import cpu_vs_gpu
     import gpu_parts
+    import on_gpu
 
-    whole, stream, answer = gpu_parts.training.train_step, mock.MagicMock(), mock.Mock()
-
-    def train_step(model, batch):
-        """Train, but while the stream captures, only keep the step for later."""
-        if not stream.begin_capture.called or stream.end_capture.called:
-            return whole(model, batch)
-        optimizer = model.optimizer
-        optimizer.iterations += 1
-        optimizer.prepare(optimizer.iterations)
-
-        def replay():
-            with mock.patch.object(optimizer, "prepare"):  # the graph reads the array instead
-                optimizer.iterations -= 1
-                whole(model, batch)
-
-        stream.end_capture.return_value.launch = replay
-        return None
-
-    cupy = standin.make()
-    cupy.ndarray.fill = lambda array, value: array.__setitem__(..., value)
-    cupy.cuda.Stream = mock.Mock(return_value=stream)
-    cupy.cuda.MemoryPool = cupy.cuda.using_allocator = mock.MagicMock()
-    monkeypatch.setattr(gpu_parts, "Cublas", mock.Mock(return_value=mock.Mock(matmul=cupy.matmul)))
-    monkeypatch.setattr(gpu_parts.training, "train_step", train_step)
     monkeypatch.setattr(cpu_vs_gpu, "spin_up", lambda name: None)
-    clocked = gpu_parts.clocked
-    monkeypatch.setattr(gpu_parts, "clocked", lambda step, batches: clocked(step, batches[:2]))
-    with standin.installed(cupy):
-        gpu_parts.capture(None, True, answer)
-    cupy.cuda.Stream.assert_called_once_with(non_blocking=True)
-    steps, times = (call.kwargs for call in answer.call_args_list)
-    assert steps["difference"] == {"eager": 0, "replayed": 0}
-    assert set(times["seconds"]) == {"eager", "replayed"}
+    monkeypatch.setattr(gpu_parts, "SIZES", (12, 5, 4, 3))
+
+    def run(fails=None, **options):
+        answer = mock.Mock()
+        with standin.installed(standin.make(**options)) as cupy:
+            cupy.machine.fails = fails or {}
+            gpu_parts.capture(None, True, answer)
+        figures = {name: value for call in answer.mock_calls for name, value in call.kwargs.items()}
+        page = on_gpu.page({"capture": {"ended": "done", "figures": figures}}, Path("none"))
+        return figures, page
+
+    return run
+
+
+def test_replayed_steps_are_compared_with_ordinary_ones(capture, monkeypatch):
+    import gpu_parts
+
+    dropout = mock.Mock(wraps=gpu_parts.Dropout)
+    monkeypatch.setattr(gpu_parts, "Dropout", dropout)
+    figures, page = capture()
+    assert dropout.mock_calls == 4 * [mock.call(0.5)]  # two for each way
+    assert figures["cases"] == {
+        "50 batches": {"steps": 100, "replayed": 98, "difference": 0},
+        # Of its batches, two have fewer samples.
+        "Dropout, last batch smaller": {"steps": 100, "replayed": 96, "difference": 0},
+    }
+    assert (figures["errors"], figures["cublas"]) == ([], "")
+    assert {way: [*times] for way, times in figures["seconds"].items()} == {
+        "ordinary": ["told", "done"],
+        "replayed": ["told", "done"],
+    }
+    assert "| capture |   done |" in page
+    assert "| 50 batches                  |   100 |       98 |    0.0e+00 |\n" in page
+    assert "until completion; replayed " in page
+    assert "failed" not in page
+
+
+@pytest.mark.parametrize("name", ["_row", "_batch"])
+def test_a_replay_with_the_numbers_of_another_step_is_found(capture, monkeypatch, name):
+    """Here, the numbers of each step, or its batch, do not arrive where the graph reads them."""
+    replay = Replay.replay
+
+    def to_another_place(self, batch):
+        own = getattr(self, name)
+        copied = [None if part is None else part.copy() for part in own]
+        setattr(self, name, own.copy() if name == "_row" else copied)
+        try:
+            return replay(self, batch)
+        finally:
+            setattr(self, name, own)
+
+    monkeypatch.setattr(Replay, "replay", to_another_place)
+    figures, page = capture()
+    assert all(case["difference"] > 1e-6 for case in figures["cases"].values())
+    assert "\n- capture: the replay computes different numbers\n" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (
+            {"cublas": False},
+            "cuBLAS: ModuleNotFoundError: import of cupy_backends.cuda.libs halted",
+        ),
+        ({"fails": {"capture": RuntimeError("no\n capture")}}, "RuntimeError: no capture"),
+    ],
+)
+def test_it_is_told_why_no_step_was_replayed(capture, options, error):
+    figures, page = capture(**options)
+    found = [(case["replayed"], case["difference"]) for case in figures["cases"].values()]
+    assert found == [(0, 0), (0, 0)]
+    assert f"\n- capture: no step was replayed: {error}" in page
+    assert f"\nWhat failed: {error}" in page
+
+
+@pytest.mark.parametrize("cublas", [True, False])
+def test_the_machine_part_tells_whether_steps_are_captured(cublas):
+    import gpu_parts
+    import on_gpu
+
+    answer = mock.Mock()
+    with standin.installed(standin.make(cublas=cublas)):
+        gpu_parts.machine_and_doctor(None, True, answer)
+    figures = {name: value for call in answer.mock_calls for name, value in call.kwargs.items()}
+    said = "captured as CUDA graphs." if cublas else "not captured: ModuleNotFoundError: import of"
+    assert f"    Steps are {said}" in on_gpu.tell_machine(figures)
+
+
+def test_of_the_two_programs_on_cupy_one_replays_steps(rng):
+    import programs
+
+    x, labels = rng.random((70, 784), "float32"), rng.integers(10, size=70, dtype="int32")
+    weights = random_weights(rng, *programs.SIZES)
+    found = {}
+    for name in ("tinynet-cupy", "tinynet-cupy-ordinary"):
+        with standin.installed(standin.make()) as cupy:
+            program = programs.PROGRAMS[name](x, labels, weights, 16)
+            program.epoch(shuffle=False)
+            found[name] = cupy.counts.launches["graph"], program.weights()
+    (replayed, ours), (ordinary, theirs) = found.values()
+    assert (replayed, ordinary) == (2, 0)  # the first two batches and the last are not replayed
+    assert all(map(np.array_equal, ours, theirs))
 
 
 # The test suite itself, on a machine with a GPU

@@ -156,7 +156,8 @@ def test_batches_are_not_merged_for_layers_that_may_depend_on_them(samples, laye
 @pytest.mark.host
 @pytest.mark.parametrize("kind", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("batch_size", [32, 1024])
-def test_fit_and_evaluate_need_little_memory_besides_the_data(kind, batch_size):
+def test_fit_and_evaluate_need_little_memory_besides_the_data(monkeypatch, kind, batch_size):
+    monkeypatch.setattr("tinynet.backend.arrays.WORTH_COMPILING", 1e9)  # Numba takes 27 MB, once
     x = np.ones((8000, 28, 28), kind)  # 6.3 MB as bytes
     y, model = np.eye(10, dtype="float32")[np.arange(8000) % 10], tutorial()
     model.fit(x[:64], y[:64], verbose=0)

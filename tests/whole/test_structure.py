@@ -28,15 +28,16 @@ NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 925, "compat": 1188, "utils": 303, "callbacks": 397, "saving": 424, "engine": 1376,
+    "backend": 1216, "compat": 1190, "utils": 303, "callbacks": 397, "saving": 424, "engine": 1538,
     "inspection": 657, "datasets": 294, "plotting": 566, "web": 183, "doctor": 56,
 }  # fmt: skip
 
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.
 ORDER = """
     config
-    backend.types backend.diagnosis backend.gpu backend.formulas backend.arrays backend.turns
-    backend.random backend backend.threads
+    backend.types backend.diagnosis backend.gpu backend.turns backend.products backend.compiler
+    backend.formulas backend.changing backend.arrays backend.replay backend.random backend
+    backend.threads
     compat compat.naming compat.checks compat.contracts compat.guards compat.rules compat.arguments
     compat.constructors compat.configuration compat.targets compat.activation
     compat.initializer compat.weights compat.layer compat.optimizer
@@ -45,7 +46,7 @@ ORDER = """
     callbacks.base callbacks.history callbacks.monitors callbacks.backup callbacks
     saving.hdf5 saving.save saving saving.load
     engine engine.memory engine.data engine.tracker engine.finite engine.parameters engine.rollback
-    engine.network engine.device engine.advice engine.evaluation engine.plan
+    engine.network engine.device engine.advice engine.evaluation engine.plan engine.steps
     engine.training_state
     training
     inspection inspection.summary inspection.worked_update inspection.trace_table inspection.trace
@@ -60,10 +61,10 @@ ORDER = """
 
 # The core is what has to be read to understand training; these files and wings are not in it.
 NOT_CORE = """
-    backend.types backend.diagnosis backend.gpu backend.formulas backend.turns backend.threads
-    compat.contracts compat.guards
+    backend.types backend.diagnosis backend.gpu backend.products backend.compiler backend.formulas
+    backend.changing backend.replay backend.turns backend.threads compat.contracts compat.guards
     utils.files utils.interrupt callbacks.backup engine.advice engine.device engine.finite
-    engine.memory engine.rollback engine.training_state
+    engine.memory engine.rollback engine.steps engine.training_state
     inspection.worked_update inspection.trace_table inspection.trace inspection.gradient_report
     inspection.gradient_check inspection.dead_units
     saving datasets plotting web doctor
@@ -131,7 +132,7 @@ def test_a_wing_stays_within_its_statements(wing):
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
     core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
-    assert sum(map(statements, core)) <= 3524
+    assert sum(map(statements, core)) <= 3574
 
 
 def test_imports_point_one_way():

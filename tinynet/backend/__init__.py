@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import numpy
 
-from tinynet.backend import arrays, gpu, turns
+from tinynet.backend import arrays, gpu, products, turns
 from tinynet.backend.arrays import (
     NUMPY,
     as_array as as_array,
@@ -26,13 +26,18 @@ from tinynet.backend.arrays import (
     elementwise as elementwise,
     ignore_overflow as ignore_overflow,
     ignore_warnings as ignore_warnings,
+    matmul as matmul,
     of as of,
     on_device as on_device,
     sum_first as sum_first,
     sum_last as sum_last,
+    vdot as vdot,
 )
+from tinynet.backend.changing import draw as draw
 from tinynet.backend.formulas import (
     absolute as absolute,
+    exp as exp,
+    log as log,
     maximum as maximum,
     minimum as minimum,
     sqrt as sqrt,
@@ -163,6 +168,7 @@ def _use_gpu(device: Device) -> int | None:
     _cupy = sys.modules["cupy"]  # `gpu.load_cupy` has imported it
     before: int = _cupy.cuda.Device().id
     _cupy.cuda.Device(device.number).use()
+    products.cublas(device.number)  # looked at now, and not in a step
     return before
 
 

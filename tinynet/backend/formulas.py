@@ -2,21 +2,29 @@
 
 The formula is called with symbols in place of numbers, and its operations are recorded. From them
 are made: a function of NumPy calls, which reuse the memory of arrays that are no longer needed; a
-loop for Numba to compile; and a kernel for a GPU. Only operations are allowed for which IEEE 754
-has exactly one correct result, so all of these give the same bits.
+loop for Numba to compile; and a kernel for a GPU. All of these give the same bits, because IEEE 754
+allows exactly one result of each operation; formulas with `exp` or `log`, of which libraries differ
+in the last bit, are not compiled for the CPU.
 """
 
+import itertools
 import math
-import os
-import sys
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy
-from numpy import absolute as absolute, maximum as maximum, minimum as minimum, sqrt as sqrt
+from numpy import (
+    absolute as absolute,
+    exp as exp,
+    log as log,
+    maximum as maximum,
+    minimum as minimum,
+    sqrt as sqrt,
+)
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from tinynet.backend import compiler
 from tinynet.backend.diagnosis import first_line
 from tinynet.backend.types import Array
 
@@ -30,11 +38,12 @@ _OPERATIONS = {
         "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "greater": ">", "less": "<",
     }.items()},
     **{name: (f"{function}({{}})",) * 2 for name, function in {
-        "negative": "-", "absolute": "abs", "sqrt": "sqrt",
+        "negative": "-", "absolute": "abs", "sqrt": "sqrt", "exp": "exp", "log": "log",
     }.items()},
     "maximum": _LARGER,
     "minimum": tuple(text.replace(">", "<") for text in _LARGER),
 }  # fmt: skip
+_INEXACT = {"exp", "log"}
 PYTHON, CPP = 0, 1
 
 
@@ -60,8 +69,8 @@ class Symbol(NDArrayOperatorsMixin):
             name, operands = "multiply", (self, self)
         if name not in _OPERATIONS or method != "__call__" or options:
             raise TypeError(
-                f"Expected a formula of {', '.join(_OPERATIONS)} and the power of 2, which have "
-                f"the same bits on every device, received {name}. Write: array operations"
+                f"Expected a formula of {', '.join(_OPERATIONS)} and the power of 2, received "
+                f"{name}. Write: array operations"
             )
         return self._recorded.add(name, operands)
 
@@ -92,12 +101,14 @@ class Recording:
         if not self._arrays.issuperset(self.results):
             raise TypeError("Expected a formula whose results depend on an array")
         used = {name for operation in self.operations for name in operation.operands}
-        self.scalars = sorted(used - self._arrays)  # the names of those that are used
+        # The names of the numbers that are used, besides constants.
+        self.scalars = sorted(name for name in used - self._arrays if name[0] != "(")
+        self.exact = not _INEXACT & {operation.name for operation in self.operations}
         parameters = [f"n{n}" for n in range(len(names))]
         floats = ", ".join(f"float({name})" for name in self.scalars)
         body = "; ".join([*self._of_scalars, f"return [{floats}]"])
         text = f"def numbers({', '.join(parameters)}): {body}"
-        self.numbers: Function = define("numbers", text, sqrt=math.sqrt)
+        self.numbers: Function = compiler.define("numbers", text, **_FUNCTIONS)
 
     def add(self, name: str, operands: Sequence[Value]) -> Symbol:
         names = tuple(map(self._name, operands))
@@ -113,7 +124,9 @@ class Recording:
     def _name(self, value: Value) -> str:
         if isinstance(value, Symbol):
             return value.name
-        self._of_scalars.append(f"s{len(self._of_scalars)} = {float(value)!r}")
+        if math.isfinite(value):
+            return f"({float(value)!r})"
+        self._of_scalars.append(f"s{len(self._of_scalars)} = float('{value}')")
         return f"s{len(self._of_scalars) - 1}"
 
 
@@ -135,6 +148,21 @@ class Schedule(Recording):
             )
         self.places = list(dict.fromkeys([*self.inputs, *self.homes]))
         self.order = [int(name[1:]) for name in self.places]
+        self.writes = list(dict.fromkeys(self.homes))
+        self.reads = [name for name in self.places if name not in self.writes]
+        self.in_loop = f"loop({', '.join([*self.places, *self.scalars])})"
+        # On a GPU, `receive` says what takes the place of the numbers, or None for no computation.
+        self.in_kernel = f"kernel({', '.join([*self.reads, *self.writes])})"
+        if self.scalars:
+            self.in_kernel = (
+                f"given = receive([{', '.join(self.scalars)}], dtype); given is None or "
+                f"kernel({', '.join([*self.reads, '*given', *self.writes])})"
+            )
+        parameters = ", ".join([*self.places, *self.scalars])
+        text = f"def launch(kernel, receive, dtype, {parameters}): {self.in_kernel}"
+        self.launch: Function = compiler.define("launch", text)
+        self.key = key
+        self.shortcuts: dict[object, Function | None] = {}  # by what they are for
         self.loops: dict[str, Function] = {}  # compiled, by the arrays' type
         self.kernels: dict[object, Function] = {}  # by the library, CuPy
         self.scratch = 0  # how many further arrays are needed
@@ -157,7 +185,7 @@ class Schedule(Recording):
             done = [each for each in set(operands) & place.keys() if last[each] == number]
             free += {place.pop(operand) for operand in done} - read_only
             home = self.homes[self.results.index(result)] if result in self.results else ""
-            choice = [home, *arrays, *(array for array in free if array[0] == "x")]
+            choice = [home, *arrays, *sorted(free, reverse=True)]  # those in `out` last
             place[result] = next((each for each in choice if each in free), "") or self._new()
             free = [each for each in free if each != place[result]]
             calls.append((name, arrays, place[result]))
@@ -168,8 +196,44 @@ class Schedule(Recording):
         moves = [*saved.items(), *((saved.get(array, array), home) for array, home in moves)]
         calls += [("positive", [array], home) for array, home in moves]
         names = ", ".join([*self.places, *self.scalars, *(f"x{n}" for n in range(self.scratch))])
-        lines = [f"xp.{name}({', '.join(given)}, out={out})" for name, given, out in calls]
-        return define("call", f"def call({names}): {'; '.join(lines) or 'pass'}", xp=numpy)
+        lines = [f"np_{name}({', '.join(given)}, out={out})" for name, given, out in calls]
+        self.calls = "; ".join(lines) or "pass"
+        return compiler.define("call", f"def call({names}): {self.calls}", **_FUNCTIONS)
+
+    def shortcut(self, how: str, arrays: Sequence[Array], **names: Value) -> Function | None:
+        """Return a function that computes a call just like this one, and returns whether it did.
+
+        Return None if there was no such call before.
+
+        Arguments:
+            how: the statement that computes, of the `places`, the `scalars`, and `names`.
+            arrays: those of the call, in the order of `places`.
+        """
+        first = arrays[0]
+        kind = how, type(first), first.dtype, *(array.shape for array in arrays), *names.values()
+        if kind not in self.shortcuts:  # it may be the only such call
+            if len(self.shortcuts) > 100:
+                self.shortcuts.clear()
+            self.shortcuts[kind] = None
+        elif self.shortcuts[kind] is None:
+            tests = [f"type(n{n}) is float" for n, first in enumerate(self.key) if first is None]
+            tests += [
+                f"a{n} is a{first}" for n, first in enumerate(self.key) if first not in (n, None)
+            ]
+            tests += [f"{a} is not {b}" for a, b in itertools.combinations(self.places, 2)]
+            for name, array in zip(self.places, arrays, strict=True):
+                tests += [f"type({name}) is array", f"{name}.dtype == dtype"]
+                tests += [f"{name}.shape == {array.shape}"]
+                tests += [f"{name}.flags.c_contiguous"] * how.startswith("loop")
+            parameters = [f"{'an'[first is None]}{n}=None" for n, first in enumerate(self.key)]
+            text = (
+                f"def shortcut({', '.join(parameters)}, *more):\n"
+                f"    if {' and '.join(tests)} and not more:\n"
+                f"        {'; '.join([*self._of_scalars, how])}\n        return True"
+            )
+            names |= {"array": type(first), "dtype": first.dtype, **_FUNCTIONS}
+            self.shortcuts[kind] = compiler.define("shortcut", text, **names)
+        return self.shortcuts[kind]
 
     def _new(self) -> str:
         self.scratch += 1
@@ -179,7 +243,7 @@ class Schedule(Recording):
         """Return the statements that compute one element, in `PYTHON` or `CPP`."""
 
         def text(name: str) -> str:
-            return name + index if name[0] == "a" else name
+            return name + index if name[0] == "a" else "T" * (name[0] == "(") + name
 
         lines = []
         for name, operands, result in self.operations:
@@ -190,7 +254,7 @@ class Schedule(Recording):
 
     def compile(self, function: Function, dtype: str) -> None:
         """Compile the loop over the elements with Numba, or load it from Numba's cache."""
-        numba = load_numba() if dtype in "fd" else None
+        numba = compiler.load_numba() if dtype in "fd" and self.exact else None
         if numba is None:
             return
         body = "; ".join(self.body("{} = T({})", PYTHON, "[i]"))
@@ -206,34 +270,57 @@ class Schedule(Recording):
         text = "\n" * (code.co_firstlineno - 1) + f"def {name}{text}"
         try:
             number = {"f": numba.float32, "d": numba.float64}[dtype]
-            loop = define(name, text, code.co_filename, T=number, sqrt=numpy.sqrt)
+            loop = compiler.define(name, text, code.co_filename, T=number, sqrt=numpy.sqrt)
             arrays, scalars = [number[::1]] * len(self.places), [numba.float64] * len(self.scalars)
             self.loops[dtype] = numba.njit(numba.void(*arrays, *scalars), **options)(loop)
         except Exception as error:
             cached = "cannot cache" in str(error)
-            _report(
+            compiler.report(
                 f"Numba {numba.__version__} cannot compile ({first_line(error)})",
                 "Set NUMBA_CACHE_DIR to a folder that can be written"
                 if cached
                 else "python -m pip install --upgrade numba",
             )
 
-    def launch(self, name: str, arrays: Sequence[Array], numbers: list[float]) -> None:
-        """Compute on the GPU in use, as one kernel."""
-        results = list(dict.fromkeys(self.homes))
-        read = [place for place in self.places if place not in results]
-        cupy = sys.modules["cupy"]
-        if cupy not in self.kernels:
-            self.kernels[cupy] = cupy.ElementwiseKernel(
-                ", ".join(f"T {each}" for each in [*read, *self.scalars]),
-                ", ".join(f"T {each}" for each in results),
+    def kernel(self, name: str, cupy: Value) -> Function:
+        """Return the kernel of `reads`, `scalars` and `writes` that computes on a GPU."""
+        known = self.kernels.get(cupy)
+        if known is None:
+            known = self.kernels[cupy] = cupy.ElementwiseKernel(
+                ", ".join(f"T {each}" for each in [*self.reads, *self.scalars]),
+                ", ".join(f"T {each}" for each in self.writes),
                 ";\n".join(self.body("T {} = {}", CPP)),
                 name,
                 options=("--fmad=false",),  # a * b + c is rounded twice, as elsewhere
             )
-        values = dict(zip(self.places, arrays, strict=True))
-        scalars = map(arrays[0].dtype.type, numbers)
-        self.kernels[cupy](*map(values.get, read), *scalars, *map(values.get, results))
+        return known
+
+
+_FUNCTIONS = {f"np_{name}": getattr(numpy, name) for name in (*_OPERATIONS, "positive")}
+_FUNCTIONS |= {"sqrt": math.sqrt, "exp": math.exp, "log": math.log}  # of numbers
+
+
+# Shapes
+
+
+def common_shape(name: str, arrays: Sequence[Array], out: Sequence[Array]) -> tuple[int, ...]:
+    """Return the shape of a formula's results; raise a ValueError for arrays that do not fit."""
+    dtype = arrays[0].dtype
+    shape = tuple(map(max, zip(*(array.shape for array in arrays), strict=False)))
+    fits = all(
+        array.dtype == dtype
+        and dtype.kind == "f"
+        and array.ndim == len(shape)
+        and all(n in (1, most) for n, most in zip(array.shape, shape, strict=True))
+        for array in arrays
+    )
+    if not fits or any(array.shape != shape for array in out):
+        received = " and ".join(f"{array.shape} {array.dtype}" for array in arrays)
+        raise ValueError(
+            f"Expected arrays of one shape and one float type in {name}, or with a length of 1 "
+            f"where others are longer, received {received}"
+        )
+    return shape
 
 
 def name_of(function: Function) -> str:
@@ -241,57 +328,10 @@ def name_of(function: Function) -> str:
     return name if name.isidentifier() else "formula"
 
 
-def define(name: str, text: str, path: str = "<formula>", **names: Value) -> Function:
-    """Return the function that a text in Python defines, at the same line of the file `path`."""
-    names["__name__"] = __name__
-    exec(compile(text, path, "exec"), names)
-    function: Function = names[name]
-    return function
-
-
-# Numba
-
-
-class Problem(NamedTuple):
-    """Why formulas are not compiled, and what to do about it."""
-
-    reason: str
-    fix: str
-
-
-_problem: Problem | None = None  # once it is known
-
-
-def _report(reason: str, fix: str) -> None:
-    global _problem
-    _problem = Problem(reason, fix)
-
-
-def load_numba() -> Value:
-    """Return Numba, or None if it cannot be used; `why_not_compiled` then says why."""
-    if _problem is not None:
-        return None
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-        _report("NUMBA_DISABLE_JIT is set", "Unset it")
-        return None
-    try:
-        import numba
-    except Exception as error:  # an ImportError also for a NumPy that it does not support
-        if isinstance(error, ModuleNotFoundError) and error.name == "numba":
-            _report("Numba is not installed", "python -m pip install numba")
-        else:
-            _report(
-                f"Numba cannot be imported ({first_line(error)})",
-                "python -m pip install --upgrade numba",
-            )
-        return None
-    return numba
-
-
-def why_not_compiled() -> Problem | None:
+def why_not_compiled() -> compiler.Problem | None:
     """Compile a formula, and return None, or why that is not possible."""
     Schedule(_double, 1, 0, 0).compile(_double, "f")
-    return _problem
+    return compiler.problem
 
 
 def _double(x: Value) -> Value:

@@ -216,6 +216,18 @@ def _check_arithmetic(cupy: ModuleType, device: int) -> None:
             )
 
 
+def check_arithmetic_of(matmul: Callable[[Any, Any, Any], bool], cupy: ModuleType) -> None:
+    """Raise a RuntimeError if `matmul` computes another product than NumPy, which is exact."""
+
+    def factors(numbers: Any) -> tuple[Any, Any]:
+        return numbers.reshape(4, 6)[:, :3], numbers.reshape(8, 3).T
+
+    numbers, out = numpy.arange(24, dtype="float32"), cupy.empty((4, 8), "float32")
+    matmul(*factors(cupy.asarray(numbers)), out)
+    if not (cupy.asnumpy(out) == numpy.matmul(*factors(numbers))).all():
+        raise RuntimeError("a product is wrong")
+
+
 def _describe(cupy: ModuleType, index: int) -> GPUInfo:
     facts: dict[str, Any] = cupy.cuda.runtime.getDeviceProperties(index)
     name = facts["name"].decode() if isinstance(facts["name"], bytes) else facts["name"]

@@ -98,7 +98,7 @@ def key(seed: int | None, number: int) -> int:
     return hash_uint32((hash_uint32(seed % RANGE) + number) % RANGE)
 
 
-def fill_with_bits(bits: Bits, positions: Bits, key: int, scratch: Bits, xp: Any) -> None:
+def fill_with_bits(bits: Bits, positions: Bits, key: int | Bits, scratch: Bits, xp: Any) -> None:
     """Write 32 random bits for each index in `positions` to `bits`: the hash of index and `key`.
 
     Arguments:

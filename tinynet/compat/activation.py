@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NoReturn
 
+from tinynet.backend.arrays import backward_function
 from tinynet.backend.types import Array
 from tinynet.compat.contracts import activation_backward
 from tinynet.compat.guards import on_copies
@@ -43,10 +44,11 @@ def backward_of(
 
     def register(function: ActivationFunction) -> ActivationFunction:
         own = not is_builtin(function)
+        if not own:
+            BUILT_IN.append(activation)
+            function = backward_function(function)
         BACKWARDS[activation] = activation_backward(on_copies(function)) if own else function
         (FROM_Z.add if from_z else FROM_Z.discard)(activation)
-        if is_builtin(function):
-            BUILT_IN.append(activation)
         return function
 
     return register

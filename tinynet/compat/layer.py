@@ -165,7 +165,7 @@ class LayerBase(HasWeights, Configurable):
             array = self._buffers[name] = backend.xp.empty(shape, dtype)
         return array[: shape[0]]
 
-    def random_bits(self, shape: tuple[int, ...], key: int) -> Array:
+    def random_bits(self, shape: tuple[int, ...], key: int | Array) -> Array:
         """Return a uint32 array of `shape` whose bits are random, and determined by `key`."""
         bits, scratch = self.buffer("bits", shape, "uint32"), self.buffer("shift", shape, "uint32")
         places = self._buffers.get("places")

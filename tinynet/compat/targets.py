@@ -48,7 +48,7 @@ def loss_values(loss: Compiled, y_true: Array, y_pred: Array, weights: Weighting
 
 
 def loss_gradient(loss: Compiled, y_true: Array, y_pred: Array) -> Array:
-    """Return what `backward` of a loss returns, or raise a ValueError if its shape is not right."""
+    """Return the result of a loss's `backward` in the outputs' type, or raise a ValueError."""
     gradient = loss.backward(y_true, y_pred)
     shape = getattr(gradient, "shape", type(gradient).__name__)
     column = getattr(gradient, "size", 0) == y_pred.size and len(shape) != y_pred.ndim
@@ -57,8 +57,8 @@ def loss_gradient(loss: Compiled, y_true: Array, y_pred: Array) -> Array:
             f"Expected {type(loss).__name__}.backward to return a gradient of the outputs' shape "
             f"{y_pred.shape}, received {shape}. Write: ∂ℓ/∂y_pred, without summing over it"
         )
-    reshaped: Array = gradient.reshape(y_pred.shape)
-    return reshaped
+    gradient = gradient.reshape(y_pred.shape)
+    return gradient.astype(y_pred.dtype, copy=False)  # type: ignore[no-any-return]
 
 
 def as_weights(sample_weight: ArrayLike, values: Array) -> Array:

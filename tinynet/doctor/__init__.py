@@ -71,16 +71,16 @@ def examine() -> tuple[int, str]:
 
 def about_formulas() -> str:
     """Return the report on what computes the optimizers' formulas on the CPU."""
-    from tinynet.backend import formulas
+    from tinynet.backend import compiler, formulas
 
     if (why := formulas.why_not_compiled()) is None:
-        return f"Formulas: compiled by Numba {formulas.load_numba().__version__}"
+        return f"Formulas: compiled by Numba {compiler.load_numba().__version__}"
     return f"Formulas: computed with NumPy, more slowly: {why.reason}.\nFix: {why.fix}"
 
 
 def about_gpu() -> str:
     """Return the report on the GPU, several lines in one string."""
-    from tinynet.backend import gpu
+    from tinynet.backend import gpu, products
 
     try:
         cupy = gpu.load_cupy(0)
@@ -101,5 +101,8 @@ def about_gpu() -> str:
             "CUPY_TF32 is set: matrix products are accurate to three digits instead of seven. "
             "Unset it to get Keras's numbers."
         )
-    lines.append("GPU test passed: a small kernel, a matrix product and a sum are correct.")
+    lines.append(
+        "GPU test passed: a small kernel, a matrix product and a sum are correct. "
+        f"`fit` {'replays its steps' if products.cublas(0) else 'cannot replay its steps here'}."
+    )
     return "\n".join(lines)

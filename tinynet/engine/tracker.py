@@ -32,14 +32,27 @@ class Tracker:
         for metric in named.values():
             metric.reset_state()
 
+    @property
+    def steps_left(self) -> int:
+        """How many more batches there may be."""
+        return len(self._losses) - self._batches
+
     def update(self, batch: Batch, loss: Array, output: Array) -> None:
         """Add a batch."""
-        size, number = len(output), self._batches
+        self.add_loss(len(output), loss)
+        self.update_metrics(batch, output)
+
+    def add_loss(self, size: int, loss: Array) -> None:
+        """Add the loss of a batch of `size` samples."""
+        number = self._batches
         self._losses[number] = loss
         if not self._runs or self._runs[-1][0] != size:
             self._runs.append([size, number, number])
         self._batches = self._runs[-1][2] = number + 1
         self._samples += size
+
+    def update_metrics(self, batch: Batch, output: Array) -> None:
+        """Add a batch to the metrics."""
         for metric in self.metrics.values():
             plain = type(metric) is CategoricalAccuracy and batch.y.shape == output.shape
             if plain and batch.classes is not None:

@@ -17,6 +17,7 @@ from tinynet.compat import naming
 from tinynet.compat.weights import every_layer
 from tinynet.engine.data import Batch, Batches, EpochIterator
 from tinynet.engine.rollback import Rollback
+from tinynet.engine.steps import Steps
 from tinynet.engine.tracker import Tracker
 from tinynet.saving import save
 
@@ -43,6 +44,7 @@ class TrainingState:
         self.steps = steps
         self.resumed = False
         self._model, self._iterator, self._callback_list = model, iterator, callback_list
+        self.do_steps = Steps(model, iterator.batches, callback_list)
         self._rollback, rollback.callback_list = rollback, callback_list
         self._tracker: Tracker | None = None
         self._sums: State | None = None  # of an epoch restored halfway
