@@ -28,7 +28,7 @@ NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 1216, "compat": 1190, "utils": 303, "callbacks": 397, "saving": 424, "engine": 1538,
+    "backend": 1215, "compat": 1190, "utils": 303, "callbacks": 397, "saving": 424, "engine": 1538,
     "inspection": 657, "datasets": 294, "plotting": 566, "web": 183, "doctor": 56,
 }  # fmt: skip
 

@@ -16,6 +16,14 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import numpy
+from numpy import (
+    absolute as absolute,
+    exp as exp,
+    log as log,
+    maximum as maximum,
+    minimum as minimum,
+    sqrt as sqrt,
+)
 
 from tinynet.backend import arrays, gpu, products, turns
 from tinynet.backend.arrays import (
@@ -34,14 +42,6 @@ from tinynet.backend.arrays import (
     vdot as vdot,
 )
 from tinynet.backend.changing import draw as draw
-from tinynet.backend.formulas import (
-    absolute as absolute,
-    exp as exp,
-    log as log,
-    maximum as maximum,
-    minimum as minimum,
-    sqrt as sqrt,
-)
 from tinynet.backend.random import generator as generator, seed as seed
 from tinynet.backend.types import (
     Array as Array,

@@ -14,14 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy
-from numpy import (
-    absolute as absolute,
-    exp as exp,
-    log as log,
-    maximum as maximum,
-    minimum as minimum,
-    sqrt as sqrt,
-)
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tinynet.backend import compiler
