@@ -59,7 +59,7 @@ def train(x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> Sequential:
 
 def ask(model: Sequential, picture: pathlib.Path) -> None:
     """Print what the network recognises in a picture, preprocessed like its training images."""
-    size = (model.input_shape or (None, 28))[1] or 28
+    size = getattr(model, "input_shape", (None, 28))[1] or 28
     try:
         digit = prepare_digit(picture, size=size)
     except (ValueError, OSError, ImportError) as error:

@@ -56,6 +56,32 @@ def test_softmax_along_any_axis_equals_keras(keras, rng, axis):
     assert_allclose(activations.softmax(x, axis=axis), expected, rtol=5e-7)
 
 
+RELUS = [(0.1,), (0, 6), (0, 6.0, 1.0), (0.1, 6.0, 1.0), (0.0, None, -1.0), (0.5, 2, -1), (-0.2,)]
+
+
+@pytest.mark.parametrize("arguments", RELUS, ids=str)
+def test_relu_with_a_slope_a_maximum_or_a_threshold_equals_keras(keras, rng, arguments):
+    special = [*arguments[1:], -1, 0, 1, -np.inf, np.inf] if len(arguments) > 1 else [0, -np.inf]
+    special = [number for number in special if number is not None]
+    x = np.concatenate([rng.normal(scale=4, size=200), EXTREMES[:-1], special]).astype("float32")
+    kept, names = x.copy(), ("negative_slope", "max_value", "threshold")
+    expected = np.asarray(keras.activations.relu(x, *arguments))
+    named = dict(zip(names, arguments, strict=False))
+    out = put(np.empty_like(x))
+    for value in (
+        activations.relu(x, *arguments),
+        activations.relu(x, **named),
+        tinynet.activations.relu(put(x), **named, out=out),
+    ):
+        assert_allclose(value, expected, rtol=5e-7, atol=TINY, strict=True)
+    assert_allclose(out, expected, rtol=5e-7, atol=TINY)
+    assert_array_equal(x, kept)
+    assert activations.relu(x.astype("float64"), *arguments).dtype == np.float64
+    integers = np.arange(-9, 9)
+    expected = np.asarray(keras.activations.relu(integers, *arguments))
+    assert_allclose(activations.relu(integers, *arguments), expected, rtol=5e-7)
+
+
 # Types and output arrays
 
 

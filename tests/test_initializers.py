@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 import pytest
-from arrays import assert_allclose, assert_array_equal, through
-from oracle import agree, both
+from arrays import assert_allclose, assert_array_equal, look, put, through
+from oracle import agree, both, refused, same
 
 import tinynet as bare  # without the conversion of arrays that `through` adds
 
@@ -31,8 +31,16 @@ CASES = [
     ("RandomNormal", {"mean": 2.0, "stddev": 0.5}),
     ("TruncatedNormal", {"mean": -1.0, "stddev": 2.0}),
     ("VarianceScaling", {"scale": 0.3, "mode": "fan_out", "distribution": "uniform"}),
+    ("VarianceScaling", {"scale": 3, "mode": "fan_avg", "distribution": "untruncated_normal"}),
+    ("VarianceScaling", {"distribution": "normal"}),
 ]
-CONSTANTS = [("Zeros", {}), ("Ones", {}), ("Constant", {}), ("Constant", {"value": -2.5})]
+ROW, COLUMN = np.arange(4.0), np.arange(3, dtype="float32")[:, None]
+CONSTANTS = [
+    ("Zeros", {}),
+    ("Ones", {}),
+    *(("Constant", {"value": value}) for value in (0.0, -2.5, 3, ROW, COLUMN, [1, 2, 3, 4])),
+    ("Constant", {}),
+]
 
 
 def make(library, name, **arguments):
@@ -59,7 +67,9 @@ def test_the_distribution_equals_keras(keras, name, arguments):
     assert ours.std() == pytest.approx(spread, rel=0.0075)
     shares = np.linspace(0.02, 0.98, 25)
     assert_allclose(np.quantile(ours, shares), np.quantile(theirs, shares), atol=0.03 * spread)
-    if name != "RandomNormal":  # the others are bounded, and fill their range
+    if (
+        name != "RandomNormal" and arguments.get("distribution") != "untruncated_normal"
+    ):  # the others are bounded, and fill their range
         for extreme in (np.min, np.max):
             assert extreme(ours) == pytest.approx(extreme(theirs), abs=0.003 * spread)
 
@@ -81,6 +91,68 @@ def test_fan_in_and_fan_out_are_computed_as_in_keras(keras, mode):
 def test_constants_equal_keras(keras, name, arguments):
     program = lambda library: np.asarray(make(library, name, **arguments)((3, 4)))  # noqa: E731
     agree(*both(keras, program, ours=tinynet))
+
+
+# Arrays, functions and copies
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("value", [ROW, COLUMN, [1, 2], 2.5, np.ones((2, 2), "int32")], ids=repr)
+def test_the_configuration_of_a_constant_equals_keras_and_recreates_it(keras, value):
+    def program(library):
+        module = library.initializers
+        serialized = module.serialize(module.Constant(value))
+        again = module.deserialize(serialized)
+        return serialized, np.asarray(again((3, 2) if np.size(value) < 3 else (3, 4))).tolist()
+
+    if np.shape(value) == (2, 2):
+        program = lambda lib: lib.initializers.serialize(lib.initializers.Constant(value))  # noqa: E731
+    same(keras, program)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_an_array_or_a_function_is_an_initializer_as_in_keras(keras, rng, dtype):
+    kernel = (9 * rng.normal(size=(4, 3))).astype(dtype)
+    function = lambda shape, dtype=None: np.full(shape, 2, dtype)  # noqa: E731
+
+    def program(library):
+        found = [library.initializers.get(kernel)((4, 3))]
+        dense = library.layers.Dense(3, kernel_initializer=kernel, bias_initializer=function)
+        dense.build((None, 4))
+        return [np.asarray(look(array)) for array in (*found, *dense.get_weights())]
+
+    agree(*both(keras, program))
+    assert bare.initializers.get(function) is function
+    weights = bare.initializers.get(put(kernel))((4, 3))
+    kernel[...] = 0
+    assert look(weights).any()
+    for library in (keras, bare):
+        with pytest.raises(ValueError):  # noqa: PT011, of another shape
+            library.initializers.get(kernel)((2, 4, 3))
+
+
+@pytest.mark.parametrize(("name", "arguments"), [*CASES, *CONSTANTS])
+def test_a_clone_has_the_same_arguments(keras, name, arguments):
+    seed = {} if name in ("Constant", "Zeros", "Ones") else {"seed": 3}
+    initializer = getattr(bare.initializers, name)(**arguments, **seed)
+    clone = initializer.clone()
+    assert clone is not initializer
+    assert type(clone) is type(initializer)
+    assert str(clone.get_config()) == str(initializer.get_config())
+    assert_array_equal(clone((3, 4)), initializer((3, 4)))
+    theirs = getattr(keras.initializers, name)(**arguments, **seed).clone().get_config()
+    assert {**clone.get_config(), "value": 0} == {**theirs, "value": 0}
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    "arguments",
+    [{"scale": 0}, {"scale": -1.0}, {"mode": "x"}, {"distribution": "x"}, {"value": "a"}],
+    ids=str,
+)
+def test_wrong_arguments_raise_the_error_of_keras(keras, arguments):
+    name = "Constant" if "value" in arguments else "VarianceScaling"
+    refused(keras, lambda library: make(library, name, **arguments)((2,)), error=ValueError)
 
 
 # Types and repetition

@@ -199,15 +199,18 @@ PARTS = {
     "initializers": "Constant GlorotNormal GlorotUniform HeNormal HeUniform Ones RandomNormal "
     "RandomUniform TruncatedNormal VarianceScaling Zeros",
     "layers": "Activation Dense Dropout Flatten InputLayer",
-    "losses": "CategoricalCrossentropy MeanSquaredError SparseCategoricalCrossentropy",
-    "metrics": "BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy",
+    "losses": "BinaryCrossentropy CategoricalCrossentropy MeanAbsoluteError MeanSquaredError "
+    "SparseCategoricalCrossentropy",
+    "metrics": "Accuracy BinaryAccuracy BinaryCrossentropy CategoricalAccuracy "
+    "CategoricalCrossentropy MeanAbsoluteError MeanSquaredError SparseCategoricalAccuracy "
+    "SparseCategoricalCrossentropy",
     "optimizers": "Adam SGD",
     "regularizers": "L2",
 }
 ARGUMENTS = {
     "Activation": {"activation": "tanh"},
     "Dense": {"units": 2, "bias_initializer": None, "kernel_regularizer": "L2"},
-    "Dropout": {"rate": 0.5},
+    "Dropout": {"rate": 0.5, "noise_shape": (None, 1)},
     "InputLayer": {"batch_shape": (4, 28, 28), "dtype": "uint8"},
 }
 
@@ -224,12 +227,34 @@ def test_a_part_of_any_kind_is_serialized_as_in_keras_and_found(keras, kind, nam
     identifiers = [part, serialized, {"class_name": name, "config": arguments}]
     if kind != "layers":  # which have no names, as in Keras
         identifiers += [type(part), name, snake_case(name)]
-    if name == "MeanSquaredError":
-        identifiers += ["mse", "MSE"]
+    short = {"MeanSquaredError": "mse", "MeanAbsoluteError": "mae", "BinaryCrossentropy": "bce"}
+    if name in short:
+        identifiers += [short[name], short[name].upper()]
+    again = module.deserialize(serialized)
+    assert (type(again), again.get_config()) == (type(part), part.get_config())
     for identifier in identifiers:
         found = as_loss(identifier) if kind == "losses" else module.get(identifier)
         assert type(found) is type(part)
         assert found.get_config() | {"name": 0} == part.get_config() | {"name": 0}
+
+
+@pytest.mark.host
+def test_deserialize_takes_what_serialize_returns_as_in_keras(keras):
+    def program(library):
+        found = [library.activations.deserialize("relu") is library.activations.relu]
+        found += [library.losses.deserialize("mean_squared_error").__name__]
+        own = type("Own", (library.initializers.Initializer,), {"get_config": lambda self: {}})
+        for module, custom in ((library.initializers, own), (library.losses, own)):
+            config = {"module": None, "class_name": "Own", "config": {}, "registered_name": "Own"}
+            if module is library.initializers:
+                found.append(type(module.deserialize(config, {"Own": custom})) is own)
+        config = library.layers.serialize(library.layers.Dense(3, "tanh", name="d"))
+        found.append(library.layers.deserialize(config).get_config()["units"])
+        return found
+
+    same(keras, program)
+    with pytest.raises(ValueError, match="Could not interpret layer identifier: Nothing"):
+        tinynet.layers.deserialize({"class_name": "Nothing", "config": {}})
 
 
 # Weights
@@ -274,7 +299,7 @@ def test_attributes_of_a_user_defined_layer_are_not_overwritten():
     assert layer.caches == [(4, 2)]
 
 
-@pytest.mark.parametrize("initializer", ["", 0, False, np.ones(2)], ids=str)
+@pytest.mark.parametrize("initializer", ["", 0, False, [1.0, 1.0]], ids=str)
 def test_only_none_selects_the_default_initializer(initializer):
     with pytest.raises(ValueError, match="Could not interpret initializer"):
         tinynet.Layer().add_weight((2,), initializer, name="w")

@@ -1,13 +1,17 @@
-"""Three kinds of accuracy, compared with Keras's, and the exactness of a metric over an epoch:
-batches may be of any size, and nothing is rounded before the single division at the end.
+"""Kinds of accuracy, compared with Keras's, and the exactness of a metric over an epoch: batches
+may be of any size, and nothing is rounded before the single division at the end.
+
+`test_losses` has the metrics that are means of losses.
 """
 
+import warnings
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from arrays import assert_array_equal, through
-from oracle import both
+from arrays import assert_array_equal, put, through
+from networks import network, random_weights
+from oracle import agree, both, refused
 
 import tinynet as bare  # without the conversion of arrays that `through` adds
 from tinynet.compat.naming import snake_case
@@ -20,6 +24,7 @@ metrics, tracker = tinynet.metrics, through(bare_tracker)
 
 NAMES = ["CategoricalAccuracy", "SparseCategoricalAccuracy", "BinaryAccuracy"]
 CATEGORICAL, SPARSE, BINARY = NAMES
+EQUAL = "Accuracy"  # which has no function
 
 
 def cases(rng):
@@ -42,6 +47,9 @@ def cases(rng):
         "binary, flat": (BINARY, yes[:, 0], one[:, 0]),
         "binary, float targets": (BINARY, yes.astype("float32"), one),
         "several binary outputs": (BINARY, yeses, several),
+        "equal numbers": (EQUAL, yeses, several.round()),
+        "equal numbers, flat targets": (EQUAL, yes[:, 0], one.round()),
+        "equal numbers, flat outputs": (EQUAL, yes, one[:, 0].round()),
     }
 
 
@@ -75,8 +83,19 @@ def test_accuracy_and_its_function_equal_keras(keras, rng, kind):
         assert ours == pytest.approx(expected, rel=1e-6)
         # Wrong formulas often give 0 or 1.
         assert ours == 0 if weights is not None and not weights.any() else 0.05 < ours < 0.95
-    expected = np.asarray(getattr(keras.metrics, snake_case(name))(y, p))
-    assert_array_equal(getattr(metrics, snake_case(name))(y, p), expected, strict=True)
+    if name != EQUAL:
+        expected = np.asarray(getattr(keras.metrics, snake_case(name))(y, p))
+        assert_array_equal(getattr(metrics, snake_case(name))(y, p), expected, strict=True)
+
+
+@pytest.mark.parametrize("best", [[0, 1], [1, 1], [1, 0, 2]])
+def test_a_column_of_labels_is_compared_with_the_outputs_of_one_row_as_in_keras(keras, best):
+    """As of one sample with several times: each label with each output."""
+    y, p = np.arange(len(best))[:, None] % 2, np.eye(3, dtype="float32")[best][None]
+    expected, ours = both(keras, result, SPARSE, y, p, ours=tinynet)
+    assert ours == pytest.approx(expected, rel=1e-6)
+    expected = np.asarray(keras.metrics.sparse_categorical_accuracy(y, p))
+    assert_array_equal(metrics.sparse_categorical_accuracy(y, p), expected, strict=True)
 
 
 def test_the_first_of_equal_outputs_is_the_prediction(keras):
@@ -126,6 +145,84 @@ def test_values_are_summed_in_float64():
     assert metric.result() == pytest.approx(float(value), rel=1e-12)
 
 
+# Variables
+
+
+def kind_of_metric(library):
+    """Return a user-defined class of the library: the mean of the outputs, and their sums."""
+
+    class Outputs(library.metrics.Metric):
+        def __init__(self, name="outputs", dtype=None, inside=None):
+            super().__init__(name=name, dtype=dtype)
+            self.sums = self.add_variable((3,), "zeros", name="sums")
+            self.first = self.add_variable((), "zeros", name="first")
+            self.seen = self.add_weight(shape=(), initializer="ones", name="seen")
+            self.inside = inside
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.sums.assign_add(y_pred.sum(axis=0))
+            self.first.assign_add(y_pred[:, 0].sum())
+            self.seen.assign(self.seen + y_pred.shape[0])
+            self.seen.assign_sub(0)
+
+        def result(self):
+            return self.first / self.seen
+
+    return Outputs
+
+
+def values(metric):
+    return [np.asarray(variable).astype("float32") for variable in metric.variables]
+
+
+def test_variables_of_a_user_defined_metric_equal_keras(keras, rng):
+    p = rng.normal(size=(4, 3)).astype("float32")
+    theirs, ours = both(keras, lambda library: kind_of_metric(library)(), ours=bare)
+    states = [[values(metric)] for metric in (theirs, ours)]
+    for metric, found in zip((theirs, ours), states, strict=True):
+        for _ in range(2):
+            metric.update_state(p, put(p) if metric is ours else p)
+        found += [values(metric), float(metric.result())]
+        metric.reset_state()
+        found.append(values(metric))
+        metric.sums.assign(np.full(3, 2, "float32"))
+        found.append(values(metric))
+    agree(*states, rtol=1e-6)
+    assert [v.name for v in ours.variables] == [v.name for v in theirs.variables]
+    assert [v.shape for v in ours.variables] == [v.shape for v in theirs.variables]
+    assert ours.dtype == theirs.dtype == "float32"
+    outer = [kind(inside=kind("i")) for kind in map(kind_of_metric, (keras, bare))]
+    agree(*map(values, outer))
+
+
+def test_the_type_of_a_metric_is_that_of_keras(keras):
+    for name in (*NAMES, EQUAL, "MeanSquaredError", "BinaryCrossentropy"):
+        for dtype in (None, "float32", "float64"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # JAX has no float64
+                theirs = getattr(keras.metrics, name)(dtype=dtype)
+            ours = getattr(metrics, name)(dtype=dtype)
+            assert (ours.dtype, ours.get_config()) == (theirs.dtype, theirs.get_config())
+            assert {array.dtype for array in ours.variables} == {np.dtype(ours.dtype)}
+            assert len(ours.variables) == len(theirs.variables) == 2
+    refused(keras, lambda library: library.metrics.Accuracy(dtype="nonsense"), ours=tinynet)
+
+
+def test_a_user_defined_metric_in_fit_and_evaluate_equals_keras(keras, rng):
+    x, start = rng.normal(size=(8, 4)).astype("float32"), random_weights(rng, 4, 3)
+    given = {"batch_size": 4, "shuffle": False, "verbose": 0}
+
+    def program(library):
+        model = network(
+            (3, "tanh"), inputs=(4,), library=library, weights=start, loss="mse", optimizer="sgd",
+            metrics=[kind_of_metric(library)(), "mse"],
+        )  # fmt: skip
+        history = model.fit(x, x[:, :3], epochs=2, **given)
+        return history, list(map(float, model.evaluate(x, x[:, :3], batch_size=4, verbose=0)))
+
+    agree(*both(keras, program, ours=bare), rtol=3e-6)
+
+
 def test_before_any_batch_and_after_a_reset_the_result_is_zero(keras):
     for name, right in ((CATEGORICAL, [[0, 1]]), (SPARSE, [1]), (BINARY, [[0, 1]])):
         batch = np.array(right), np.array([[0.1, 0.9]], "float32")
@@ -156,6 +253,9 @@ def test_accuracy_is_resolved_from_the_shapes_as_in_keras(keras, outputs):
 def test_a_metric_has_the_name_it_was_requested_by(keras):
     y = p = np.zeros((8, 3), "float32")
     losses = ["categorical_crossentropy", "mse", "MSE", "mean_squared_error", "MeanSquaredError"]
+    losses += ["bce", "BCE", "BinaryCrossentropy", "binary_crossentropy", "CategoricalCrossentropy"]
+    losses += ["mae", "MAE", "MeanAbsoluteError", "mean_absolute_error"]
+    losses += ["sparse_categorical_crossentropy", "SparseCategoricalCrossentropy"]
     for name in (*NAMES, *map(snake_case, NAMES), *losses):
         theirs = keras.src.trainers.compile_utils.get_metric(name, y, p)
         assert tracker.resolve_metric(name, y.shape, p.shape).name == theirs.name == name

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from arrays import look, put
 from networks import ONE_HOT, Scale, network as network_of, random_weights, samples
-from oracle import agree
+from oracle import agree, refused
 
 import tinynet
 from tinynet import activations, backend
@@ -92,7 +92,11 @@ def test_numpy_scalars_are_compared_without_overflow():
         (L2, [-1, np.nan, np.inf, "a", True], r"Write: L2\(0.01\)"),
         (Dropout, [-0.1, 1.1, "a", None, True, np.nan], "`rate`.* between 0 and 1"),
         (lambda seed: Dropout(0.5, seed=seed), [0.5], "Expected seed to be a whole number or None"),
-        (lambda shape: Dropout(0.5, noise_shape=shape), [(1,)], r"noise_shape=\(1,\), which Keras"),
+        (
+            lambda shape: Dropout(0.5, noise_shape=shape).forward(put(X), training=True),
+            [(1,), (3, 1), (None, 2), (20, 4, 1), ()],
+            r"a noise_shape that fits inputs of shape \(20, 4\)",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(make, wrong, said):
@@ -165,6 +169,35 @@ def test_dropout_drops_the_rate_of_entries_and_scales_up_the_rest_as_in_keras(ke
     agree(np.unique(theirs), np.unique(ours), rtol=1e-6)  # 0 and 3 / (1 − rate)
     deviation = np.sqrt(rate * (1 - rate) / x.size)
     assert abs((ours != 0).mean() - (1 - rate)) <= 4 * deviation
+
+
+@pytest.mark.parametrize(
+    "noise_shape", [None, (None, 1), [1, None], (1, 1), (300, 1), (None, None)], ids=str
+)
+def test_the_mask_of_dropout_has_the_shape_of_the_noise_as_in_keras(keras, noise_shape):
+    x = np.full((300, 200), 3, "float32")
+    theirs, layer = keras.layers.Dropout(0.5, noise_shape), Dropout(0.5, noise_shape, seed=4)
+    assert layer.noise_shape == theirs.noise_shape
+    same_along = []  # for each axis, whether a mask is the same along it
+    for y in (np.asarray(theirs(x, training=True)), look(layer.forward(put(x), training=True))):
+        same_along.append([(y == y[:1]).all(), (y == y[:, :1]).all()])
+        assert set(np.unique(y)) <= {0, 6}
+    assert same_along[0] == same_along[1]
+    gradient = look(layer.backward(put(x)))
+    np.testing.assert_array_equal(gradient, y)  # the same mask
+    sizes = noise_shape or x.shape
+    expected = [n if size is None else size for size, n in zip(sizes, x.shape, strict=True)]
+    assert layer.mask(put(x)).shape == tuple(expected)
+    if noise_shape and noise_shape[0] != 300:  # batches may be smaller
+        assert look(layer.forward(put(x[:7]), training=True)).shape == (7, 200)
+
+
+def test_noise_shapes_that_keras_refuses_are_refused(keras):
+    for shape in ((0, 1), (-1, 1), ("a", 1), (2.5, 1), 5, "ab"):
+        refused(keras, lambda lib, s=shape: lib.layers.Dropout(0.5, s), "argument `noise_shape`")
+    for shape in ((3, 1), (None, 2), (20, 4, 1)):
+        program = lambda lib, s=shape: lib.layers.Dropout(0.5, s)(X, training=True)  # noqa: E731
+        refused(keras, program)
 
 
 def test_dropout_preserves_the_mean():

@@ -13,7 +13,7 @@ from tinynet import backend
 from tinynet.backend import elementwise, exp
 from tinynet.backend.types import Array
 from tinynet.compat.activation import backward as backward, backward_of as backward_of
-from tinynet.compat.configuration import get_and_serialize
+from tinynet.compat.configuration import functions_for
 
 
 def linear(x: Array, out: Array | None = None) -> Array:
@@ -59,10 +59,18 @@ def tanh_backward(gradient: Array, a: Array) -> Array:
     return (1 - a * a) * gradient
 
 
-def relu(x: Array, out: Array | None = None) -> Array:
-    """Return max(z, 0), the positive part of z."""
+def relu(
+    x: Array, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0,
+    out: Array | None = None,
+) -> Array:  # fmt: skip
+    """Return max(z, 0); or z above θ (`threshold`), up to `max_value`, and below it s (z − θ)."""
     z = backend.as_float(x)
-    return backend.of(z).maximum(z, 0, out=_out_or_empty(z, out))
+    if max_value is None and not negative_slope and not threshold:
+        return backend.of(z).maximum(z, 0, out=_out_or_empty(z, out))
+    a = backend.of(z).maximum(z, threshold) * (z > threshold)
+    a = a if max_value is None else a.clip(0, max_value)
+    below = negative_slope * (threshold - z).clip(0) if negative_slope else 0
+    return backend.of(z).subtract(a, below, out=out)
 
 
 @backward_of(relu)
@@ -128,4 +136,4 @@ def _out_or_empty(like: Array, out: Array | None) -> Array:
 
 
 KNOWN = {f.__name__: f for f in (linear, sigmoid, tanh, relu, softmax)}
-get, serialize = get_and_serialize("activation function", (), KNOWN, none=linear, functions=True)
+get, serialize, deserialize = functions_for("activation function", (), KNOWN, none=linear)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from tinynet.backend.types import HostArray
-from tinynet.compat.configuration import get_and_serialize
+from tinynet.compat.configuration import functions_for
 from tinynet.compat.initializer import InitializerBase, Seeded
 
 Shape = tuple[int, ...]
@@ -25,13 +25,13 @@ class Initializer(InitializerBase):
 
 
 class Constant(Initializer):
-    """Every weight is `value`."""
+    """Every weight is `value`, or that of an array, which is broadcast to the shape."""
 
     def __init__(self, value: float = 0.0) -> None:
         self.value = value
 
     def draw(self, shape: Shape) -> HostArray:
-        return np.full(shape, float(self.value))
+        return np.full(shape, self.value, "float64")
 
 
 class Zeros(Constant, value=0.0):
@@ -90,6 +90,8 @@ class VarianceScaling(Seeded, Initializer):
         if self.distribution == "uniform":
             limit = math.sqrt(3 * variance)
             return self.generator().uniform(-limit, limit, shape)
+        if self.distribution == "untruncated_normal":
+            return self.generator().normal(0, math.sqrt(variance), shape)
         # Truncation at ±2 reduces the standard deviation to 0.8796…; the division restores it.
         spread = math.sqrt(variance) / 0.87962566103423978
         return spread * self.truncated_normal(shape)
@@ -111,4 +113,4 @@ class HeNormal(VarianceScaling, scale=2.0, mode="fan_in", distribution="truncate
     """Truncated normal with variance 2 / inputs, for relu."""
 
 
-get, serialize = get_and_serialize("initializer", Initializer, none=None)
+get, serialize, deserialize = functions_for("initializer", Initializer, none=None, functions=True)

@@ -11,11 +11,11 @@ from typing import Any
 
 from tinynet import activations, backend, initializers, regularizers  # noqa: F401, found by name
 from tinynet.backend import random
-from tinynet.backend.types import UNSET, Array, Identifier, Shape
-from tinynet.compat import contracts, guards, rules
+from tinynet.backend.types import UNSET, Array, Identifier, Shape, Sizes
+from tinynet.compat import contracts, guards, shapes, surface
 from tinynet.compat.activation import BACKWARDS, BUILT_IN, FROM_Z, ActivationFunction
-from tinynet.compat.configuration import get_and_serialize, serialize_layer as serialize  # noqa: F401
-from tinynet.compat.layer import LayerBase, input_function
+from tinynet.compat.configuration import functions_for, serialize_layer as serialize  # noqa: F401
+from tinynet.compat.layer import LayerBase
 
 
 class Layer(LayerBase):
@@ -48,6 +48,7 @@ class Flatten(Layer):
     """
 
     any_dtype = by_sample = True
+    input_spec = surface.InputSpec(min_ndim=1)
 
     def __init__(self, data_format: str | None = None, **base: Any) -> None:
         super().__init__(**base)
@@ -77,7 +78,9 @@ class Activated(Layer):
     activation: ActivationFunction = guards.converted("activation", activations.get)
     backward_from_z: Callable[[Array], Array | None]  # the backward pass from z to x
     _shape: tuple[int, ...] = ()  # the shape of the output
-    _caches: tuple[str, ...] = ("_a", "_z", "surprisal")
+    _caches: tuple[str, ...] = ("_a", "z", "surprisal")
+    supports_masking = True
+    keeps_z = False  # whether a sigmoid keeps z beside a, for an `Objective` that works with z
 
     @property
     def by_sample(self) -> bool:  # type: ignore[override]
@@ -85,12 +88,12 @@ class Activated(Layer):
 
     def activate(self, z: Array, out: Array) -> Array:
         """Return a = f(z), computed where possible in the array `out`, which may be z."""
-        f, self._z = self.activation, z
+        f, self.z = self.activation, z
         if f is activations.softmax:  # cross-entropy also needs −ln a
             self._a = activations.softmax(z, out=self.buffer("a", z.shape, z.dtype), surprisal=out)
             self.surprisal = out.reshape(self._shape or out.shape)
         elif f in BUILT_IN:
-            self._a = f(z, out=out)
+            self._a = f(z, out=self.buffer("a", z.shape, z.dtype) if self.keeps_z else out)
         else:  # a user-defined function
             self._a = contracts.activation(f, z)
         return self._a.reshape(self._shape or self._a.shape)
@@ -101,7 +104,7 @@ class Activated(Layer):
         if f is activations.linear:
             return self.backward_from_z(gradient)
         gradient = gradient.reshape(self._a.shape)
-        given = self._z if f in FROM_Z else self._a
+        given = self.z if f in FROM_Z else self._a
         out = {"out": self.buffer("delta", gradient.shape, gradient.dtype)} if f in BUILT_IN else {}
         return self.backward_from_z(BACKWARDS[f](gradient, given, **out))
 
@@ -121,6 +124,7 @@ class Dense(Activated):
     """
 
     _caches = (*Activated._caches, "_x")
+    input_spec = property(shapes.input_spec)
 
     def __init__(
         self, units: int, activation: Identifier = None, use_bias: bool = True,
@@ -139,12 +143,12 @@ class Dense(Activated):
             self.add_weight((self.units,), self.bias_initializer, name="bias")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        rules.input_width(self.name, input_shape)
+        shapes.input_width(self.name, input_shape)
         return (*input_shape[:-1], self.units)
 
     def check_input(self, shape: Shape) -> None:
         self.compute_output_shape(shape)
-        rules.input_width(self.name, shape, len(self.kernel))
+        shapes.input_width(self.name, shape, len(self.kernel))
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return a = f(z), where z = x W + b."""
@@ -211,18 +215,21 @@ class Dropout(Layer):
 
     The division preserves the mean, E[y] = x (1 − r) / (1 − r) = x. Outside training, y = x.
 
-    Arguments: `rate` is r; with a `seed`, masks do not depend on tinynet's random generator.
+    Arguments: `rate` is r; with a `seed`, masks do not depend on tinynet's random generator;
+    `noise_shape` is the mask's shape, with 1 for an axis along which it is the same.
 
     Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
     """
 
-    by_sample = True  # outside training, where dropout does nothing
+    supports_masking = by_sample = True  # outside training, dropout does nothing
     counters = ("drawn",)
     _caches = ("_mask",)
 
-    def __init__(self, rate: float, seed: int | None = None, **base: Any) -> None:
+    def __init__(
+        self, rate: float, noise_shape: Shape | None = None, seed: int | None = None, **base: Any
+    ) -> None:
         super().__init__(**base)
-        self.rate, self.seed = rate, seed
+        self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
         self.drawn = 0  # the number of masks drawn so far
         self._mask: Array | None = None
 
@@ -241,12 +248,12 @@ class Dropout(Layer):
         return backend.xp.multiply(gradient, self._mask, out=dx)
 
     def mask(self, x: Array) -> Array:
-        """Draw a new mask, m / (1 − r), in the shape of `x`."""
-        mask = self.buffer("mask", x.shape, x.dtype)
+        """Draw a new mask, m / (1 − r), for `x`."""
+        mask = self.buffer("mask", shapes.mask_shape(self.noise_shape, x.shape), x.dtype)
         if self.rate == 1:
             mask[...] = 0
             return mask
-        bits = self.random_bits(x.shape, backend.draw(self.next_key))
+        bits = self.random_bits(mask.shape, backend.draw(self.next_key))
         limit = min(round(self.rate * random.RANGE), random.RANGE - 1)  # a fraction r is below it
         backend.xp.greater_equal(bits, limit, out=mask)
         mask *= 1 / (1 - self.rate)
@@ -259,15 +266,19 @@ class Dropout(Layer):
 
 
 class InputLayer(Layer):
-    """The layer that `Input` creates: the input shape of a model. It passes its input through."""
+    """The shape of a model's samples, or of its batches; it passes its input through."""
 
     any_dtype = True
+    sparse = ragged = optional = False
 
-    def __init__(self, batch_shape: Any = None, dtype: str | None = None, name: str | None = None):
+    def __init__(
+        self, shape: Sizes | None = None, batch_size: int | None = None, dtype: str | None = None,
+        batch_shape: Sizes | None = None, name: str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(name=name)
-        self.input_dtype, self.batch_shape = dtype, batch_shape
-        self._config_dtype = dtype or "float32"
-        self.ensure_built(batch_shape)
+        self._config_dtype = self._own_dtype = dtype or "float32"
+        self.shape = self.batch_shape = shapes.batch_shape_of_input(shape, batch_size, batch_shape)
+        self.ensure_built(self.batch_shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         return x
@@ -276,7 +287,7 @@ class InputLayer(Layer):
         return gradient
 
 
-Input = input_function(InputLayer)  # ``Input(shape=(28, 28))``, first in a `Sequential`
+Input = InputLayer  # ``Input(shape=(28, 28))``, first in a `Sequential`
 
 KNOWN = {layer.__name__: layer for layer in (Activation, Dense, Dropout, Flatten, InputLayer)}
-get = get_and_serialize("layer", Layer, KNOWN)[0]
+get, _, deserialize = functions_for("layer", Layer, KNOWN)

@@ -8,16 +8,16 @@ Source: https://keras.io/api/losses/
 from typing import Any
 
 from tinynet import activations, backend
-from tinynet.backend.types import Array, Shape, Weighting
-from tinynet.compat import rules, targets
-from tinynet.compat.configuration import Configurable, get_and_serialize
-from tinynet.compat.naming import snake_case
+from tinynet.backend.types import Array, Weighting
+from tinynet.compat import shapes, targets
+from tinynet.compat.configuration import functions_for
+from tinynet.compat.measures import LossBase
 from tinynet.compat.weights import every_layer
 
 EPSILON = 1e-7  # Keras clips probabilities to [ε, 1 − ε] before it takes logarithms
 
 
-class Loss(Configurable):
+class Loss(LossBase):
     """The base class of all losses, tinynet's and your own; define `call` and `backward`.
 
     Arguments:
@@ -25,12 +25,6 @@ class Loss(Configurable):
             number of values, ``"mean_with_sample_weight"`` by the sum of the weights;
             ``"sum"`` does not divide it; ``"none"`` or None returns the weighted values.
     """
-
-    by_sample = False  # whether a sample's loss does not depend on the others in its batch
-
-    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size"):
-        self.name = name or snake_case(type(self).__name__)
-        self.reduction = reduction
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """Return the loss ℓ of each sample, (batch,)."""
@@ -40,75 +34,78 @@ class Loss(Configurable):
         """Return ∂ℓ/∂y_pred of each sample, in the shape of `y_pred`."""
         raise NotImplementedError(f"{type(self).__name__} has to define backward(y_true, y_pred)")
 
-    def check_shapes(self, y_true: Shape, y_pred: Shape) -> None:
-        """Raise a ValueError if targets and outputs have incompatible shapes."""
-
     def weigh(self, array: Array, n: int, sample_weight: Weighting = None) -> Array:
         """Return `array`, (batch, …), with each sample scaled by wᵢ/n, or 1/n without weights."""
-        n = n if self.reduction in rules.MEANS else 1
-        if sample_weight is None:
+        if sample_weight is None and self.reduction == "sum_over_batch_size":
             return array * (1 / n)
-        w = targets.as_weights(sample_weight, array)
-        share = w / n
-        if self.reduction == "mean_with_sample_weight":
-            total = w.sum()
-            share = w * (total != 0) / (total + (total == 0))  # 0 if the weights sum to 0
-        return backend.of(array).multiply(array, share)
-
-    def __call__(self, y_true: Array, y_pred: Array, sample_weight: Weighting = None) -> Array:
-        """Return the loss of a batch, L = (1/n) Σᵢ wᵢ ℓᵢ; wᵢ = 1 if no weights are given."""
-        y_pred = backend.as_float(y_pred)
-        values = targets.loss_values(self, y_true, y_pred, sample_weight)
-        values = self.weigh(values, values.size, sample_weight)
-        return values if self.reduction in ("none", None) else values.sum()
+        return super().weigh(array, n, sample_weight)
 
 
-class CategoricalCrossentropy(Loss):
+class Crossentropy(Loss):
+    """The common base of the cross-entropies.
+
+    `Objective` fuses them with the activation `fused_with`, and then works with its inputs z, the
+    logits; with `from_logits`, `y_pred` holds z. With `label_smoothing` s, targets become
+    y (1 − s) + s/K for K classes. Categorical classes are on `axis`; binary ones are averaged.
+    """
+
+    by_sample = True
+    fused_with: Any = staticmethod(activations.softmax)
+
+    def __init__(
+        self, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1, **base: Any
+    ) -> None:
+        super().__init__(**base)
+        self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
+
+    def targets(self, y_true: Array, y_pred: Array) -> Array:
+        """Return the target probabilities, in the type of `y_pred`."""
+        y, s = y_true.astype(y_pred.dtype, copy=False), self.label_smoothing
+        classes = int(y_pred.shape[-1]) if self.fused_with is activations.softmax else 2
+        return y * (1 - s) + s / classes if s else y
+
+
+class CategoricalCrossentropy(Crossentropy):
     """Cross-entropy for one-hot targets: ℓ = −Σₖ yₖ ln pₖ, the surprisal at the true class.
 
     Probabilities are divided by their sum and clipped to [1e-7, 1 − 1e-7] before the logarithm,
     so the largest loss of a sample is 16.118; on top of a softmax, `Objective` needs no clipping.
-    With `from_logits`, `y_pred` holds softmax's inputs instead. With `label_smoothing` s, targets
-    become y (1 − s) + s/K for K classes.
     """
 
-    by_sample = True
-    check_shapes = rules.one_hot_shapes
-
-    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0, **base: Any):
-        super().__init__(**base)
-        self.from_logits, self.label_smoothing = from_logits, label_smoothing
-
-    def targets(self, y_true: Array, y_pred: Array) -> Array:
-        """Return the target probabilities, in the shape and type of `y_pred`."""
-        y, s = y_true.astype(y_pred.dtype, copy=False), self.label_smoothing
-        return y * (1 - s) + s / int(y_pred.shape[-1]) if s else y
+    check_shapes = shapes.one_hot_shapes
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        y = self.targets(y_true, y_pred)
+        y, axis = self.targets(y_true, y_pred), self.axis
         if self.from_logits:
-            return crossentropy(y, -activations.log_softmax(y_pred))
-        q = y_pred / y_pred.sum(axis=-1, keepdims=True)
-        return crossentropy(y, -backend.of(q).log(q.clip(EPSILON, 1 - EPSILON)))
+            return crossentropy(y, -activations.log_softmax(y_pred, axis), axis)
+        q = y_pred / y_pred.sum(axis=axis, keepdims=True)
+        return crossentropy(y, -backend.of(q).log(q.clip(EPSILON, 1 - EPSILON)), axis)
 
     def backward(self, y_true: Array, y_pred: Array) -> Array:
         """Return ∂ℓ/∂pⱼ = (∂ℓ/∂qⱼ − Σₖ qₖ ∂ℓ/∂qₖ)/S, where S = Σⱼ pⱼ and q = p / S, since
         ∂ℓ/∂qₖ = −yₖ/qₖ, or 0 where qₖ was clipped, and ∂qₖ/∂pⱼ = ([k = j] − qₖ)/S.
         """
-        y = self.targets(y_true, y_pred)
+        y, axis = self.targets(y_true, y_pred), self.axis
         if self.from_logits:
-            return crossentropy_backward(y, activations.softmax(y_pred))
-        total = y_pred.sum(axis=-1, keepdims=True)
+            return activations.softmax(y_pred, axis) * y.sum(axis=axis, keepdims=True) - y  # type: ignore[no-any-return]
+        total = y_pred.sum(axis=axis, keepdims=True)
         q = y_pred / total
         inside = (q >= EPSILON) & (q <= 1 - EPSILON)
         dq = inside * -y / q.clip(EPSILON, 1)
-        return backend.of(q).divide(dq - (dq * q).sum(axis=-1, keepdims=True), total)
+        return backend.of(q).divide(dq - (dq * q).sum(axis=axis, keepdims=True), total)
 
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy, label_smoothing=0.0):
-    """Cross-entropy for class numbers c: ℓ = −ln p_c, or 0 if c is out of range, as in Keras."""
+    """Cross-entropy for class numbers c: ℓ = −ln p_c, or 0 if c is out of range, as in Keras.
 
-    check_shapes = rules.class_number_shapes
+    Samples of the class `ignore_class` are left out, also of the number of values.
+    """
+
+    check_shapes = shapes.class_number_shapes
+
+    def __init__(self, from_logits: bool = False, ignore_class: int | None = None, **base: Any):
+        super().__init__(from_logits, **base)
+        self.ignore_class, self.by_sample = ignore_class, ignore_class is None
 
     def targets(self, y_true: Array, y_pred: Array) -> Array:
         """Return one-hot rows, by comparison with 0, 1, 2 …, so no index can be out of range."""
@@ -119,25 +116,81 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy, label_smoothing=0.0
         return xp.equal(labels, xp.arange(y_pred.shape[-1]), out=xp.empty_like(y_pred))
 
 
+class BinaryCrossentropy(Crossentropy):
+    """Cross-entropy for K targets from 0 to 1: ℓ = −(1/K) Σₖ (yₖ ln pₖ + (1 − yₖ) ln(1 − pₖ)).
+
+    Probabilities are clipped to [1e-7, 1 − 1e-7], except on top of a sigmoid.
+    """
+
+    check_shapes = shapes.equal_shapes
+    fused_with = staticmethod(activations.sigmoid)
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        if self.from_logits:
+            return self.call_from_z(y_true, y_pred)
+        xp, y = backend.of(y_pred), self.targets(y_true, y_pred)
+        p = y_pred.clip(EPSILON, 1 - EPSILON)
+        return 0 - (y * xp.log(p) + (1 - y) * xp.log(1 - p)).mean(axis=self.axis)  # type: ignore[no-any-return]
+
+    def backward(self, y_true: Array, y_pred: Array) -> Array:
+        """Return ∂ℓ/∂pₖ = (pₖ − yₖ) / (pₖ (1 − pₖ) K), or 0 where pₖ was clipped."""
+        if self.from_logits:
+            return self.backward_from_p(y_true, activations.sigmoid(y_pred))
+        p = y_pred.clip(EPSILON, 1 - EPSILON)
+        return (p == y_pred) * self.backward_from_p(y_true, p) / (p * (1 - p))  # type: ignore[no-any-return]
+
+    def call_from_z(self, y_true: Array, z: Array) -> Array:
+        """Return ℓ for p = σ(z), by −ln σ(z) = ln(1 + e⁻ᶻ) and −ln(1 − σ(z)) = ln(1 + e⁻ᶻ) + z:
+        ℓ = (1/K) Σₖ (ln(1 + e⁻ᶻ) + (1 − y) z), written so that no exponential overflows.
+        """
+        return _logistic(z, self.targets(y_true, z)).mean(axis=self.axis)  # type: ignore[no-any-return]
+
+    def backward_from_p(self, y_true: Array, p: Array) -> Array:
+        """Return ∂ℓ/∂zₖ = (pₖ − yₖ)/K for p = σ(z), since σ′(z) = p (1 − p) cancels the divisor."""
+        return (p - self.targets(y_true, p)) * (1 / int(p.shape[self.axis]))
+
+
+@backend.elementwise
+def _logistic(z: Array, y: Array) -> Array:  # = ln(1 + e⁻ᶻ) + (1 − y) z
+    return backend.maximum(z, 0) - y * z + backend.log1p(backend.exp(-backend.absolute(z)))  # type: ignore[no-any-return]
+
+
 class MeanSquaredError(Loss):
     """Mean squared error over a sample's K outputs: ℓ = (1/K) Σₖ (pₖ − yₖ)²."""
 
     by_sample = True
-    check_shapes = rules.equal_shapes
+    check_shapes = shapes.equal_shapes
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        error = y_pred - y_true.astype(y_pred.dtype, copy=False)
+        error = errors(y_true, y_pred)
         return (error * error).mean(axis=-1)  # type: ignore[no-any-return]
 
     def backward(self, y_true: Array, y_pred: Array) -> Array:
         """Return ∂ℓ/∂pₖ = (2/K) (pₖ − yₖ)."""
-        error = backend.of(y_pred).subtract(y_pred, y_true.astype(y_pred.dtype, copy=False))
-        return error * (2 / int(y_pred.shape[-1]))
+        return errors(y_true, y_pred) * (2 / int(y_pred.shape[-1]))
 
 
-def crossentropy(y: Array, surprisal: Array) -> Array:
+class MeanAbsoluteError(Loss):
+    """Mean absolute error over a sample's K outputs: ℓ = (1/K) Σₖ |pₖ − yₖ|."""
+
+    by_sample = True
+    check_shapes = shapes.equal_shapes
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        return abs(errors(y_true, y_pred)).mean(axis=-1)  # type: ignore[no-any-return]
+
+    def backward(self, y_true: Array, y_pred: Array) -> Array:
+        """Return ∂ℓ/∂pₖ = sign(pₖ − yₖ)/K, which is 0 where pₖ = yₖ."""
+        return backend.of(y_pred).sign(errors(y_true, y_pred)) * (1 / int(y_pred.shape[-1]))
+
+
+def errors(y_true: Array, y_pred: Array) -> Array:
+    return y_pred - y_true.astype(y_pred.dtype, copy=False)  # type: ignore[no-any-return]
+
+
+def crossentropy(y: Array, surprisal: Array, axis: int = -1) -> Array:
     """Return ℓ = −Σₖ yₖ ln pₖ of each sample, given the surprisal −ln p."""
-    return (y * surprisal).sum(axis=-1)  # type: ignore[no-any-return]
+    return (y * surprisal).sum(axis=axis)  # type: ignore[no-any-return]
 
 
 def crossentropy_backward(y: Array, p: Array, out: Array | None = None) -> Array:
@@ -155,32 +208,38 @@ def _softmax_error(p: Array, total: Array, y: Array) -> Array:
 
 
 class Objective:
-    """A loss on top of a model's last layer, with cross-entropy and softmax fused into one step.
+    """A loss on top of a model's last layer, with cross-entropy and activation fused into one step.
 
-    One after the other, the backward passes of cross-entropy and softmax divide by a probability
-    and multiply by it again. If they are `fused`, both cancel and p − y remains, which is simpler,
-    and correct even where a probability underflows to 0.
+    One after the other, the backward passes of cross-entropy and of softmax (or sigmoid) divide by
+    a probability and multiply by it again. If they are `fused`, both cancel and p − y remains,
+    which is simpler, and correct even where a probability underflows to 0.
     """
 
     def __init__(self, loss: Any, layers: Any, trains: bool = True, whole: Any = None) -> None:
         self.loss, self.layer, self.begun = loss, layers[-1], False
         self.penalties = [each.penalty for _, each, also in every_layer(layers, trains) if also]
-        crossentropy = isinstance(loss, CategoricalCrossentropy) and not loss.from_logits
-        softmax = getattr(self.layer, "activation", None) is activations.softmax
-        self.fused = crossentropy and softmax and targets.all_builtin(loss, self.layer, whole)
+        self.fused = targets.fuses(loss, self.layer, whole)
+        self.softmax = self.fused and loss.fused_with is activations.softmax
+        if self.fused:
+            self.layer.keeps_z = True
 
     def forward(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> Array:
         """Return L = Σᵢ (wᵢ/n) ℓᵢ plus the penalties on weights, as a 0-d array on the device."""
         self.p, self.w = y_pred, sample_weight
+        if self.loss.ignore_class is not None:
+            self.w = self.loss.sample_weights(y_true, y_pred, sample_weight)
         if not hasattr(self, "y"):  # the first time
             self.loss.check_shapes(y_true.shape, y_pred.shape)
-        if self.fused:  # ℓ and its gradient are linear in y, so y can be scaled by wᵢ/n
+        if self.softmax:  # ℓ and its gradient are linear in y, so y can be scaled by wᵢ/n
             y = self.loss.targets(y_true, y_pred)
             self.y = self.loss.weigh(y, y.size // y.shape[-1], self.w)
             loss = backend.vdot(self.y, self.layer.surprisal)  # −Σ y ln p
         else:
             self.y = targets.as_targets(self.loss, y_true, y_pred)
-            values = targets.loss_values(self.loss, self.y, y_pred, self.w)
+            if self.fused:
+                values = self.loss.call_from_z(self.y, self.layer.z.reshape(y_pred.shape))
+            else:
+                values = targets.loss_values(self.loss, self.y, y_pred, self.w)
             self.n = values.size
             loss = self.loss.weigh(values, self.n, self.w).sum()
         for penalty in self.penalties:
@@ -191,17 +250,23 @@ class Objective:
     def backward(self) -> Array:
         """Return the gradient that starts the backward pass: ∂L/∂z if `fused`, else ∂L/∂y_pred."""
         self.begun = True
-        if self.fused:
+        if self.softmax:
             out = self.layer.buffer("delta", self.p.shape, self.p.dtype)
             return crossentropy_backward(self.y, self.p, out)
-        gradient = targets.loss_gradient(self.loss, self.y, self.p)
+        if self.fused:
+            gradient = self.loss.backward_from_p(self.y, self.p)
+        else:
+            gradient = targets.loss_gradient(self.loss, self.y, self.p)
         return self.loss.weigh(gradient, self.n, self.w)  # type: ignore[no-any-return]
 
 
 categorical_crossentropy = targets.as_function(CategoricalCrossentropy)
 sparse_categorical_crossentropy = targets.as_function(SparseCategoricalCrossentropy)
+binary_crossentropy = targets.as_function(BinaryCrossentropy)
 mean_squared_error = targets.as_function(MeanSquaredError)
-_functions = categorical_crossentropy, sparse_categorical_crossentropy, mean_squared_error
-KNOWN, FUNCTIONS = targets.with_classes(*_functions), [each.__name__ for each in _functions]
-KNOWN |= dict.fromkeys(("mse", "MSE"), mean_squared_error)
-get, serialize = get_and_serialize("loss", Loss, KNOWN, none=None, functions=True)
+mean_absolute_error = targets.as_function(MeanAbsoluteError)
+KNOWN = targets.by_name(
+    categorical_crossentropy, sparse_categorical_crossentropy,
+    bce=binary_crossentropy, mse=mean_squared_error, mae=mean_absolute_error,
+)  # fmt: skip
+get, serialize, deserialize = functions_for("loss", Loss, KNOWN, none=None, functions=True)

@@ -7,33 +7,23 @@ Source: https://keras.io/api/metrics/
 
 from tinynet import backend, losses
 from tinynet.backend.types import Array, Weighting
-from tinynet.compat import rules
-from tinynet.compat.configuration import Configurable, get_and_serialize
-from tinynet.compat.naming import snake_case, subclasses_by_name
-from tinynet.compat.targets import as_function, as_weights, match_rank
+from tinynet.compat import shapes
+from tinynet.compat.configuration import functions_for
+from tinynet.compat.measures import MetricBase
+from tinynet.compat.naming import subclasses_by_name
+from tinynet.compat.targets import as_function, as_metric, as_weights, match_rank
 
 
-class Metric(Configurable):
+class Metric(MetricBase):
     """The mean of a value over samples; the base class of all metrics, tinynet's and your own.
 
     A subclass defines `call`, the value of each sample; or, if it is not a mean, `update_state`,
     `result` and `reset_state`.
     """
 
-    by_sample = False  # whether a sample's value does not depend on the others in its batch
-
-    def __init__(self, name: str | None = None, dtype: str | None = None) -> None:
-        self.name = name or snake_case(type(self).__name__)  # dtype is unused: sums are float64
-        self.reset_state()
-
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """Return the value of each sample, (batch,)."""
         raise NotImplementedError(f"{type(self).__name__} has to define call(y_true, y_pred)")
-
-    def reset_state(self) -> None:
-        """Reset the sums to zero."""
-        self.total: Array | float = 0
-        self.count: Array | float = 0
 
     def update_state(self, y_true: Array, y_pred: Array, sample_weight: Weighting = None) -> None:
         """Add the values of a batch."""
@@ -57,10 +47,15 @@ class Metric(Configurable):
         total, count = backend.to_floats(self.total, self.count)
         return total / count if count else 0.0
 
-    def __call__(self, y_true: Array, y_pred: Array, sample_weight: Weighting = None) -> float:
-        """Add a batch, and return the mean so far."""
-        self.update_state(y_true, y_pred, sample_weight)
-        return self.result()
+
+class Accuracy(Metric):
+    """How often an output equals its target."""
+
+    by_sample = True
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        shapes.equal_shapes(self, y_true.shape, y_pred.shape)
+        return backend.of(y_pred).equal(match_rank(y_true, y_pred), y_pred)
 
 
 class CategoricalAccuracy(Metric):
@@ -69,7 +64,7 @@ class CategoricalAccuracy(Metric):
     by_sample = True
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        rules.one_hot_labels(self.name, y_true.shape, y_pred.shape)
+        shapes.one_hot_labels(self.name, y_true.shape, y_pred.shape)
         return backend.of(y_pred).equal(y_true.argmax(axis=-1), y_pred.argmax(axis=-1))
 
 
@@ -80,8 +75,9 @@ class SparseCategoricalAccuracy(Metric):
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         best = y_pred.argmax(axis=-1)
-        rules.class_labels(self.name, y_true.shape, best.shape)
-        return backend.of(best).equal(y_true.reshape(best.shape), best)
+        shapes.class_labels(self.name, y_true.shape, best.shape)
+        labels = y_true if y_true.ndim == best.ndim else y_true.reshape(best.shape)
+        return backend.of(best).equal(labels, best)
 
 
 class BinaryAccuracy(Metric):
@@ -94,6 +90,7 @@ class BinaryAccuracy(Metric):
         self.threshold = threshold
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
+        shapes.binary_labels(self.name, y_true.shape, y_pred.shape)
         if y_true.ndim > y_pred.ndim:
             y_pred = match_rank(y_pred, y_true)
         return backend.of(y_pred).equal(match_rank(y_true, y_pred), y_pred > self.threshold)
@@ -103,6 +100,12 @@ categorical_accuracy = as_function(CategoricalAccuracy)
 sparse_categorical_accuracy = as_function(SparseCategoricalAccuracy)
 binary_accuracy = as_function(BinaryAccuracy)
 
-_LOSSES = "mse", "MSE", "MeanSquaredError", *losses.FUNCTIONS
-KNOWN = subclasses_by_name(Metric) | {name: losses.get(name) for name in _LOSSES}
-get, serialize = get_and_serialize("metric", Metric, KNOWN, functions=True)
+CategoricalCrossentropy = as_metric(losses.categorical_crossentropy, Metric)
+SparseCategoricalCrossentropy = as_metric(losses.sparse_categorical_crossentropy, Metric)
+BinaryCrossentropy = as_metric(losses.binary_crossentropy, Metric, without="axis")
+MeanSquaredError = as_metric(losses.mean_squared_error, Metric)
+MeanAbsoluteError = as_metric(losses.mean_absolute_error, Metric)
+
+_SHORT = {"bce": BinaryCrossentropy, "mse": MeanSquaredError, "mae": MeanAbsoluteError}
+KNOWN = subclasses_by_name(Metric) | _SHORT | {name.upper(): _SHORT[name] for name in _SHORT}
+get, serialize, deserialize = functions_for("metric", Metric, KNOWN, none=None, functions=True)

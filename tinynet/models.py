@@ -7,21 +7,20 @@ Source: https://keras.io/api/models/
 
 from collections.abc import Sequence
 
-from tinynet import backend, optimizers, saving, training
-from tinynet.backend import turns
-from tinynet.backend.types import UNSET, Array, ArrayLike, HostArray, Identifier, Shape, State
+from tinynet import optimizers, saving, training
+from tinynet.backend.types import UNSET, Array, Identifier
 from tinynet.callbacks import History
-from tinynet.compat import arguments, checks, guards, rules
+from tinynet.compat import arguments, guards, rules
 from tinynet.compat.targets import as_loss
 from tinynet.engine import device, evaluation, tracker
-from tinynet.engine.network import BackwardHook, Layers, Network
-from tinynet.engine.rollback import restore_on_error
+from tinynet.engine.network import BackwardHook, Layers
+from tinynet.engine.preparation import Prepared
 from tinynet.inspection import summary, trace
 from tinynet.losses import Objective
 from tinynet.saving import hdf5, load, save_model as save_model
 
 
-class Sequential(Network):
+class Sequential(Prepared):
     """A linear stack of layers: the output of each is the input of the next.
 
     >>> from tinynet import Input, Sequential
@@ -48,21 +47,16 @@ class Sequential(Network):
         super().__init__(layers, trainable, name)
 
     def compile(
-        self,
-        optimizer: Identifier = None,
-        loss: Identifier = None,
-        loss_weights: object = None,
-        metrics: Sequence[Identifier] | None = None,
+        self, optimizer: Identifier = "rmsprop", loss: Identifier = None,
+        loss_weights: object = None, metrics: Sequence[Identifier] | None = None,
         **unsupported: object,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Configure training: the optimizer, the loss, and the metrics to report.
 
         Arguments:
             optimizer: such as ``"adam"`` or ``Adam(learning_rate=0.01)``.
             loss, loss_weights: such as ``"mse"`` or a `Loss`; None, as there is only one loss.
             metrics: a list such as ``["acc"]``: names, functions or `Metric` objects.
-
-        If an argument is not supported, a ValueError is raised and nothing is changed.
         """
         arguments.refuse("compile", {"loss_weights": loss_weights, **unsupported})
         if optimizer is None or loss is None:
@@ -95,39 +89,12 @@ class Sequential(Network):
                 self.on_backward(layer, gradient)
         return gradient
 
-    # Preparation
-
-    @turns.turn()
-    def prepare_evaluation(self, input_shape: Shape) -> None:
-        """Build the model if needed, and put the loss on top of its last layer."""
-        self.ensure_built(input_shape)
-        self.objective = Objective(self.loss_object, self._layers, self._trainable, self)
-
-    def prepare_training(self, input_shape: Shape) -> None:
-        """Do the same, and pass the trainable weights to the optimizer, unless this is done."""
-        if self.is_prepared():
-            return
-        self.prepare_evaluation(input_shape)
-        trains = [self.trainable and bool(layer.trainable_weights) for layer in self._layers]
-        self.end_backward_at(trains.index(True) if any(trains) else len(trains))
-        self.build_optimizer()
-        self.prepared = self.parts_of_a_step()
-
-    @turns.turn()
-    def __call__(self, x: ArrayLike, training: bool = False) -> HostArray:
-        """Return the outputs for a batch `x` as a NumPy array; `predict` does so in batches."""
-        x = self.adapt(checks.as_array(x, "x"))
-        with restore_on_error(self):
-            self.ensure_built(x.shape)
-            self.compute_output_shape(x.shape)
-            output = self.forward(backend.xp.asarray(x, self.dtype), training)
-            return backend.to_numpy(output).astype(self.dtype, copy=False)
-
     fit = training.fit
     train_on_batch = training.train_on_batch
     evaluate = evaluation.evaluate
     test_on_batch = evaluation.test_on_batch
     predict = evaluation.predict
+    predict_on_batch = evaluation.predict_on_batch
     summary = summary.summary
     trace = trace.trace
     to = device.to
@@ -137,11 +104,6 @@ class Sequential(Network):
     to_json = saving.to_json
     get_config = saving.get_config
     from_config = classmethod(load.from_config)
-
-    def __setstate__(self, state: State) -> None:
-        super().__setstate__(state)
-        if self.optimizer is not None and self.optimizer.built and self.flat is not None:
-            self.optimizer.rebind(self.parameters.trained)
 
 
 load_model = saving.for_class(load.load_model, Sequential)

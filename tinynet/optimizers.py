@@ -14,9 +14,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from tinynet.backend import elementwise, maximum, sqrt
-from tinynet.backend.types import Array
-from tinynet.compat.configuration import get_and_serialize
-from tinynet.compat.optimizer import FLUSH_STEPS, OptimizerBase
+from tinynet.backend.types import Array, Arrays
+from tinynet.compat.configuration import functions_for
+from tinynet.compat.optimizer import OptimizerBase
+from tinynet.compat.schedule import ExponentialDecay, LearningRateSchedule, submodule
+from tinynet.compat.slots import FLUSH_STEPS
 
 
 class Optimizer(OptimizerBase):
@@ -25,12 +27,15 @@ class Optimizer(OptimizerBase):
     >>> import numpy as np, tinynet
     >>> weights = np.array([1, 2], "float32")
     >>> optimizer = tinynet.optimizers.SGD(learning_rate=0.1)
-    >>> optimizer.apply_gradients([(np.array([10, 0], "float32"), weights)])
+    >>> steps = optimizer.apply_gradients([(np.array([10, 0], "float32"), weights)])
     >>> weights
     array([0., 2.], dtype=float32)
 
     Arguments:
-        learning_rate: η, the factor of each step; may be changed at any time.
+        learning_rate: η, the factor of each step, which may be changed at any time; or a schedule,
+            such as `ExponentialDecay`; or a function without arguments, called in each step.
+        clipnorm, clipvalue, global_clipnorm: a limit of gradients: for the norm √Σg² of that of
+            each variable, for each number, or for the norm of all together.
         weight_decay: λ; if given, each step starts by shrinking every weight by the fraction η λ,
             w ← w − η λ w (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
     """
@@ -45,8 +50,8 @@ class Optimizer(OptimizerBase):
     def prepare(self, iteration: int) -> None:
         """Compute the numbers that all weights share in step `iteration`, counted from 1."""
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Array, Array]]) -> None:
-        """Update every array in place by one step, given its gradient.
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Array | None, Array]]) -> int:
+        """Update every array in place by one step, given its gradient; return the steps so far.
 
         Takes pairs (gradient, array), with the arrays in the order of `build`. For other arrays, or
         a gradient of another shape, a ValueError is raised and nothing is changed.
@@ -55,16 +60,19 @@ class Optimizer(OptimizerBase):
         if pairs is not self._last_pairs:
             self.check_pairs(pairs)
         if not pairs:  # all weights are frozen: as in Keras, this does not count as a step
-            return
+            return self.iterations
+        special = self.clipnorm or self.clipvalue or self.global_clipnorm or callable(self.set_rate)
+        parts = self.begin_step(pairs) if special else self._parts
         self.prepare(self.iterations + 1)
         decay = self.learning_rate * (self.weight_decay or 0)
-        for (g, weights), state, scratch in zip(pairs, self._state, self._scratch, strict=True):
-            if self.weight_decay:
+        for part in parts:
+            for weights in part.decayed if self.weight_decay else ():
                 shrink(decay, weights, out=weights)
-            self.update(weights, g, *state, scratch=scratch)
+            self.update(part.weights, part.gradient, *part.state, scratch=part.scratch)
         self.iterations += 1
         if self.iterations % FLUSH_STEPS == 0:
             self.flush()
+        return self.iterations
 
 
 @elementwise
@@ -78,13 +86,13 @@ def descend(eta: float, w: Array, g: Array) -> Array:
 
 
 @elementwise
-def keep_moving(eta: float, mu: float, w: Array, g: Array, v: Array) -> tuple[Array, ...]:
+def keep_moving(eta: float, mu: float, w: Array, g: Array, v: Array) -> Arrays:
     v = mu * v - eta * g
     return w + v, v
 
 
 @elementwise
-def look_ahead(eta: float, mu: float, w: Array, g: Array, v: Array) -> tuple[Array, ...]:
+def look_ahead(eta: float, mu: float, w: Array, g: Array, v: Array) -> Arrays:
     v = mu * v - eta * g
     return w + mu * v - eta * g, v
 
@@ -117,11 +125,63 @@ class SGD(Optimizer):
             formula(eta, mu, weights, gradient, *state, out=(weights, *state))
 
 
+def rms_step(eta: float, rho: float, epsilon: float, g: Array, v: Array, *a: Array) -> Arrays:
+    v = rho * v + (1 - rho) * g**2
+    a = tuple(rho * mean + (1 - rho) * g for mean in a)  # one if centered, otherwise none
+    return (eta * g / sqrt((v - a[0] ** 2 if a else v) + epsilon), v, *a)
+
+
+@elementwise
+def rmsprop(eta: float, rho: float, epsilon: float, w: Array, g: Array, *means: Array) -> Arrays:
+    step, *slots = rms_step(eta, rho, epsilon, g, *means)
+    return w - step, *slots
+
+
+@elementwise
+def rmsprop_with_momentum(
+    eta: float, rho: float, epsilon: float, mu: float, w: Array, g: Array, m: Array, *means: Array
+) -> Arrays:
+    step, *slots = rms_step(eta, rho, epsilon, g, *means)
+    m = mu * m + step
+    return w - m, m, *slots
+
+
+class RMSprop(Optimizer):
+    """RMSprop: each weight's step is its gradient over the root of its mean squared gradient.
+
+    - v ← ρ v + (1 − ρ) g², a running mean, then w ← w − η g / √(v + ε)
+    - if `centered`: also a ← ρ a + (1 − ρ) g, and the variance v − a² in place of v
+    - with momentum μ: m ← μ m + that step, and w ← w − m
+
+    `rho` is ρ, `epsilon` is ε, `momentum` is μ. Source: Hinton 2012, lecture 6e.
+    """
+
+    fading: tuple[str, ...] = ("velocity", "momentum", "average_gradient")
+    paired = 1
+
+    def __init__(
+        self, learning_rate: float = 0.001, rho: float = 0.9, momentum: float = 0.0,
+        epsilon: float = 1e-7, centered: bool = False, **base: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(learning_rate, **base)
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
+        self.slots = self.fading[: 1 + (momentum > 0)] + self.fading[2:] * centered
+
+    def update(self, weights: Array, gradient: Array, *state: Array, scratch: Array) -> None:
+        numbers = self.learning_rate, self.rho, self.epsilon
+        if "momentum" not in self.slots:
+            rmsprop(*numbers, weights, gradient, *state, out=(weights, *state))
+        else:
+            v, m, *a = state
+            arrays = weights, gradient, m, v, *a
+            rmsprop_with_momentum(*numbers, self.momentum, *arrays, out=(weights, m, v, *a))
+
+
 @elementwise
 def adam(
     alpha: float, beta_1: float, beta_2: float, epsilon: float,
     w: Array, g: Array, m: Array, v: Array, *largest: Array,
-) -> tuple[Array, ...]:  # fmt: skip
+) -> Arrays:  # fmt: skip
     m = beta_1 * m + (1 - beta_1) * g
     v = beta_2 * v + (1 - beta_2) * g**2
     largest = tuple(maximum(before, v) for before in largest)  # one with amsgrad, otherwise none
@@ -175,4 +235,6 @@ class Adam(Optimizer):
         adam(self._alpha, *rates, weights, gradient, *slots, out=(weights, *slots))
 
 
-get, serialize = get_and_serialize("optimizer", Optimizer)
+KNOWN = {n: k for k in (Adam, RMSprop, SGD) for n in (k.__name__, k.__name__.lower())}
+get, serialize, deserialize = functions_for("optimizer", Optimizer, KNOWN, none=None)
+schedules = submodule(__name__, "schedules", LearningRateSchedule, ExponentialDecay)

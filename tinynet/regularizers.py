@@ -7,7 +7,7 @@ many images have in common.
 
 from tinynet import backend
 from tinynet.backend.types import Array
-from tinynet.compat.configuration import Configurable, get_and_serialize
+from tinynet.compat.configuration import Configurable, functions_for
 
 
 class Regularizer(Configurable):
@@ -41,4 +41,6 @@ class L2(Regularizer):
 
 
 l2 = L2  # Keras has both names
-get, serialize = get_and_serialize("regularizer", Regularizer, {"L2": L2, "l2": L2}, none=None)
+get, serialize, deserialize = functions_for(
+    "regularizer", Regularizer, {"L2": L2, "l2": L2}, none=None
+)

@@ -72,24 +72,13 @@ def train_epoch(
 
 
 def fit(
-    model: Model,
-    x: HostArray,
-    y: HostArray,
-    batch_size: int | None = None,
-    epochs: int = 1,
-    verbose: int | str = "auto",
-    callbacks: Callbacks = None,
-    validation_split: float = 0.0,
-    validation_data: Sequence[HostArray] | None = None,
-    shuffle: bool = True,
-    class_weight: Mapping[int, float] | None = None,
-    sample_weight: HostArray | None = None,
-    initial_epoch: int = 0,
-    steps_per_epoch: int | None = None,
-    validation_steps: int | None = None,
-    validation_batch_size: int | None = None,
-    validation_freq: int | Sequence[int] = 1,
-) -> History:
+    model: Model, x: HostArray, y: HostArray, batch_size: int | None = None, epochs: int = 1,
+    verbose: int | str = "auto", callbacks: Callbacks = None, validation_split: float = 0.0,
+    validation_data: Sequence[HostArray] | None = None, shuffle: bool = True,
+    class_weight: Mapping[int, float] | None = None, sample_weight: HostArray | None = None,
+    initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
+    validation_batch_size: int | None = None, validation_freq: int | Sequence[int] = 1,
+) -> History:  # fmt: skip
     """Train for a number of epochs, each of which passes over all samples in batches.
 
     Arguments:
@@ -148,10 +137,10 @@ def fit(
                 if held_out is not None and plan.validates_after(epoch + 1):
                     with interrupt.interruptible():
                         logs |= validate(model, held_out, plan.held_out_steps, callback_list, epoch)
-                bar.finish(logs)
                 logs = dict(sorted(logs.items()))
                 state.end_epoch()
                 callback_list.call("on_epoch_end", epoch, logs)
+                bar.finish(logs)
                 interrupt.check()
                 if model.stop_training:
                     break
@@ -166,13 +155,9 @@ def fit(
 
 @turns.turn()
 def train_on_batch(
-    model: Model,
-    x: HostArray,
-    y: HostArray,
-    sample_weight: HostArray | None = None,
-    class_weight: Mapping[int, float] | None = None,
-    return_dict: bool = False,
-) -> float | list[float] | Logs:
+    model: Model, x: HostArray, y: HostArray, sample_weight: HostArray | None = None,
+    class_weight: Mapping[int, float] | None = None, return_dict: bool = False,
+) -> float | list[float] | Logs:  # fmt: skip
     """Do one step on all of `x` as one batch; return its loss and metrics, as `evaluate` does."""
     check_can_train(model)
     samples = apply_class_weight(model, prepare_data(model, x, y, sample_weight), class_weight)

@@ -19,7 +19,7 @@ from arrays import assert_array_equal, look, put
 
 from tinynet import activations, backend, losses, optimizers
 from tinynet.backend import arrays as backend_arrays, compiler, elementwise, formulas
-from tinynet.compat import optimizer as optimizer_base
+from tinynet.compat import slots as optimizer_state
 from tinynet.optimizers import SGD, Adam
 
 SIZE = 1000
@@ -41,8 +41,8 @@ def forget():
             formula.schedules.clear()
             formula.shortcuts.clear()
             formula.seconds = 0.0
-    optimizer_base.flushed.schedules.clear()
-    optimizer_base.flushed.shortcuts.clear()
+    optimizer_state.flushed.schedules.clear()
+    optimizer_state.flushed.shortcuts.clear()
 
 
 def numbers(seed, dtype="float32", count=1):
@@ -450,7 +450,7 @@ def kernel_source(formula, dtype):
 
 
 def all_formulas():
-    modules = activations, losses, optimizers, optimizer_base
+    modules = activations, losses, optimizers, optimizer_state
     found = [getattr(f, "formula", f) for m in modules for f in vars(m).values()]
     return [f for f in found if isinstance(f, backend_arrays.Elementwise)]
 

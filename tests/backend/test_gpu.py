@@ -20,6 +20,7 @@ from oracle import agree
 
 import tinynet
 from tinynet import activations, backend, layers, losses, optimizers, training
+from tinynet.backend import arrays
 from tinynet.callbacks import LambdaCallback
 from tinynet.engine.data import Batches
 
@@ -71,6 +72,7 @@ def copies(model):
 def epochs(cupy, *data, model=None, ordinary=False, **arguments):
     """Return what is counted in the second and in the third epoch."""
     found, counts, model = [], cupy.counts, model or tutorial()
+    arrays.made.clear()  # else they may be full, and made again in one of these epochs
     if ordinary:  # steps that are watched are not replayed
         model.on_backward = lambda layer, gradient: None
     ledger = LambdaCallback(

@@ -50,9 +50,11 @@ def frozen(*numbers, **arguments):
     return model
 
 
-SGD, Adam, logits = (
+BINARY = "binary_crossentropy"
+SGD, Adam, RMSprop, logits = (
     optimizers.SGD,
     optimizers.Adam,
+    optimizers.RMSprop,
     losses.CategoricalCrossentropy(from_logits=True),
 )
 MODELS = {
@@ -61,7 +63,16 @@ MODELS = {
     "AdamW": lambda: sigmoids(optimizer=Adam(weight_decay=0.01)),
     "SGD": lambda: sigmoids(optimizer=SGD(0.1, weight_decay=0.001)),
     "nesterov": lambda: sigmoids(optimizer=SGD(0.05, momentum=0.9, nesterov=True)),
+    "RMSprop": lambda: sigmoids(optimizer=RMSprop(0.01)),
+    "RMSprop with momentum": lambda: sigmoids(optimizer=RMSprop(0.01, momentum=0.9, centered=True)),
+    "binary cross-entropy": lambda: model_of(
+        (7, "tanh"), (5, "sigmoid"), loss=BINARY, names=[BINARY]
+    ),
+    "absolute error": lambda: model_of((7, "tanh"), (5,), loss="mae", names=["mae"]),
     "dropout": dropout,
+    "dropout of whole columns": lambda: model_of(
+        (8, "tanh"), layers.Dropout(0.3, noise_shape=(1, None)), (5, "softmax")
+    ),
     "dropout with a seed": lambda: dropout(3),
     "squares": lambda: model_of((7, "tanh"), (6, "relu"), (5, "linear"), loss="mse", names=["mse"]),
     "activation layers": lambda: model_of((7,), layers.Activation("sigmoid"), (5, "softmax")),
@@ -128,6 +139,8 @@ class Slower(Callback):
         self.model.optimizer.learning_rate /= 2
 
 
+decaying = optimizers.schedules.ExponentialDecay
+
 # Equality
 
 
@@ -153,6 +166,7 @@ def test_replays_equal_ordinary_steps_bit_for_bit(make, epochs):
         (lambda: sigmoids(loss=SPARSE), (X, LABELS), {}),
         (lambda: sigmoids(loss=SPARSE), (X, LABELS[:, None]), {"shuffle": False}),
         (sigmoids, (X, Y), {"sample_weight": WEIGHTS}),
+        (lambda: sigmoids(optimizer=Adam(decaying(0.01, 5, 0.9))), (X, Y), {}),
         (sigmoids, (X, Y > 0.5), {"class_weight": {1: 3.0}}),
         (sigmoids, (X, Y), {"steps_per_epoch": 4}),  # an epoch begins where the last one ended
         (sigmoids, (X, Y), {"batch_size": 1000, "epochs": 9}),
@@ -449,6 +463,8 @@ NOT_REPLAYED = {
     "a metric": lambda: sigmoids(names=[OwnMetric()]),
     "a function as metric": lambda: sigmoids(names=[lambda y, p: (y * p).sum(axis=-1)]),
     "an optimizer": lambda: sigmoids(optimizer=OwnAdam()),
+    "an optimizer that clips": lambda: sigmoids(optimizer=Adam(clipnorm=0.1)),
+    "a function as learning rate": lambda: sigmoids(optimizer=Adam(lambda: 0.1)),
     "an activation": lambda: model_of((8, own), (5, "softmax")),
     "a method": with_own_method,
     "a model's class": of_own_class,

@@ -1,5 +1,6 @@
 """Callbacks that monitor training, compared with Keras on given values and in a real `fit`."""
 
+import inspect
 import pickle
 import warnings
 from unittest import mock
@@ -12,6 +13,7 @@ from oracle import agree, both, renewed, same
 import tinynet
 from tinynet import callbacks
 from tinynet.callbacks import BackupAndRestore, EarlyStopping, ModelCheckpoint
+from tinynet.callbacks.monitors import higher_is_better
 
 pytestmark = pytest.mark.computes
 
@@ -114,6 +116,68 @@ def test_the_direction_follows_from_the_name_of_what_is_monitored():
     for name, up in (("val_mse", False), ("val_binary_accuracy", True), ("loss", False)):
         assert EarlyStopping(name).is_improvement(2, than=1) is up
     assert EarlyStopping("f1", mode="max").is_improvement(2, than=1)
+
+
+@pytest.mark.host
+def test_the_direction_of_every_known_name_is_that_of_keras_s_metric(keras):
+    for name in {*tinynet.metrics.KNOWN, *tinynet.losses.KNOWN}:
+        rises = keras.metrics.get(name)._direction == "up"
+        assert higher_is_better(name) is higher_is_better(f"val_{name}") is rises, name
+    assert higher_is_better("acc")
+    assert higher_is_better("accuracy")
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("given", [("loss", -0.1), ("val_acc", 0.1, 0, 0, "max")])
+def test_the_comparison_is_as_in_keras(keras, given):
+    """Also as it is used in subclasses: with `min_delta`, which has a sign."""
+
+    def program(library):
+        watch = library.callbacks.EarlyStopping(*given)
+        watch.set_model(mock.Mock([]))
+        watch.on_train_begin()
+        watch.on_epoch_end(0, {given[0]: 1})
+        compared = [bool(watch.monitor_op(*pair)) for pair in ((1, 2), (2, 1), (1, 1))]
+        return compared, bool(watch.monitor_op(2.95 - watch.min_delta, 3)), watch.min_delta
+
+    same(keras, program)
+
+
+def test_a_subclass_may_compute_the_value_and_use_the_model_at_the_beginning(keras, untrained):
+    def program(library):
+        begun = []
+
+        class Gap(library.callbacks.EarlyStopping):
+            def get_monitor_value(self, logs):
+                return 1 + abs(logs["val_loss"] - logs["loss"])
+
+            def on_train_begin(self, logs=None):
+                super().on_train_begin(logs)
+                begun.append(len(self.model.get_weights()))
+
+        watch = Gap(patience=1, min_delta=0.01, restore_best_weights=True)
+        given = {"epochs": 9, "validation_data": (X[:9], Y[:9]), **QUIET}
+        history = untrained(library, 0.5).fit(X[9:], Y[9:], callbacks=[watch], **given)
+        return history.epoch, begun, watch.best_epoch, watch.best
+
+    theirs, ours = both(keras, program)
+    agree(theirs, ours, rtol=1e-6)
+    assert len(ours[0]) < 9
+    assert ours[1] == [2]
+
+
+@pytest.mark.host
+def test_the_functions_of_a_lambda_callback_may_be_given_by_position(keras):
+    def program(library):
+        calls, names = [], list(inspect.signature(library.callbacks.LambdaCallback).parameters)
+        functions = [lambda *_, name=name: calls.append(name) for name in names[:6]]
+        watch = library.callbacks.LambdaCallback(*functions, on_test_end=functions[0])
+        for name in (*names[:6], "on_test_end"):
+            getattr(watch, name)(0)
+        return calls, names
+
+    calls, names = same(keras, program)
+    assert calls == [*names[:6], "on_epoch_begin"]
 
 
 def test_a_missing_metric_gives_a_warning():

@@ -66,7 +66,7 @@ def state(model):
         ),
         "generator": backend.generator().bit_generator.state,
         "global generator": np.random.get_state()[1].tolist(),  # noqa: NPY002
-        "shapes": (model.built, model.input_shape),
+        "shapes": (model.built, getattr(model, "input_shape", None)),
         "layers": [(id(layer), layer.name, layer.built, layer.trainable) for layer in model.layers],
         "history": model.history and (id(model.history), dict(model.history.history)),
         "compiled": (id(model.loss), model.stop_training),
@@ -227,7 +227,7 @@ INVALID = [
     ("fit", "validation_freq", [0, 1.5, "often"], f"validation_freq {WHOLE} 1"),
     ("fit", "class_weight", [[1, 2], {"0": 1.0}, {0: "much"}], "dictionary", "class_weight={0: 1"),
     ("fit", "callbacks", [3], "tinynet.callbacks.Callback", "3 (of type", "callbacks=["),
-    ("compile", "loss", ["mae"], "Known names: categorical_crossentropy, "),  # Keras has it
+    ("compile", "loss", ["huber"], "Known names: bce, binary_crossentropy, "),  # Keras has it
     ("compile", "auto_scale_loss", [False], "auto_scale_loss"),
     ("set_weights", "weights", [None, 3], "Expected a list of arrays, as from get_weights"),
     ("add", "layer", [3], "tinynet.Layer", "3 (of type", "model.add("),
@@ -284,7 +284,7 @@ CALLS_OF_ANY_KIND = [
     (lambda model: model.fit(X, Y, validation_data=(X, Y, X, Y)), "a tuple of 4", "=(x_test, y"),
     (lambda model: model.fit(X, Y, validation_freq=[0]), "validation_freq", "received: 0"),
     (lambda model: model.compile("adam"), "loss='categorical_crossentropy'"),
-    (lambda model: model.compile(loss=ONE_HOT), "received none", "'rmsprop'", "optimizer='adam'"),
+    (lambda model: model.compile(None, ONE_HOT), "received none", "optimizer='adam'"),
     (lambda model: model.compile("adam", lambda a, b: 0), "call(y_true, y_pred) and back"),
     (lambda model: model.compile("adam", ONE_HOT, metrics=["acuracy"]), "Did you mean 'accuracy'"),
     (lambda model: model.set_weights([[[1], [1, 2]]] * 4), "Expected a list of arrays, as from ge"),
@@ -409,7 +409,13 @@ def fit_with(model, hook, times, action, **options):
 def result_of_training(model):
     history = model.fit(X, Y, batch_size=4, epochs=2, verbose=0).history
     weights = [look(weight).tobytes() for weight in model.get_weights()]
-    return history, weights, model.optimizer.iterations, model.built, model.input_shape
+    return (
+        history,
+        weights,
+        model.optimizer.iterations,
+        model.built,
+        getattr(model, "input_shape", None),
+    )
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda f: f"{f[0]} {f[1]} {f[2].__name__}")

@@ -9,7 +9,11 @@ from networks import ONE_HOT, SPARSE, network
 
 import tinynet
 from tinynet.layers import Activation, Dense, Dropout, Flatten
-from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
+from tinynet.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+)
 
 pytestmark = pytest.mark.computes
 
@@ -52,6 +56,11 @@ HARMLESS = {
     "logits": case((3,), loss=CategoricalCrossentropy(True)),
     "class numbers and logits": case((3,), loss=SparseCategoricalCrossentropy(True), y=LABELS),
     "a sigmoid": case((3, "sigmoid")),
+    "two classes": case((1, "sigmoid"), loss="binary_crossentropy", y=LABELS % 2),
+    "two classes and logits": case((1,), loss=BinaryCrossentropy(True), y=LABELS == 1),
+    "a class that is ignored": case(
+        loss=SparseCategoricalCrossentropy(ignore_class=-1), y=np.where(LABELS == 2, -1, LABELS)
+    ),
     "a softmax below the top": case((3, "softmax"), Dropout(0.0)),
 }
 
@@ -95,6 +104,26 @@ def test_a_missing_softmax_gives_a_warning(activation):
         "CategoricalCrossentropy expects. Write: activation='softmax' in that layer, or "
         "loss=tinynet.losses.CategoricalCrossentropy(from_logits=True)"
     ]
+
+
+def test_binary_crossentropy_gives_the_warnings_of_its_own_activation_and_targets():
+    top = [Dense(1, "sigmoid", name="top")]
+    assert warnings_of(*top, loss=BinaryCrossentropy(True), y=LABELS % 2) == [
+        "Layer 'top' ends in a sigmoid, and BinaryCrossentropy(from_logits=True) applies another: "
+        "probabilities become nearly equal, and learning is slow. Write: BinaryCrossentropy(), or "
+        "leave activation='sigmoid' out"
+    ]
+    assert warnings_of(Dense(1, name="top"), loss=BinaryCrossentropy(), y=LABELS % 2) == [
+        "Layer 'top' ends in 'linear', so its outputs are not the probabilities that "
+        "BinaryCrossentropy expects. Write: activation='sigmoid' in that layer, or "
+        "loss=tinynet.losses.BinaryCrossentropy(from_logits=True)"
+    ]
+    for y in (2 * (LABELS % 2) - 1, LABELS):
+        assert warnings_of((1, "sigmoid"), loss="binary_crossentropy", y=y) == [
+            "Expected targets from 0 to 1 for BinaryCrossentropy, received targets from "
+            f'{y.min()} to {y.max()}. Write: y = (y > 0).astype("float32"), or '
+            'loss="sparse_categorical_crossentropy" for class numbers'
+        ]
 
 
 @pytest.mark.parametrize(

@@ -581,7 +581,7 @@ def make(
             shape = np.broadcast_shapes(*map(np.shape, values.values()))
             if any(result.shape != shape for result in results):
                 raise ValueError("Out shape is mismatched")
-            names = "sqrt", "abs", "exp", "log", "where"
+            names = "sqrt", "abs", "exp", "log", "log1p", "where"
             functions = {name: getattr(np, name) for name in names} | {"T": kind.type}
 
             def run():

@@ -15,7 +15,7 @@ from networks import ONE_HOT, SPARSE, Scale, network, samples
 
 from tinynet import losses
 from tinynet.layers import Activation, Dense, Dropout, Flatten
-from tinynet.optimizers import SGD, Adam
+from tinynet.optimizers import SGD, Adam, RMSprop
 
 pytestmark = pytest.mark.computes
 
@@ -132,6 +132,9 @@ OPTIMIZERS = {  # with the number of calculations in an update, and some of its 
     "sgd": (SGD, {"learning_rate": 0.1}, 2, "Δw = −η g = −"),
     "momentum": (SGD, {"learning_rate": 0.1, "momentum": 0.9}, 2, "v ← μ v − η g = "),
     "nesterov": (SGD, {"momentum": 0.9, "nesterov": True}, 3, "Δw = μ v − η g = "),
+    "rmsprop": (RMSprop, {"epsilon": 0.01}, 3, r"Δw = −η g / √\(v \+ ε\) = "),
+    "centered": (RMSprop, {"centered": True, "epsilon": 0.1}, 5, r"√\(\(v − a²\) \+ ε\) = "),
+    "rmsprop with momentum": (RMSprop, {"momentum": 0.9, "weight_decay": 0.1}, 5, "Δw = −m = "),
 }
 
 
@@ -176,7 +179,7 @@ REFUSED = [
     (KeyError, "hidden/kernel", lambda trace: trace.update("hidden")),
     (KeyError, "'hidden', 'output'", lambda trace: trace["dense"]),
     (KeyError, "'z'", lambda trace: trace["hidden"]["y"]),
-    (ValueError, "Expected Adam or SGD, whose", lambda trace: trace.update("hidden/bias", 0)),
+    (ValueError, "Expected Adam, RMSprop or SGD, re", lambda trace: trace.update("hidden/bias", 0)),
     (IndexError, ONE_NUMBER, lambda trace: trace.update("hidden/kernel")),
     (IndexError, ONE_NUMBER, lambda trace: trace.update("hidden/kernel", (0, 0, 0))),
     (IndexError, ONE_NUMBER, lambda trace: trace.update("hidden/kernel", (2, 0))),
@@ -260,6 +263,33 @@ def test_the_numbers_and_the_text_about_a_loss_are_those_of_training(name, rng):
         worked_out = name not in ("smoothed", "logits", "squares")
         assert (left != "ℓ") == worked_out
         assert not worked_out or computed(left) == pytest.approx(value, rel=1e-4)
+
+
+@pytest.mark.parametrize(("outputs", "note"), [(1, "(p − y) / B"), (4, "(p − y) / (B K)")])
+@pytest.mark.parametrize("settings", [{}, {"from_logits": True}, {"label_smoothing": 0.1}])
+def test_the_numbers_of_binary_crossentropy_are_those_of_training(rng, outputs, note, settings):
+    x, y = rng.normal(size=(3, 6)), np.arange(3 * outputs).reshape(3, outputs) % 2
+    top = None if "from_logits" in settings else "sigmoid"
+    loss = losses.BinaryCrossentropy(**settings)
+    model = network((5, "tanh"), (outputs, top), inputs=(6,), loss=loss)
+    trace, shown = model.trace(x, y), str(model.trace(x, y))
+    assert trace.loss == pytest.approx(model.train_on_batch(x, y), rel=1e-6)
+    assert (f", which is {note}" in shown) == (top == "sigmoid")
+    assert ("ℓ = −mean of (y ln p + (1 − y) ln(1 − p))" in shown) or settings
+    for layer, traced in zip(model.layers, trace.layers, strict=True):
+        assert_allclose(traced["∂L/∂W"], look(layer.kernel_gradient), rtol=1e-4, atol=1e-7)
+    if top == "sigmoid":
+        a, arriving = trace[1]["a"], trace[1]["∂L/∂a"]
+        assert_allclose(arriving * a * (1 - a), trace[1]["δ"], rtol=1e-4, atol=1e-7)
+    if outputs == 1 and not settings:
+        assert f"sample 2: −ln {trace.output[1, 0]:.6g} = {trace.losses[1]:.6g}" in shown
+
+
+@pytest.mark.parametrize("setting", [{"clipnorm": 1.0}, {"clipvalue": 1.0}, {"global_clipnorm": 1}])
+def test_an_update_that_depends_on_other_numbers_is_refused(setting):
+    trace = xor(SGD(**setting)).trace(X, XOR)
+    with pytest.raises(ValueError, match="neither limits gradients nor excludes"):
+        trace.update("hidden/kernel", (0, 0))
 
 
 PRINTING = """

@@ -24,7 +24,7 @@ from operator import attrgetter
 
 import numpy as np
 import pytest
-from networks import ONE_HOT, network
+from networks import network
 
 import tinynet
 
@@ -218,46 +218,6 @@ def test_the_tables_are_complete():
     assert {*MODULES, *listed} - set(PATHS) == set()
 
 
-@pytest.mark.parametrize("owner", IN_KERAS)
-def test_the_names_shared_with_keras_are_those_of_its_table(keras, owner):
-    names, theirs = dir(find(owner, "keras")), find(owner)
-    both = {name for name in names if not name.startswith("_") and hasattr(theirs, name)}
-    # Here a function that draws numbers; in Keras an alias of `TruncatedNormal`.
-    assert both - {"truncated_normal"} == set(IN_KERAS[owner])
-
-
-def instances(library):
-    """Return objects of Keras or tinynet, and the attributes that only instances have."""
-    layers = library.layers
-    model = network((1,), inputs=(2,), library=library, loss="mse")
-    history = model.fit(np.eye(2), np.ones((2, 1)), verbose=0)
-    return [
-        (layers.Activation("relu"), "built dtype name"),
-        (model.optimizer, "amsgrad beta_1 beta_2 epsilon iterations name weight_decay"),
-        (library.callbacks.Callback(), "model params"),
-        (model.layers[-1], "bias bias_initializer built dtype kernel kernel_initializer "
-                           "kernel_regularizer name units use_bias"),
-        (layers.Dropout(0.5), "built dtype name rate seed"),
-        (library.callbacks.EarlyStopping(),
-         "baseline best best_weights min_delta mode model monitor params patience "
-         "restore_best_weights start_from_epoch stopped_epoch verbose wait"),
-        (layers.Flatten(), "built data_format dtype name"),
-        (history, "epoch history model params"),
-        (library.regularizers.L2(), "l2"),
-        (library.losses.MeanSquaredError(), "name reduction"),
-        (library.metrics.CategoricalAccuracy(), "count name total"),
-        (library.optimizers.SGD(), "iterations momentum name nesterov weight_decay"),
-        (model, "built dtype history name stop_training"),
-        (library.initializers.VarianceScaling(), "distribution mode scale seed"),
-    ]  # fmt: skip
-
-
-def test_the_attributes_of_instances_are_those_shared_with_keras(keras):
-    for (theirs, _), (ours, names) in zip(instances(keras), instances(tinynet), strict=True):
-        both = {name for name in {*dir(ours)} & {*dir(theirs)} if not name.startswith("_")}
-        assert both - {*dir(type(ours))} == set(names.split()), type(ours)
-
-
 # Parameters
 
 OTHERS = {  # user-defined subclasses of Keras's need more, or `Sequential` has those of `__init__`
@@ -285,35 +245,6 @@ def test_parameters_their_order_and_their_defaults_equal_keras(keras, path):
     # Names depend on the class; `compile` requires an optimizer, and `fit` requires data.
     for name in (ours.keys() & theirs.keys()) - {"name", "optimizer", "x", "y"}:
         assert ours[name].default == theirs[name].default, name
-
-
-# What takes Keras's other arguments, too, to refuse them, and the arguments for a valid call.
-REFUSING = {
-    "layers.Dense": {"units": 3}, "layers.Flatten": {}, "layers.Input": {"shape": (3,)},
-    "losses.CategoricalCrossentropy": {}, "losses.SparseCategoricalCrossentropy": {},
-    "optimizers.Adam": {}, "optimizers.SGD": {}, "Sequential.summary": {},
-    "Sequential.compile": {"optimizer": "adam", "loss": ONE_HOT},
-}  # fmt: skip
-OF_LAYERS = {"activity_regularizer": None, "autocast": True}  # in Keras, part of **kwargs
-
-
-@pytest.mark.parametrize("path", REFUSING)
-@pytest.mark.computes
-def test_each_unsupported_argument_of_keras_is_refused_by_name(keras, path):
-    ours, theirs, valid = attrgetter(path)(tinynet), attrgetter(path)(keras), REFUSING[path]
-    if path.startswith("Sequential."):
-        ours = getattr(network((3, "softmax"), inputs=(4,)), path.partition(".")[2])
-    missing = parameters(theirs).keys() - parameters(ours).keys()
-    defaults = {name: parameters(theirs)[name].default for name in missing}
-    defaults |= OF_LAYERS if path.startswith("layers.D") else {}
-    for argument, default in defaults.items():
-        message = rf"was given {argument}=.*Keras supports, but tinynet does not"
-        with pytest.raises(ValueError, match=message):
-            ours(**valid, **{argument: object()})
-        if path != "Sequential.summary":
-            ours(**valid, **{argument: default})  # passing Keras's default is accepted
-    with pytest.raises((ValueError, TypeError), match="foo"):
-        ours(**valid, foo=1)
 
 
 # Names in the documentation and the examples

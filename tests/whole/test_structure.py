@@ -20,16 +20,16 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "tinynet"
 # A file in tinynet/ is a "page" of the textbook, given here with its maximum number of lines. One
 # page may exceed it by a tenth, as long as all pages together stay within ALL_PAGES.
 PAGES = {
-    "initializers": 110, "activations": 150, "regularizers": 45, "layers": 270, "losses": 190,
-    "metrics": 110, "optimizers": 185, "training": 170, "models": 170,
+    "initializers": 116, "activations": 140, "regularizers": 46, "layers": 293, "losses": 272,
+    "metrics": 111, "optimizers": 240, "training": 172, "models": 110,
 }  # fmt: skip
-ALL_PAGES = 1400
+ALL_PAGES = 1500
 NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 1215, "compat": 1190, "utils": 303, "callbacks": 397, "saving": 424, "engine": 1538,
-    "inspection": 657, "datasets": 294, "plotting": 566, "web": 183, "doctor": 56,
+    "backend": 1216, "compat": 1780, "utils": 310, "callbacks": 463, "saving": 438, "engine": 1643,
+    "inspection": 713, "datasets": 294, "plotting": 566, "web": 183, "doctor": 56,
 }  # fmt: skip
 
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.
@@ -38,16 +38,18 @@ ORDER = """
     backend.types backend.diagnosis backend.gpu backend.turns backend.products backend.compiler
     backend.formulas backend.changing backend.arrays backend.replay backend.random backend
     backend.threads
-    compat compat.naming compat.checks compat.contracts compat.guards compat.rules compat.arguments
-    compat.constructors compat.configuration compat.targets compat.activation
-    compat.initializer compat.weights compat.layer compat.optimizer
+    compat compat.naming compat.absent compat.checks compat.contracts compat.surface compat.guards
+    compat.rules compat.shapes compat.arguments compat.constructors compat.configuration
+    compat.targets compat.activation compat.initializer compat.weights compat.measures compat.layer
+    compat.schedule compat.slots compat.optimizer
     utils.files utils.interrupt utils.progress utils.labels utils
     initializers activations regularizers layers losses metrics optimizers
-    callbacks.base callbacks.history callbacks.monitors callbacks.backup callbacks
+    callbacks.base callbacks.history callbacks.monitors callbacks.learning_rate callbacks.backup
+    callbacks
     saving.hdf5 saving.save saving saving.load
     engine engine.memory engine.data engine.tracker engine.finite engine.parameters engine.rollback
-    engine.network engine.device engine.advice engine.evaluation engine.plan engine.steps
-    engine.training_state
+    engine.surface engine.network engine.preparation engine.device engine.advice engine.evaluation
+    engine.plan engine.steps engine.training_state
     training
     inspection inspection.summary inspection.worked_update inspection.trace_table inspection.trace
     inspection.gradient_report inspection.gradient_check inspection.dead_units
@@ -62,7 +64,8 @@ ORDER = """
 # The core is what has to be read to understand training; these files and wings are not in it.
 NOT_CORE = """
     backend.types backend.diagnosis backend.gpu backend.products backend.compiler backend.formulas
-    backend.changing backend.replay backend.turns backend.threads compat.contracts compat.guards
+    backend.changing backend.replay backend.turns backend.threads compat.absent compat.contracts
+    compat.guards compat.surface callbacks.learning_rate engine.surface
     utils.files utils.interrupt callbacks.backup engine.advice engine.device engine.finite
     engine.memory engine.rollback engine.steps engine.training_state
     inspection.worked_update inspection.trace_table inspection.trace inspection.gradient_report
@@ -132,7 +135,7 @@ def test_a_wing_stays_within_its_statements(wing):
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
     core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
-    assert sum(map(statements, core)) <= 3574
+    assert sum(map(statements, core)) <= 4171
 
 
 def test_imports_point_one_way():

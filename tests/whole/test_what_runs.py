@@ -130,4 +130,4 @@ def test_the_signature_of_a_constructor_shows_all_parameters():
     assert names[:3] == ["units", "activation", "use_bias"]
     assert names[-4:] == ["trainable", "dtype", "input_shape", "input_dim"]
     ordered = list(inspect.signature(losses.SparseCategoricalCrossentropy).parameters)
-    assert ordered == ["from_logits", "ignore_class", "reduction", "axis", "name"]
+    assert ordered == ["from_logits", "ignore_class", "reduction", "axis", "name", "dtype"]

@@ -20,6 +20,7 @@ from numpy import (
     absolute as absolute,
     exp as exp,
     log as log,
+    log1p as log1p,
     maximum as maximum,
     minimum as minimum,
     sqrt as sqrt,

@@ -31,11 +31,12 @@ _OPERATIONS = {
     }.items()},
     **{name: (f"{function}({{}})",) * 2 for name, function in {
         "negative": "-", "absolute": "abs", "sqrt": "sqrt", "exp": "exp", "log": "log",
+        "log1p": "log1p",
     }.items()},
     "maximum": _LARGER,
     "minimum": tuple(text.replace(">", "<") for text in _LARGER),
 }  # fmt: skip
-_INEXACT = {"exp", "log"}
+_INEXACT = {"exp", "log", "log1p"}
 PYTHON, CPP = 0, 1
 
 
@@ -289,7 +290,7 @@ class Schedule(Recording):
 
 
 _FUNCTIONS = {f"np_{name}": getattr(numpy, name) for name in (*_OPERATIONS, "positive")}
-_FUNCTIONS |= {"sqrt": math.sqrt, "exp": math.exp, "log": math.log}  # of numbers
+_FUNCTIONS |= {name: getattr(math, name) for name in ("sqrt", "exp", "log", "log1p")}  # of numbers
 
 
 # Shapes

@@ -83,7 +83,7 @@ class Replay(changing.Numbers):
         if self._used != self._row.size:
             raise RuntimeError(f"a step has {self._used} numbers, and had {self._row.size} before")
 
-    def tabulate(self, rows: int, count_numbers: Callable[[], None]) -> None:
+    def tabulate(self, rows: int, count_numbers: Callable[[], object]) -> None:
         """Send the numbers of the next steps to the device.
 
         Arguments:

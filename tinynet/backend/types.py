@@ -42,6 +42,7 @@ UNSET: Any = None  # a placeholder for an array or object that is created later
 Shape = tuple[int | None, ...]  # None where a length is not known or does not matter
 Sizes = Sequence[int | None]  # a shape as a caller may write it, such as [None, 784]
 Samples = tuple[HostArray, HostArray, HostArray | None]  # x, y, sample_weight
+Arrays = tuple[Array, ...]
 Pairs = tuple[tuple[Array, Array], ...]  # of gradients and weights
 Weighting = ArrayLike | None  # how much each sample counts, (n,) or (n, 1)
 Logs = dict[str, float]  # the loss and the metrics by name

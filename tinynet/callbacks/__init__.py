@@ -1,7 +1,8 @@
 """Callbacks: hooks into training, from recording its history to stopping it early.
 
 `base` has the interface, `history` the records, `monitors` the callbacks that watch a number from
-epoch to epoch, and `backup` the one that resumes interrupted training.
+epoch to epoch, `learning_rate` those that change the learning rate, and `backup` the one that
+resumes interrupted training.
 """
 
 from typing import TYPE_CHECKING
@@ -9,6 +10,10 @@ from typing import TYPE_CHECKING
 from tinynet.callbacks.backup import BackupAndRestore as BackupAndRestore
 from tinynet.callbacks.base import Callback as Callback, LambdaCallback as LambdaCallback
 from tinynet.callbacks.history import Distributions as Distributions, History as History
+from tinynet.callbacks.learning_rate import (
+    LearningRateScheduler as LearningRateScheduler,
+    ReduceLROnPlateau as ReduceLROnPlateau,
+)
 from tinynet.callbacks.monitors import (
     EarlyStopping as EarlyStopping,
     ModelCheckpoint as ModelCheckpoint,

@@ -39,7 +39,7 @@ class Callback(CallsInit):
 
     def __init__(self) -> None:
         self.model: Model = UNSET
-        self.params: State = {}
+        self.params: State = UNSET
 
     def set_model(self, model: Model) -> None:
         """Set `self.model`."""
@@ -133,6 +133,9 @@ class Callback(CallsInit):
         """Called after a batch of `predict`; `logs` has its ``"outputs"``."""
 
 
+Hook = Callable[..., object] | None
+
+
 class LambdaCallback(Callback):
     """A callback made of plain functions, for tasks that are too small for a class.
 
@@ -140,7 +143,8 @@ class LambdaCallback(Callback):
     >>> tell = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"]))
 
     Arguments:
-        functions: functions by the name of a method, such as ``on_epoch_end=function``.
+        on_epoch_begin, on_epoch_end, …: a function to call instead of that method of `Callback`.
+        kwargs: likewise for its other methods, such as ``on_test_end=function``.
 
     Raises:
         ValueError: for an unknown name, or a value that is not a function.
@@ -148,8 +152,18 @@ class LambdaCallback(Callback):
     Source: https://keras.io/api/callbacks/lambda_callback/
     """
 
-    def __init__(self, **functions: Callable[..., object] | None) -> None:
+    def __init__(
+        self,
+        on_epoch_begin: Hook = None,
+        on_epoch_end: Hook = None,
+        on_train_begin: Hook = None,
+        on_train_end: Hook = None,
+        on_train_batch_begin: Hook = None,
+        on_train_batch_end: Hook = None,
+        **kwargs: Hook,
+    ) -> None:
         super().__init__()
+        functions = {name: value for name, value in locals().items() if name[:3] == "on_"} | kwargs
         hooks = [name for name in vars(Callback) if name.startswith("on_")]
         for name, function in functions.items():
             if name not in hooks or not (function is None or callable(function)):

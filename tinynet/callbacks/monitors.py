@@ -8,8 +8,10 @@ the loss becomes NaN or infinite.
 import math
 import os
 import pathlib
+from collections.abc import Callable
 
-from tinynet import losses
+from tinynet import losses, metrics
+from tinynet.backend import host
 from tinynet.backend.types import HostArray, Logs
 from tinynet.callbacks.base import Callback
 from tinynet.compat import checks, naming
@@ -25,6 +27,11 @@ class Monitor(Callback):
         mode: ``"min"`` or ``"max"``, whichever is better; ``"auto"`` infers it from the names of
             losses, accuracies and errors.
         min_delta: a change counts as an improvement only if it is larger than this.
+
+    Attributes:
+        monitor_op: compares two values: NumPy's `greater` if higher is better, else `less`.
+        min_delta: positive if higher is better, else negative, as in
+            ``monitor_op(value - min_delta, best)``.
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0) -> None:
@@ -36,29 +43,27 @@ class Monitor(Callback):
             )
         self.monitor = monitor
         self.mode = checks.choice(mode, "mode", "auto", "min", "max")
-        self.min_delta = abs(checks.number(min_delta, "min_delta", -math.inf, math.inf, 0.001))
-        self._higher_is_better = higher_is_better(monitor) if mode == "auto" else mode == "max"
-        if self._higher_is_better is None:
+        rises = higher_is_better(monitor) if mode == "auto" else mode == "max"
+        if rises is None:
             raise ValueError(
                 f"{type(self).__name__} received monitor={monitor!r}, whose name does not show "
                 "whether it should rise or fall. Write: mode='max' or mode='min'"
             )
+        self.monitor_op: Callable[[float, float], object] = host.greater if rises else host.less
+        delta = abs(checks.number(min_delta, "min_delta", -math.inf, math.inf, 0.001))
+        self.min_delta = delta if rises else -delta
 
     def is_improvement(self, value: float, than: float | None) -> bool:
         """Return whether `value` is better than `than`; None is worse than anything."""
-        if than is None:
-            return True
-        gain = value - than if self._higher_is_better else than - value
-        return gain > self.min_delta
+        return than is None or bool(self.monitor_op(value - self.min_delta, than))
 
-    def monitored_value(self, logs: Logs | None) -> float | None:
+    def get_monitor_value(self, logs: Logs | None) -> float | None:
         """Return the monitored value, or warn and return None if the logs do not have it."""
         value = (logs or {}).get(self.monitor)
         if value is None:
             there = ", ".join(logs or {})
-            hint = "add it to metrics"
-            if self.monitor.startswith("val_"):
-                hint = "pass validation data to fit"
+            validation = self.monitor.startswith("val_")
+            hint = "pass validation data to fit" if validation else "add it to metrics"
             checks.warn(
                 f"{type(self).__name__} monitors {self.monitor!r}, which is not available. "
                 f"Available metrics are: {there}. Choose one of them, or {hint}."
@@ -69,9 +74,9 @@ class Monitor(Callback):
 def higher_is_better(name: str) -> bool | None:
     """Return whether a higher value is better for this name in the logs; None if unknown."""
     name = name.removeprefix("val_")
-    if name == "acc" or name.endswith("accuracy"):
+    if name == "acc" or name.lower().endswith("accuracy"):
         return True
-    return False if name in ("loss", "mse", "MSE", "MeanSquaredError", *losses.FUNCTIONS) else None
+    return False if name in ("loss", *losses.KNOWN, *metrics.KNOWN) else None
 
 
 class EarlyStopping(Monitor):
@@ -114,7 +119,7 @@ class EarlyStopping(Monitor):
         if baseline is not None:
             self.baseline = checks.number(baseline, "baseline", -math.inf, math.inf, 0.5)
         self.restore_best_weights = restore_best_weights
-        self.on_train_begin()
+        EarlyStopping.on_train_begin(self)  # a subclass's needs a model
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.best: float | None = None
@@ -122,7 +127,7 @@ class EarlyStopping(Monitor):
         self.best_weights: list[HostArray] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        value = self.monitored_value(logs)
+        value = self.get_monitor_value(logs)
         if value is None or epoch < self.start_from_epoch:
             return
         self.wait += 1
@@ -184,9 +189,10 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode if save_best_only else "min")
+        self.mode = mode
         self.save_weights_only = checks.flag(save_weights_only, "save_weights_only")
         suffix = ".weights.h5" if self.save_weights_only else ".keras"
-        self.filepath = files.check_path(filepath, suffix)
+        self.filepath = str(files.check_path(filepath, suffix))
         self.verbose, self.save_best_only = verbose, save_best_only
         self.save_freq = checks.save_freq(save_freq)
         self.best: float | None = None
@@ -220,7 +226,7 @@ class ModelCheckpoint(Monitor):
             ) from None
         message = f"Epoch {self._epoch + 1}:"
         if self.save_best_only:
-            value = self.monitored_value(logs)
+            value = self.get_monitor_value(logs)
             if value is not None and (
                 math.isnan(value) or not self.is_improvement(value, self.best)
             ):

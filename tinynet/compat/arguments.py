@@ -7,7 +7,7 @@ checked, or converted from a name to an object, by functions in tables that `con
 from collections.abc import Mapping
 
 from tinynet.backend.types import Config
-from tinynet.compat import checks, naming, rules
+from tinynet.compat import absent, checks, naming, rules
 from tinynet.compat.naming import is_builtin, short
 from tinynet.compat.rules import Check
 
@@ -32,77 +32,55 @@ PART_CHECKS = {
 CHECKS: dict[str, dict[str, Check]] = {
     "LayerBase": {
         "name": rules.optional(naming.check_name),
-        "trainable": checks.flag,
+        "trainable": rules.trainable,
         "dtype": rules.float_type,
         "input_shape": rules.optional(checks.shape),
         "input_dim": rules.optional(lambda n, _: checks.shape((n,), "input_shape")[0]),
     },
     "Flatten": {"data_format": one_of("channels_last", "channels_first", None)},
     "Dense": {"units": rules.units, "use_bias": checks.flag},
-    "Dropout": {"rate": rules.rate, "seed": rules.seed},
-    "InputLayer": {"batch_shape": rules.batch_shape, "dtype": lambda value, name: value},
+    "Dropout": {"rate": rules.rate, "seed": rules.seed, "noise_shape": rules.noise_shape},
+    "InputLayer": {"dtype": lambda value, name: value},
+    "Constant": {"value": rules.constant},
     "VarianceScaling": {
         "scale": rules.scale,
         "mode": one_of("fan_avg", "fan_in", "fan_out"),
-        "distribution": one_of("uniform", "truncated_normal"),
+        "distribution": rules.distribution,
     },
     "L2": {"l2": rules.l2},
-    "Loss": {"reduction": rules.reduction},
-    "CategoricalCrossentropy": {
+    "LossBase": {"reduction": rules.reduction, "dtype": rules.float_type},
+    "Crossentropy": {
         "from_logits": checks.flag,
         "label_smoothing": rules.label_smoothing,
+        "axis": rules.axis,
     },
-    "Metric": {"dtype": rules.float_type},
+    "SparseCategoricalCrossentropy": {"ignore_class": rules.ignore_class},
+    "BinaryAccuracy": {"threshold": rules.threshold},
+    "MetricBase": {"dtype": rules.metric_type},
     "OptimizerBase": {
         "name": rules.optional(naming.check_name),
         "weight_decay": rules.weight_decay,
+        **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), rules.limit),
     },
     "SGD": {"momentum": rules.momentum, "nesterov": checks.flag},
+    "ExponentialDecay": {
+        "decay_steps": rules.decay_steps,
+        "decay_rate": rules.decay_rate,
+        "initial_learning_rate": rules.initial_learning_rate,
+        "staircase": checks.flag,
+    },
+    "RMSprop": {
+        "rho": rules.rho,
+        "momentum": rules.momentum,
+        "epsilon": rules.epsilon,
+        "centered": checks.flag,
+    },
     "Adam": {
         "beta_1": rules.beta_1,
         "beta_2": rules.beta_2,
         "epsilon": rules.epsilon,
         "amsgrad": checks.flag,
     },
-}
-
-# The arguments that Keras has and tinynet lacks, with their defaults, by class or method name.
-UNSUPPORTED: dict[str, Config] = {
-    "LayerBase": {"activity_regularizer": None, "autocast": True},
-    "Dense": {
-        "bias_regularizer": None,
-        "kernel_constraint": None,
-        "bias_constraint": None,
-        "lora_rank": None,
-        "lora_alpha": None,
-        "quantization_config": None,
-    },
-    "Dropout": {"noise_shape": None},
-    "InputLayer": {"sparse": False, "ragged": False, "optional": False, "tensor": None},
-    "VarianceScaling": {"input_axes": None, "output_axes": None},
-    "CategoricalCrossentropy": {"axis": -1, "ignore_class": None, "dtype": None},
-    "MeanSquaredError": {"dtype": None},
-    "OptimizerBase": {
-        "clipnorm": None,
-        "clipvalue": None,
-        "global_clipnorm": None,
-        "use_ema": False,
-        "ema_momentum": 0.99,
-        "ema_overwrite_frequency": None,
-        "loss_scale_factor": None,
-        "gradient_accumulation_steps": None,
-    },
-    "BackupAndRestore": {"double_checkpoint": False},
-    "compile": {
-        "loss_weights": None,
-        "weighted_metrics": None,
-        "run_eagerly": False,
-        "steps_per_execution": 1,
-        "jit_compile": "auto",
-        "auto_scale_loss": True,
-    },
-    "load_weights": {"skip_mismatch": False},
-    "summary": {"positions": None, "layer_range": None, "expand_nested": False},
 }
 
 # What Keras writes into a configuration in addition to the arguments that tinynet has.
@@ -113,31 +91,45 @@ EXTRA_CONFIG: dict[str, Config] = {
         "bias_constraint": None,
         "quantization_config": None,
     },
-    "Dropout": {"noise_shape": None},
-    "CategoricalCrossentropy": {"axis": -1},
-    "SparseCategoricalCrossentropy": {"ignore_class": None},
     "InputLayer": {"sparse": False, "ragged": False, "optional": False},
     "VarianceScaling": {"input_axes": None, "output_axes": None},
-    "Metric": {"dtype": "float32"},
-    "OptimizerBase": UNSUPPORTED["OptimizerBase"],
+    "OptimizerBase": absent.defaults("OptimizerBase"),
 }
 
 # The arguments that user-defined subclasses fix: their configurations omit them.
 OMITTED_IN_SUBCLASS = {"VarianceScaling": ("scale", "mode", "distribution")}
 
+_OPTIMIZER = "weight_decay clipnorm clipvalue global_clipnorm"
+
 # Keras's order of the positional arguments, where the constructor's order here is different.
 POSITIONAL_ORDER = {
-    "Dropout": "rate noise_shape seed",
-    "CategoricalCrossentropy": "from_logits label_smoothing axis reduction name",
-    "SparseCategoricalCrossentropy": "from_logits ignore_class reduction axis name",
-    "MeanSquaredError": "reduction name",
-    "SGD": "learning_rate momentum nesterov weight_decay",
-    "Adam": "learning_rate beta_1 beta_2 epsilon amsgrad weight_decay",
+    "InputLayer": "shape batch_size dtype sparse ragged batch_shape name",
+    "CategoricalCrossentropy": "from_logits label_smoothing axis reduction name dtype",
+    "SparseCategoricalCrossentropy": "from_logits ignore_class reduction axis name dtype",
+    "BinaryCrossentropy": "from_logits label_smoothing axis reduction name dtype",
+    "MeanSquaredError": "reduction name dtype",
+    "MeanAbsoluteError": "reduction name dtype",
+    "SGD": f"learning_rate momentum nesterov {_OPTIMIZER}",
+    "RMSprop": f"learning_rate rho momentum epsilon centered {_OPTIMIZER}",
+    "Adam": f"learning_rate beta_1 beta_2 epsilon amsgrad {_OPTIMIZER}",
 }
 
 # Keras's messages for arguments that Keras does not have either.
 UNKNOWN_MESSAGE = "Unrecognized keyword arguments passed to {}"
 UNKNOWN_MESSAGE_OF = {"OptimizerBase": "Argument(s) not recognized"}
+
+# The arguments that are not part of a configuration.
+NOT_IN_CONFIG: dict[str, tuple[str, ...]] = {
+    "InputLayer": ("shape", "batch_size"),
+    "LossBase": ("dtype",),
+    "losses.SparseCategoricalCrossentropy": ("axis",),
+}
+
+# The arguments that Keras's configurations have last, though not its constructors.
+LAST_IN_CONFIG = ("noise_shape",)
+
+# Where Keras raises Python's TypeError for an argument that it does not have.
+TYPE_ERRORS = ("compile", "add_weight", "VarianceScaling", "BackupAndRestore")
 
 # The public function that creates a class, which is the name to use in error messages.
 PUBLIC_NAMES = {"InputLayer": "Input"}
@@ -178,23 +170,20 @@ def refuse(
         where: the class or method that received the arguments.
         arguments: the arguments that are not among tinynet's parameters.
         unsupported: the parameters that only Keras has, with their defaults; those of `where` in
-            `UNSUPPORTED` if not given.
+            `absent.ARGUMENTS` if not given.
         unknown_message: Keras's message for arguments that Keras does not have either.
     """
-    unsupported = UNSUPPORTED[where] if unsupported is None else unsupported
+    unsupported = absent.defaults(where) if unsupported is None else unsupported
     unknown = {name: value for name, value in arguments.items() if name not in unsupported}
     if unknown:
-        raise ValueError(
+        raise (TypeError if where in TYPE_ERRORS else ValueError)(
             f"{unknown_message.format(where)}: {unknown}. Leave {', '.join(unknown)} out."
         )
     for name, value in arguments.items():
         default = unsupported[name]
         nothing = (value is None or value is False) and not default
         if not nothing and value is not default and not equal(value, default):
-            raise ValueError(
-                f"{where} was given {name}={short(value)}, which Keras supports, but tinynet does "
-                f"not. Leave {name} out (its default is {default!r}), or use Keras for this model."
-            )
+            raise ValueError(absent.refused(where, name, short(value), default))
 
 
 def equal(one: object, other: object) -> bool:

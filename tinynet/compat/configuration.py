@@ -8,6 +8,7 @@ of the tinynet class that it is derived from, and adds to it.
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from tinynet import backend
 from tinynet.backend.types import Config, Identifier
 from tinynet.compat import arguments, constructors, contracts, guards, naming
 from tinynet.compat.naming import is_builtin
@@ -23,7 +24,8 @@ class Configurable(contracts.CallsInit):
             given: arguments of the base class's constructor that the subclass fixes:
                 ``class Ones(Constant, value=1.0)``.
         """
-        known = getattr(cls.__init__, "names", ())
+        own, inherited = cls.__init__, cls.__mro__[1].__init__  # type: ignore[misc]
+        known = getattr(own, "names", getattr(inherited, "names", ()))
         fixed = {name: value for name, value in given.items() if name in known}
         super().__init_subclass__(**{k: v for k, v in given.items() if k not in fixed})
         for name, value in fixed.items():  # also if a subclass's constructor does not call this one
@@ -36,11 +38,15 @@ class Configurable(contracts.CallsInit):
     def get_config(self) -> Config:
         """Return the arguments that recreate the same object, in Keras's form."""
         kind = next(base for base in type(self).__mro__ if is_builtin(base))
-        omitted = (
+        omitted: tuple[str, ...] = (
             arguments.OMITTED_IN_SUBCLASS.get(kind.__name__, ()) if kind is not type(self) else ()
         )
+        for base in kind.__mro__:  # a loss and a metric may have the same name
+            for key in (base.__name__, f"{base.__module__.rpartition('.')[2]}.{base.__name__}"):
+                omitted += arguments.NOT_IN_CONFIG.get(key, ())
         known = getattr(kind.__init__, "names", ())  # type: ignore[misc]
         names = [name for name in known if name not in omitted]
+        names.sort(key=arguments.LAST_IN_CONFIG.__contains__)
         given = {name: as_config(getattr(self, name)) for name in names if hasattr(self, name)}
         return {**given, **arguments.extra_config(kind)}
 
@@ -54,24 +60,36 @@ def as_config(value: Any) -> object:
     """Return an argument in its form in a configuration: objects nested, functions by name."""
     if isinstance(value, Configurable):
         return serialize(value)
+    if isinstance(value, backend.host.ndarray):  # Keras's form of an array
+        contents = {"value": value.tolist(), "dtype": value.dtype.name}
+        return {"class_name": "__numpy__", "config": contents}
     if callable(value):
         return value.__name__ if is_builtin(value) else serialize_function(value)
     return value
 
 
-def get_and_serialize(
+def functions_for(
     kind: str, base: Any, known: Mapping[str, object] | None = None, **options: Any
-) -> tuple[Callable[[Identifier], Any], Callable[[Any], Any]]:
-    """Return Keras's functions `get` and `serialize` for a kind of object.
+) -> tuple[Callable[[Identifier], Any], Callable[[Any], Any], Callable[..., Any]]:
+    """Return Keras's functions `get`, `serialize` and `deserialize` for a kind of object.
 
     Arguments:
         known: what `get` finds by name; if not given, the classes derived from `base`.
         options: further keyword arguments for `naming.getter`.
     """
+    options.setdefault("functions", not base)
     get = naming.getter(
         kind, naming.subclasses_by_name(base) if known is None else known, base, **options
     )
-    return get, serialize if base else as_config
+
+    def deserialize(
+        config: Identifier, custom_objects: Mapping[str, object] | None = None
+    ) -> Identifier:
+        """Return the object of a configuration that `serialize` returned."""
+        with naming.custom_objects(custom_objects):
+            return get(config)
+
+    return get, serialize if base else as_config, deserialize
 
 
 def serialize(part: Any) -> Any:

@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 
-from tinynet.compat import arguments, naming
+from tinynet.compat import absent, arguments, naming
 
 POSITIONAL_OR_KEYWORD, KEYWORD_ONLY = (
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -32,7 +32,7 @@ def checked_init(kind: type, fixed: Mapping[str, object]) -> Callable[..., None]
         base = kind.__mro__[1].__init__ if forwards_base else None  # type: ignore[misc]
     unsupported = {
         **getattr(base, "unsupported", {}),
-        **arguments.UNSUPPORTED.get(kind.__name__, {}),
+        **absent.defaults(kind.__name__),
     }
     parameters = {**own}
     if base is not None and base is not constructor:
@@ -41,8 +41,12 @@ def checked_init(kind: type, fixed: Mapping[str, object]) -> Callable[..., None]
     # Unsupported arguments keep their positions; a loss's default name is that of its class.
     extra = {**unsupported, "name": naming.snake_case(kind.__name__)}.items()
     known = dict(parameters)
-    known |= {n: inspect.Parameter(n, POSITIONAL_OR_KEYWORD, default=v) for n, v in extra}
+    written = own if "__init__" in vars(kind) else {}
+    more = [(name, default) for name, default in extra if name not in written]
+    known |= {n: inspect.Parameter(n, POSITIONAL_OR_KEYWORD, default=v) for n, v in more}
     order = ["self", *arguments.POSITIONAL_ORDER.get(kind.__name__, "").split()]
+    if not known.keys() >= {*order}:  # that of the loss with the name of this metric
+        order = ["self"]
     ordered = {name: known[name].replace(kind=POSITIONAL_OR_KEYWORD) for name in order}
     parameters = {**ordered, **{n: p for n, p in parameters.items() if n not in ordered}}
     parameters = {n: parameter for n, parameter in parameters.items() if n not in fixed}

@@ -8,8 +8,9 @@ import functools
 import inspect
 from collections.abc import Callable
 
-from tinynet import backend, config
+from tinynet import backend
 from tinynet.backend.types import AnyLayer, Array, Identifier, Shape
+from tinynet.compat import absent
 from tinynet.compat.naming import is_builtin, short
 
 
@@ -28,6 +29,9 @@ class CallsInit:
                     f"Expected {kind.__name__}.__init__ to call that of {base.__name__}, which "
                     f"sets `{name}`. Write: super().__init__() as its first line"
                 )
+        message = absent.missing(kind, name)
+        if message is not None:
+            raise AttributeError(message)
         raise AttributeError(f"'{kind.__name__}' object has no attribute '{name}'")
 
 
@@ -54,7 +58,7 @@ def returned(value: object, method: str, shape: Shape | None, like: Array, write
 def output(layer: AnyLayer, result: object, x: Array, *_: object) -> Array:
     """Return what `forward` of a user-defined layer returned."""
     shape = tuple(layer.compute_output_shape(x.shape)) if layer.built else None
-    like = x if x.dtype.kind == "f" else backend.host.empty(0, layer.dtype or config.floatx())
+    like = x if x.dtype.kind == "f" else backend.host.empty(0, layer.dtype)
     layer.last_input_shape = x.shape
     return returned(
         result, f"{type(layer).__name__}.forward (layer '{layer.name}')", shape, like,

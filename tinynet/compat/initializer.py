@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from typing import Self
 
 from tinynet import backend, config
 from tinynet.backend.types import Array, HostArray
@@ -14,10 +15,20 @@ from tinynet.compat.contracts import returned
 class InitializerBase(Configurable):
     """An initializer without the mathematics: calling it returns an array on the device."""
 
+    def clone(self) -> Self:
+        """Return a new initializer with the same arguments."""
+        return self.from_config(self.get_config())
+
+    only_shape: tuple[int, ...] | None = None  # the only shape that it may have, if any
     draw: Callable[[tuple[int, ...]], HostArray]  # see `initializers.Initializer`
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Array:
         """Return the initial weights, an array of `shape` and `dtype` (`floatx` if not given)."""
+        if self.only_shape not in (None, tuple(shape)):
+            raise ValueError(
+                f"Expected `shape` to be {self.only_shape}, that of the array, received "
+                f"{tuple(shape)}. Write: initializers.Constant(array), which is broadcast"
+            )
         method, write = f"{type(self).__name__}.draw", "return an array of `shape`"
         like = backend.host.empty(0, dtype or config.floatx())
         values = returned(self.draw(tuple(shape)), method, tuple(shape), like, write)

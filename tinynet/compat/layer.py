@@ -5,9 +5,8 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from tinynet import backend, config
+from tinynet import backend
 from tinynet.backend import random, turns
 from tinynet.backend.types import (
     AnyLayer,
@@ -21,7 +20,7 @@ from tinynet.backend.types import (
     Shape,
     State,
 )
-from tinynet.compat import checks, contracts, guards, naming, rules
+from tinynet.compat import arguments, checks, contracts, guards, naming, rules
 from tinynet.compat.configuration import Configurable, dtype_policy
 from tinynet.compat.weights import HasWeights, every_layer, parts_of
 
@@ -71,7 +70,7 @@ class LayerBase(HasWeights, Configurable):
         input_dim: int | None = None,
     ) -> None:
         self.name = naming.unique_name(self) if name is None else name
-        self.trainable, self.dtype, self.declared_dtype = trainable, dtype, dtype
+        self.trainable, self._own_dtype, self.declared_dtype = trainable, dtype, dtype
         self.built = False
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
@@ -106,6 +105,8 @@ class LayerBase(HasWeights, Configurable):
         initializer: Identifier = None,
         trainable: bool = True,
         name: str | None = None,
+        dtype: str | None = None,
+        **unsupported: object,
     ) -> Array:
         """Create a weight as the attribute `name`; if trainable, also ``<name>_gradient``.
 
@@ -115,6 +116,9 @@ class LayerBase(HasWeights, Configurable):
             trainable: False for state that training does not change by gradients.
             name: the name of the attribute.
         """
+        if dtype != self.dtype:
+            unsupported["dtype"] = dtype
+        arguments.refuse("add_weight", unsupported)
         if name is None or not name.isidentifier():
             raise ValueError(
                 f"Expected the weight's name to be a Python identifier, received: {name!r}. "
@@ -123,7 +127,7 @@ class LayerBase(HasWeights, Configurable):
         guards.take_room(self.name, name, tuple(shape))
         chosen = "glorot_uniform" if initializer is None else initializer
         draw = naming.GETTERS["initializer"](chosen)
-        weight = contracts.initial_values(draw, tuple(shape), self.dtype or config.floatx())
+        weight = contracts.initial_values(draw, tuple(shape), self.dtype)
         setattr(self, name, weight)
         if trainable:
             self.set_gradient(name, backend.xp.zeros_like(weight))
@@ -187,7 +191,7 @@ class LayerBase(HasWeights, Configurable):
     def _mark_built(self, input_shape: Shape, output_shape: Shape) -> None:
         guards.refuse_methods(self)
         self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
-        self.dtype = self.dtype or config.floatx()
+        self._own_dtype = self.dtype
         for layer in self.layers_inside():
             rules.inner_layer(self.name, layer)
         self.built = True
@@ -198,8 +202,6 @@ class LayerBase(HasWeights, Configurable):
         A user-defined `forward` and `backward` receive copies, see `compat.guards`.
         """
         super().__init_subclass__(**arguments)
-        if LayerBase in cls.__bases__:  # `Layer` itself, whose methods do nothing
-            return
         cls.compute_output_shape = guards.on_copies(
             cls.compute_output_shape, "compute_output_shape", None, contracts.output_shape
         )
@@ -216,7 +218,8 @@ class LayerBase(HasWeights, Configurable):
         @functools.wraps(make_weights)
         def build(self: LayerBase, input_shape: Shape) -> None:
             make_weights(self, input_shape)
-            self._mark_built(input_shape, self.compute_output_shape(input_shape))
+            if type(self).build is build:  # and not called by the `build` of a subclass
+                self._mark_built(input_shape, self.compute_output_shape(input_shape))
 
         cls.build = build
 
@@ -237,14 +240,14 @@ class LayerBase(HasWeights, Configurable):
             setattr(self, f"{name}_gradient", None)
         self.trainable_names, self.non_trainable_names = [], []
         self._gradients, self._buffers = {}, {}
-        self.built, self.dtype = False, self.declared_dtype
+        self.built, self._own_dtype = False, self.declared_dtype
         self.input_shape = self.output_shape = None
 
     @turns.turn()
     def __call__(self, x: ArrayLike, training: bool = False) -> HostArray:
         """Return the output for a batch `x` as a NumPy array; the first call builds the layer."""
         x = x if backend.on_device(x) else checks.as_array(x, "x", any_shape=True)
-        dtype = None if self.any_dtype else self.dtype or config.floatx()
+        dtype = None if self.any_dtype else self.dtype
         device = backend.device_of(self.weights[0]) if self.built and self.weights else None
         with backend.use_device(device), backend.ignore_warnings():
             self.drop_stale_buffers()
@@ -271,7 +274,7 @@ class LayerBase(HasWeights, Configurable):
 
     def get_config(self) -> Config:
         """Return the arguments that recreate the same layer, in Keras's form."""
-        dtype = self._config_dtype or dtype_policy(self.dtype or config.floatx())
+        dtype = self._config_dtype or dtype_policy(self.dtype)
         settings = {**super().get_config(), "dtype": dtype}
         return {k: v for k, v in settings.items() if k not in ("input_shape", "input_dim")}
 
@@ -308,29 +311,3 @@ def release(layers: Sequence[AnyLayer]) -> None:
 def layers_in(held: object) -> list[HasWeights]:
     """Return the layers and models in a dictionary or list, also in those inside it."""
     return [part for part in parts_of(held) if isinstance(part, HasWeights)]
-
-
-def input_function(input_layer: Any) -> Callable[..., Any]:
-    """Return Keras's function `Input`, which creates an `input_layer` for samples of a shape."""
-
-    def Input(  # noqa: N802, a function with the name of a class, as in Keras
-        shape: Sequence[int | None] | None = None,
-        batch_size: int | None = None,
-        dtype: str | None = None,
-        *,
-        batch_shape: Sequence[int | None] | None = None,
-        name: str | None = None,
-        **unsupported: object,
-    ) -> Any:
-        """Return an input layer for samples of `shape`, or batches of `batch_shape`.
-
-        >>> Input(shape=(28, 28)).batch_shape
-        (None, 28, 28)
-
-        Source: https://keras.io/api/layers/core_layers/input/
-        """
-        batch_shape = rules.batch_shape_of_input(shape, batch_size, batch_shape)
-        return input_layer(batch_shape=batch_shape, dtype=dtype, name=name, **unsupported)
-
-    Input.__module__, Input.__qualname__ = input_layer.__module__, "Input"
-    return Input

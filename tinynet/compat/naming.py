@@ -112,6 +112,8 @@ def lookup(kind: str, identifier: Identifier, known: Mapping[str, Any]) -> Any:
     """Return the object named `identifier` in `known`, or raise a ValueError with similar names."""
     if isinstance(identifier, str):
         own = _custom_objects.get()
+        if kind == "optimizer" and identifier not in own:
+            identifier = identifier.lower() if identifier.lower() in known else identifier
         if identifier in own and (custom_first.get() or identifier not in known):
             return own[identifier]
         if not known:
@@ -165,6 +167,10 @@ def getter(
             identifier = function_name(identifier)
             if callable(identifier) and not (base and isinstance(identifier, type)):
                 return identifier
+        if hasattr(identifier, "__array__") and isinstance(known.get("Constant"), type):
+            part = known["Constant"](identifier)
+            part.only_shape = part.value.shape
+            return part
         if identifier is None and none is not ...:
             return none
         if isinstance(identifier, str):

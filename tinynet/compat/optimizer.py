@@ -1,77 +1,93 @@
-"""The state of an optimizer: the arrays that it belongs to, and its form in Keras and backups.
+"""The base of optimizers: the arrays that they update, and what happens to gradients before.
 
 `optimizers.Optimizer` derives from this, and defines how a gradient becomes a step.
 """
 
+import functools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from tinynet import backend, config
-from tinynet.backend.types import UNSET, Array, HostArray, Library, Pairs, State
-from tinynet.compat import naming, rules
-from tinynet.compat.configuration import Configurable
+from tinynet.backend.types import UNSET, Array, Identifier, Library, State
+from tinynet.compat import checks, naming
+from tinynet.compat.schedule import Computed
+from tinynet.compat.slots import HasState
 
-# Numbers are flushed that often, below that many times the least number that is not subnormal: too
-# large to become subnormal before the next time, if the decay rate is 0.8 or more.
-FLUSH_STEPS, NEARLY_SUBNORMAL = 64, 1e8
+GradientPairs = tuple[tuple[Array | None, Array], ...]
+
+
+class Variable(NamedTuple):
+    """A variable that is updated: its name, its array, and the arrays that held it before."""
+
+    name: str
+    array: Array
+    former: Sequence[weakref.ref[Array]] = ()
+
+    def arrays(self) -> list[Array]:
+        former = [reference() for reference in self.former]
+        return [self.array, *(array for array in former if array is not None)]
 
 
 @backend.elementwise
-def flushed(x: Array, least: float) -> Array:
-    return x * (backend.absolute(x) > least)
+def within(limit: float, g: Array) -> Array:
+    return backend.minimum(backend.maximum(g, -limit), limit)
 
 
-class OptimizerBase(Configurable):
+class Part(NamedTuple):
+    """An array of weights, in a step: its gradient, its slots, and its parts that decay."""
+
+    gradient: Array
+    weights: Array
+    state: list[Array]
+    scratch: Array
+    decayed: Sequence[Array]
+
+
+class OptimizerBase(HasState):
     """An optimizer without the mathematics: its arrays, slots and variables."""
-
-    # The names of the arrays that an optimizer keeps for each array of weights, initially zero.
-    slots: tuple[str, ...] = ()
-
-    # Those that decay to 0 where gradients are 0, and are then set to 0, see `flush`.
-    fading: tuple[str, ...] = ()
-
-    # The names of other numeric attributes that it changes; rollback and backups include them.
-    kept: tuple[str, ...] = ()
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: Identifier = 0.001,
         name: str | None = None,
         weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        global_clipnorm: float | None = None,
+        clipvalue: float | None = None,
     ) -> None:
         self.name = naming.unique_name(self) if name is None else name
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.clipnorm, self.global_clipnorm, self.clipvalue = clipnorm, global_clipnorm, clipvalue
+        if sum(limit is not None for limit in (clipnorm, global_clipnorm, clipvalue)) > 1:
+            raise ValueError(
+                "Expected only one of clipnorm, clipvalue and global_clipnorm, received clipnorm="
+                f"{clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}. "
+                "Write: clipnorm=1.0"
+            )
         self.iterations = 0
+        self._excluded: tuple[list[Array], str] = ([], "")  # from weight decay
         self._variable_shapes: list[Sequence[tuple[int, ...]]] = []
+        self._decays: list[list[slice]] = []  # the parts of each array that decay
         self._state: list[list[Array]] = []
         self._scratch: list[Array] = []
+        self._clipped: list[Array] = []
+        self._parts: list[Part] = []  # of `_last_pairs`
         self._arrays: list[Array] | None = None
-        self._last_pairs: Pairs | None = None  # those of the last step
-
-    def _set_learning_rate(self, value: float) -> None:
-        self._learning_rate = float(
-            backend.host.asarray(rules.learning_rate(value), config.floatx())
-        )
-
-    # The factor of each step, rounded to `floatx`, as in Keras.
-    learning_rate = property(operator.attrgetter("_learning_rate"), _set_learning_rate)
-
-    @property
-    def built(self) -> bool:
-        return self._arrays is not None
+        self._last_pairs: GradientPairs | None = None  # those of the last step
 
     def build(
-        self,
-        var_list: Iterable[Array],
-        parts: Iterable[Sequence[tuple[int, ...]]] | None = None,
+        self, var_list: Iterable[Array], parts: Sequence[Sequence[Variable]] | None = None
     ) -> None:
         """Create the state for the arrays that will be updated.
 
         Arguments:
             var_list: the arrays of weights.
-            parts: for each array, the shapes of the variables that are stored in it end to end;
-                by default, each array is one variable.
+            parts: for each array, the variables that are stored in it, end to end; by default,
+                each array is one variable.
         """
         arrays = list(var_list)
         for weights in arrays:
@@ -83,7 +99,108 @@ class OptimizerBase(Configurable):
         self.scalar_type = backend.host.dtype(config.floatx()).type  # the type of a step's scalars
         state = [[backend.of(a).zeros_like(a) for _ in self.slots] for a in arrays]
         self.rebind(arrays, state)
-        self._variable_shapes = [[a.shape] for a in arrays] if parts is None else list(parts)
+        single = [[Variable(getattr(a, "name", ""), a)] for a in arrays]
+        self._set_parts(single if parts is None else parts)
+
+    def _set_parts(self, parts: Sequence[Sequence[Variable]]) -> None:
+        """Set which variables are in each array, and which of them decay."""
+        parts = [[Variable(*variable) for variable in each] for each in parts]
+        self._variable_shapes = [[variable.array.shape for variable in each] for each in parts]
+        excluded, pattern = self._excluded
+        self._decays = []
+        for each, places in zip(parts, self._places(), strict=True):
+            self._decays.append([
+                place
+                for variable, place in zip(each, places, strict=True)
+                if not any(own is other for own in variable.arrays() for other in excluded)
+                and not (pattern and re.search(pattern, variable.name))
+            ])  # fmt: skip
+
+    def exclude_from_weight_decay(
+        self, var_list: Iterable[Array] | None = None, var_names: Iterable[str] | None = None
+    ) -> None:
+        """Let weight decay leave some variables as they are; call this before `build`.
+
+        Arguments:
+            var_list: the variables, such as ``[layer.bias]`` of a model that is built.
+            var_names: texts of which one is in the name of a variable, such as ``["bias"]``.
+        """
+        if self.built:
+            raise ValueError(
+                f"Expected exclude_from_weight_decay before '{self.name}' is built, received a "
+                "call after it. Write: it directly after the optimizer was created"
+            )
+        self._excluded = list(var_list or ()), "|".join(var_names or ())
+
+    def begin_step(self, pairs: GradientPairs) -> list[Part]:
+        """Return the parts of a step that is not as simple as most: its rate may be computed, and
+        gradients may be None, or have to be clipped."""
+        if isinstance(self._source, Computed):
+            self._source.freeze(self.iterations)
+        gradients = [g for g, _ in pairs]
+        if self.clips:
+            gradients = self._clip_gradients(gradients)
+        return self._parts_for(gradients)
+
+    def _parts_for(self, gradients: Sequence[Array | None]) -> list[Part]:
+        """Return the arrays to update, each with its gradient; those without one are left out."""
+        arrays = self._arrays or []
+        return [
+            Part(g, w, self._state[n], self._scratch[n], self._decayed(n, w))
+            for n, (g, w) in enumerate(zip(gradients, arrays, strict=True))
+            if g is not None
+        ]
+
+    @property
+    def treats_all_alike(self) -> bool:
+        """Whether a weight's step depends on its own gradient alone, by one rule for all."""
+        return not self.clips and not any(self._excluded)
+
+    @property
+    def clips(self) -> bool:
+        return bool(self.clipnorm or self.clipvalue or self.global_clipnorm)
+
+    @property
+    def may_be_replayed(self) -> bool:
+        """Whether a step depends on nothing but numbers that the host can know beforehand."""
+        own = callable(self.set_rate) and not naming.is_builtin(type(self.set_rate))
+        return not own and self.treats_all_alike
+
+    def _decayed(self, number: int, weights: Array) -> Sequence[Array]:
+        """Return the parts of an array of weights that decay."""
+        places = self._decays[number]
+        if len(places) == len(self._variable_shapes[number]):
+            return (weights,)
+        return [weights.reshape(-1)[place] for place in places]
+
+    def _clip_gradients(self, gradients: Sequence[Array | None]) -> list[Array | None]:
+        """Return copies of gradients, clipped, in arrays that are used again."""
+        given = [g for g in gradients if g is not None]
+        if [c.shape for c in self._clipped] != [g.shape for g in given]:
+            self._clipped = [backend.of(g).empty(g.shape, g.dtype) for g in given]
+        results = iter(self._clipped)
+        clipped = [None if g is None else next(results) for g in gradients]
+        limit = self.clipvalue or self.clipnorm or self.global_clipnorm or math.inf
+        if self.clipvalue:
+            for g, out in zip(given, self._clipped, strict=True):
+                within(limit, g, out=out)
+            return clipped
+        known = self._places() if self.built else ([slice(None)] for _ in gradients)
+        parts = [  # each variable's gradient, and where it goes when it is clipped
+            (g.reshape(-1)[place], out.reshape(-1)[place])
+            for g, out, places in zip(gradients, clipped, known, strict=True)
+            if g is not None and out is not None
+            for place in places
+        ]
+        squares = [backend.vdot(g, g) for g, _ in parts]
+        if self.global_clipnorm:
+            squares = [functools.reduce(operator.add, squares)] * len(squares)
+        for (g, out), square in zip(parts, squares, strict=True):
+            xp = backend.of(g)
+            # Everything becomes NaN if the sum of squares is not finite, as in Keras.
+            lost = square - square if self.global_clipnorm else 0
+            xp.multiply(g, limit / xp.maximum(xp.sqrt(square), limit) + lost, out=out)
+        return clipped
 
     def slots_on_current_device(self) -> tuple[list[list[Array]], list[Array]]:
         """Return the slots and new scratch arrays in the backend in use, for `rebind`."""
@@ -105,6 +222,7 @@ class OptimizerBase(Configurable):
         if scratch is None:
             scratch = self._new_scratch(backend.of(arrays[0]), arrays) if arrays else []
         self._scratch, self._arrays, self._last_pairs = scratch, arrays, None
+        self._clipped = []
         self._state = self._state if state is None else state
 
     def carry_over(
@@ -112,7 +230,7 @@ class OptimizerBase(Configurable):
         before: list[slice],
         after: list[slice],
         arrays: list[Array],
-        parts: list[list[tuple[int, ...]]],
+        parts: Sequence[Sequence[Variable]],
     ) -> None:
         """Continue with other parts of the same vector of weights: some were frozen, or unfrozen.
 
@@ -128,12 +246,18 @@ class OptimizerBase(Configurable):
                     vector[run] = slot
         state = [[vector[run].copy() for vectors in whole for vector in vectors] for run in after]
         self.rebind(arrays, state)
-        self._variable_shapes = list(parts)
+        self._set_parts(parts)
 
-    def check_pairs(self, pairs: Pairs) -> None:
+    def check_pairs(self, pairs: GradientPairs) -> None:
         """Build on the first call; later, raise a ValueError unless the arrays are the same."""
+        gradients = [gradient for gradient, _ in pairs]
+        if pairs and all(gradient is None for gradient in gradients):
+            raise ValueError(
+                "Expected gradients, received None for every variable: No gradients provided for "
+                "any variable. Write: apply_gradients([(gradient, weights), …])"
+            )
         for gradient, weights in pairs:
-            if gradient.shape != weights.shape:
+            if gradient is not None and gradient.shape != weights.shape:
                 raise ValueError(
                     f"Expected a gradient of the weights' shape {weights.shape}, received "
                     f"{gradient.shape}. Write: apply_gradients([(gradient, weights), …])"
@@ -147,7 +271,13 @@ class OptimizerBase(Configurable):
                 f"the same order, received {len(pairs)} arrays. An optimizer's state belongs to "
                 "its arrays: create a new optimizer for other arrays."
             )
-        self._last_pairs = pairs
+        missing = sum(gradient is None for gradient in gradients)
+        if missing:
+            checks.warn(
+                f"Expected a gradient of every variable, received None for {missing} of "
+                f"{len(pairs)}. They stay as they are"
+            )
+        self._last_pairs, self._parts = pairs, self._parts_for(gradients)
 
     def is_built_for(self, arrays: Sequence[Array]) -> bool:
         """Return whether the state belongs to exactly these arrays, in this order."""
@@ -158,106 +288,20 @@ class OptimizerBase(Configurable):
             and all(map(operator.is_, known, arrays))
         )
 
-    # The state: the slots of each array, as arrays of its shape
-
-    def get_state(self, into: State | None = None) -> State:
-        """Return a copy of everything that training changes, for `set_state`.
-
-        The arrays of `into`, which an earlier call returned, are used again if they fit.
-        """
-        if into is not None and into["arrays"] is self._arrays:
-            copies = into["state"]
-            for slots, slot_copies in zip(self._state, copies, strict=True):
-                for slot, slot_copy in zip(slots, slot_copies, strict=True):
-                    slot_copy[...] = slot
-        else:
-            copies = [[array.copy() for array in slots] for slots in self._state]
-        return {
-            "arrays": self._arrays,
-            "parts": self._variable_shapes,
-            "iterations": self.iterations,
-            "learning_rate": self._learning_rate,
-            "state": copies,
-            "kept": [getattr(self, name) for name in self.kept],
-        }
-
-    def set_state(self, saved: State) -> None:
-        """Restore what `get_state` returned, from whichever device; `saved` is not changed."""
-        self.iterations, self._learning_rate = saved["iterations"], saved["learning_rate"]
-        if saved["arrays"] is not self._arrays:
-            self._variable_shapes = saved["parts"]
-            state = [[slot.copy() for slot in slots] for slots in saved["state"]]
-            self.rebind(saved["arrays"], state)
-        for slots, values in zip(self._state, saved["state"], strict=True):
-            for slot, value in zip(slots, values, strict=True):
-                backend.fill(slot, value)  # in place: there may be no free memory
-        for name, value in zip(self.kept, saved["kept"], strict=True):
-            setattr(self, name, value)
-
-    def flush(self) -> None:
-        """Set numbers of `fading` slots to 0 that are nearly subnormal.
-
-        Rounded to nearest, 0.9 times a small subnormal number is that number: it never gets to 0,
-        and a CPU computes many times more slowly with it. A number that small changes no weight.
-        """
-        for slots in self._state:
-            for name, slot in zip(self.slots, slots, strict=False):
-                if name in self.fading and not backend.on_device(slot):
-                    least = NEARLY_SUBNORMAL * float(backend.host.finfo(slot.dtype).tiny)
-                    flushed(slot, least, out=slot)
-
-    def _by_variable(self, slots: list[list[HostArray]]) -> Iterator[list[HostArray]]:
-        """Yield the slots of each variable, where one array holds those of several variables."""
-        for shapes, arrays in zip(self._variable_shapes, slots, strict=True):
-            stop = 0
-            for shape in shapes:
-                start, stop = stop, stop + math.prod(shape)
-                yield [array.reshape(-1)[start:stop].reshape(shape) for array in arrays]
-
-    def slots_by_variable(self) -> list[list[HostArray]]:
-        """Return copies of each variable's slots, in the order of `build`."""
-        return list(self._by_variable([list(map(backend.to_numpy, s)) for s in self._state]))
-
-    @property
-    def variables(self) -> list[HostArray]:
-        """Copies of the whole state, in Keras's order: iteration, learning rate, then the first two
-        slots of the first variable, those of the second, and so on; then the remaining slots."""
-        np, slots_by_variable = backend.host, self.slots_by_variable()
-        flat = [np.asarray(self.iterations, "int32"), np.asarray(self.learning_rate, "float32")]
-        flat += [slot for slots in slots_by_variable for slot in slots[:2]]
-        return [*flat, *(slot for slots in slots_by_variable for slot in slots[2:])]
-
-    def set_variables(self, variables: Sequence[HostArray]) -> None:
-        """Restore `variables` of this optimizer or of Keras's; the optimizer must be built.
-
-        Raises:
-            ValueError: if their number or a shape differs, or if they are not finite; then nothing
-                is changed.
-        """
-        shapes = [array.shape for array in self.variables]
-        if [backend.host.shape(array) for array in variables] != shapes:
+    def apply(
+        self, grads: Iterable[Array], trainable_variables: Iterable[Array] | None = None
+    ) -> None:
+        """Do the same as `apply_gradients`, by default for the arrays of `build`."""
+        gradients = list(grads)
+        known = self._arrays if trainable_variables is None else trainable_variables
+        arrays = [] if known is None else list(known)
+        if gradients and len(gradients) != len(arrays):
             raise ValueError(
-                f"Expected {len(shapes)} variables with the shapes of {type(self).__name__}."
-                f"variables, received {len(variables)}, or other shapes. Write: optimizer."
-                "set_variables(other.variables), both built for weights of the same shapes"
+                f"Expected '{self.name}' to be built for {len(gradients)} variables, as many as "
+                f"the gradients, received {len(arrays)}. Write: apply(gradients, variables)"
             )
-        iterations, rate, *rest = variables
-        state = [[backend.host.empty(a.shape, a.dtype) for a in slots] for slots in self._state]
-        values, slots_by_variable = iter(rest), list(self._by_variable(state))
-        with backend.ignore_overflow():
-            for slot in [s for v in slots_by_variable for s in v[:2]] + [
-                s for v in slots_by_variable for s in v[2:]
-            ]:
-                slot[...] = next(values)
-        if not all(backend.host.isfinite(slot).all() for slots in state for slot in slots):
-            raise ValueError(
-                "Expected finite variables, received NaN, infinity, or numbers too large to be used"
-            )
-        self.learning_rate = float(rate)
-        kept = [getattr(self, name) for name in self.kept]
-        built_for = {"arrays": self._arrays, "parts": self._variable_shapes}
-        numbers = {"iterations": int(iterations), "learning_rate": self._learning_rate}
-        self.set_state({**built_for, **numbers, "state": state, "kept": kept})
+        if gradients:
+            self.apply_gradients(zip(gradients, arrays, strict=True))
 
     def __getstate__(self) -> State:
-        return {**vars(self), "_last_pairs": None}
+        return {**super().__getstate__(), "_last_pairs": None, "_parts": []}

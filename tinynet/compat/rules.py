@@ -6,11 +6,11 @@ and which line to write; where Keras has a message for the case, the text begins
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tinynet import backend
-from tinynet.backend.types import AnyLayer, Array, Shape
+from tinynet.backend.types import AnyLayer, Array, Identifier, Shape
 from tinynet.compat import checks
 from tinynet.compat.naming import short
 
@@ -43,6 +43,9 @@ l2 = number_rule(
     "Invalid value for argument l2: expected a non-negative float. Received: l2={}. "
     "Write: L2(0.01)", 0, sys.float_info.max, none_value=0.01
 )  # fmt: skip
+threshold = number_rule(
+    "Expected threshold to be a number, received: {}. Write: threshold=0.5", -math.inf, math.inf
+)  # fmt: skip
 label_smoothing = number_rule(
     "Expected label_smoothing to be a number from 0 to 1, received: {}. "
     "Write: label_smoothing=0.1", 0, 1
@@ -51,6 +54,15 @@ learning_rate = number_rule(
     "Argument `learning_rate` should be float, at least 0. Received instead: learning_rate={}. "
     "Write: learning_rate=0.001", 0, math.nextafter(3.4e38, 0)
 )  # fmt: skip
+initial_learning_rate, decay_rate, decay_steps = (
+    number_rule(
+        f"Expected {name} to be a number {least}, received: {{}}. Write: {name}={example}",
+        math.ulp(0) if least == "above 0" else 0, 3.4e38
+    ) for name, least, example in (
+        ("initial_learning_rate", "of at least 0", 0.01), ("decay_rate", "of at least 0", 0.96),
+        ("decay_steps", "above 0", 1000),
+    )
+)  # fmt: skip
 weight_decay = number_rule(
     "Expected weight_decay to be a number of at least 0, or None, received: {}. "
     "Write: weight_decay=0.004", 0, sys.float_info.max, none_value=None
@@ -58,11 +70,15 @@ weight_decay = number_rule(
 momentum = number_rule(
     "`momentum` must be a float between [0, 1]. Received: momentum={}. Write: momentum=0.9", 0, 1
 )
-beta_1, beta_2 = (
+beta_1, beta_2, rho = (
     number_rule(
         f"Expected {name} to be at least 0 and below 1, received: {{}}. Write: {name}={example}",
         0, math.nextafter(1, 0)
-    ) for name, example in (("beta_1", 0.9), ("beta_2", 0.999))
+    ) for name, example in (("beta_1", 0.9), ("beta_2", 0.999), ("rho", 0.9))
+)  # fmt: skip
+limit = number_rule(
+    "Expected a limit of gradients, a number of at least 0, or None, received: {}. "
+    "Write: clipnorm=1.0", 0, math.inf, none_value=None
 )  # fmt: skip
 epsilon = number_rule(
     "Expected epsilon to be a number of at least 0, received: {}. Write: epsilon=1e-07",
@@ -73,6 +89,7 @@ validation_split = number_rule(
     "Expected validation_split to be at least 0 and below 1, received: {}. "
     "Write: validation_split=0.1", 0, math.nextafter(1, 0)
 )  # fmt: skip
+
 
 # Layers and activations
 
@@ -87,6 +104,29 @@ def float_type(dtype: object, name: str = "dtype") -> str | None:
             "Leave it out to get tinynet.config.floatx()."
         )
     return dtype
+
+
+def metric_type(dtype: Identifier, name: str = "dtype") -> str | None:
+    """Return the name of a numeric type."""
+    try:
+        known = dtype is None or backend.host.dtype(dtype).kind in "iuf"
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(
+            f"Expected dtype to be the name of a numeric type, received: {short(dtype)}. "
+            'Write: dtype="float32"'
+        )
+    return None if dtype is None else str(backend.host.dtype(dtype).name)
+
+
+def trainable(value: object, name: str = "trainable") -> bool:
+    """Return `value` if it is True or False; as in Keras, numbers are refused."""
+    if not isinstance(value, bool | backend.host.bool_):
+        raise ValueError(
+            f"Expected `trainable` to be a boolean, received: {short(value)}. Write: trainable=True"
+        )
+    return bool(value)
 
 
 def optional(check: Check) -> Check:
@@ -104,6 +144,44 @@ def units(value: object, name: str = "units") -> int:
     return int(value)
 
 
+def noise_shape(value: Identifier, name: str = "noise_shape") -> Shape | None:
+    """Return `value` as a tuple if it is a shape with positive lengths, or None."""
+    try:
+        sizes = None if isinstance(value, str) else tuple(value or ())
+    except TypeError:
+        sizes = None
+    if sizes is None or not all(n is None or (backend.is_integer(n) and n > 0) for n in sizes):
+        raise ValueError(
+            "Invalid value received for argument `noise_shape`. Expected the shape of the random "
+            "mask: positive integers, 1 for an axis along which it is the same, and None for one "
+            f"as long as the input's. Received: noise_shape={short(value)}. Write: "
+            "noise_shape=(None, 1)"
+        )
+    return None if value is None else sizes
+
+
+def constant(value: Identifier, name: str = "value") -> Identifier:
+    """Return the value of `Constant`, a number or an array, also from its configuration."""
+    if isinstance(value, dict):
+        value = backend.host.asarray(a=value["config"]["value"], dtype=value["config"]["dtype"])
+    if backend.on_device(value):
+        value = backend.to_numpy(value)
+    array = backend.host.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Expected a number or an array of numbers, received: {short(value)}. "
+            "Write: Constant(0.1)"
+        )
+    return value
+
+
+def distribution(value: Identifier, name: str = "distribution") -> str:
+    """Return the name of a distribution of `VarianceScaling`; "normal" is a short form."""
+    word = value.lower() if isinstance(value, str) else value
+    word = "truncated_normal" if word == "normal" else word
+    return checks.choice(word, name, "uniform", "truncated_normal", "untruncated_normal")  # type: ignore[no-any-return]
+
+
 def seed(value: object, name: str = "seed") -> int | None:
     """Return `value` if it is a seed, an integer, or None."""
     if value is not None and not backend.is_integer(value):
@@ -111,50 +189,6 @@ def seed(value: object, name: str = "seed") -> int | None:
             f"Expected seed to be a whole number or None, received: {short(value)}. Write: seed=1"
         )
     return None if value is None else int(value)
-
-
-def batch_shape(value: object, name: str = "batch_shape") -> Shape:
-    """Return `value` if it is the shape of a batch for `Input`."""
-    if value is None:
-        raise ValueError(
-            "You must pass a `shape` argument. Received: none. Write: Input(shape=(28, 28))"
-        )
-    return checks.shape(value, name)
-
-
-def batch_shape_of_input(
-    shape: Sequence[int | None] | None,
-    batch_size: int | None,
-    batch_shape: Sequence[int | None] | None,
-) -> Sequence[int | None] | None:
-    """Return the shape of a batch, from whichever of the two shapes `Input` received."""
-    if shape is not None and batch_shape is not None:
-        raise ValueError(
-            "You cannot pass both `shape` and `batch_shape` at the same time. "
-            f"Received: shape={shape}, batch_shape={batch_shape}. Write: Input(shape=(784,))"
-        )
-    return batch_shape if shape is None else (batch_size, *checks.shape(shape, "shape"))
-
-
-def input_width(layer: str, shape: Shape, inputs: int | None = None) -> None:
-    """Raise a ValueError unless `shape` is that of rows, with `inputs` numbers each if given."""
-    if len(shape) < 2:
-        raise ValueError(
-            f"Input 0 with name 'None' of layer '{layer}' is incompatible with the layer: "
-            f"expected min_ndim=2, found ndim={len(shape)}. Full shape received: {shape}. "
-            "A single sample needs a batch axis. Write: x[None]"
-        )
-    if shape[-1] is None:
-        raise ValueError(
-            f"Layer '{layer}' expects an input whose last axis has a known length, "
-            f"received the shape {shape}. Write: Input(shape=(784,))"
-        )
-    if inputs is not None and shape[-1] != inputs:
-        raise ValueError(
-            f"Input 0 with name 'None' of layer '{layer}' is incompatible with the layer: "
-            f"expected axis -1 of input shape to have value {inputs}, "
-            f"but received input with shape {shape}"
-        )
 
 
 def inner_layer(outer: str, layer: AnyLayer) -> None:
@@ -193,65 +227,21 @@ def reduction(value: object, name: str = "reduction") -> str | None:
     return value
 
 
-def one_hot_shapes(loss: object, y_true: Shape, y_pred: Shape) -> None:
-    """Raise a ValueError unless the targets' shape is that of one-hot rows for the outputs."""
-    if y_true == y_pred:
-        return
-    hint = f"This loss expects one row of {y_pred[-1]} probabilities for each sample."
-    if y_true in (y_pred[:-1], (*y_pred[:-1], 1)):
-        hint = (
-            "The targets look like class numbers, but this loss expects one-hot rows. Write: "
-            f"y = tinynet.utils.to_categorical(y, {y_pred[-1]}), "
-            'or loss="sparse_categorical_crossentropy"'
-        )
-    raise ValueError(
-        "Arguments `target` and `output` must have the same shape. "
-        f"Received: target.shape={y_true}, output.shape={y_pred}. {hint}"
-    )
+def axis(value: object, name: str = "axis") -> int:
+    """Return `value` if it is the number of an axis."""
+    if not backend.is_integer(value):
+        raise ValueError(f"Expected axis to be a whole number, received: {short(value)}. Write: -1")
+    return int(value)
 
 
-def class_number_shapes(loss: object, y_true: Shape, y_pred: Shape) -> None:
-    """Raise a ValueError unless the targets' shape is that of class numbers for the outputs."""
-    if y_true in (y_pred[:-1], (*y_pred[:-1], 1)):
-        return
-    hint = "This loss expects one class number for each sample."
-    if y_true == y_pred:
-        hint = (
-            "The targets look one-hot, but this loss expects class numbers. Write: "
-            'loss="categorical_crossentropy", or y = y.argmax(axis=-1)'
-        )
-    raise ValueError(
-        "Arguments `target` and `output` must have the same shape up until the last "
-        f"dimension: target.shape={y_true}, output.shape={y_pred}. {hint}"
-    )
-
-
-def equal_shapes(loss: object, y_true: Shape, y_pred: Shape) -> None:
-    """Raise a ValueError unless the targets' shape is that of one number for each output."""
-    if y_true not in (y_pred, (*y_pred, 1)) and (*y_true, 1) != y_pred:
+def ignore_class(value: object, name: str = "ignore_class") -> int | None:
+    """Return `value` if it is a class number or None."""
+    if value is not None and not backend.is_integer(value):
         raise ValueError(
-            "Arguments `target` and `output` must have the same shape. "
-            f"Received: target.shape={y_true}, output.shape={y_pred}. "
-            f"This loss expects one number for each output. Write: y = y.reshape(-1, {y_pred[-1]})"
+            f"Expected ignore_class to be a whole number or None, received: {short(value)}. "
+            "Write: ignore_class=-1"
         )
-
-
-def one_hot_labels(metric: str, y_true: Shape, y_pred: Shape) -> None:
-    """Raise a ValueError unless a metric's targets are one-hot rows."""
-    if y_true != y_pred:
-        raise ValueError(
-            f"{metric} expects one-hot targets in the shape of the outputs {y_pred}, "
-            f"received shape {y_true}. Write: metrics=['acc'], which takes either kind"
-        )
-
-
-def class_labels(metric: str, y_true: Shape, best: Shape) -> None:
-    """Raise a ValueError unless a metric's targets are class numbers."""
-    if y_true not in (best, (*best, 1)):
-        raise ValueError(
-            f"{metric} expects class numbers of shape {best}, received shape "
-            f"{y_true}. Write: metrics=['acc'], which takes either kind"
-        )
+    return None if value is None else int(value)
 
 
 # Models
@@ -274,6 +264,5 @@ def missing_loss() -> ValueError:
 
 def missing_optimizer() -> ValueError:
     return ValueError(
-        "Expected an optimizer, received none (Keras's default, 'rmsprop', is not part of "
-        "tinynet). Write: model.compile(optimizer='adam', loss=…)"
+        "Expected an optimizer, received none. Write: model.compile(optimizer='adam', loss=…)"
     )

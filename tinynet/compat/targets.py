@@ -39,10 +39,15 @@ def loss_values(loss: Compiled, y_true: Array, y_pred: Array, weights: Weighting
     """
     y_true = as_targets(loss, y_true, y_pred)
     values = backend.of(y_pred).asarray(loss.call(y_true, y_pred), y_pred.dtype)
-    if weights is not None and values.shape[:1] != y_pred.shape[:1]:
+    number = () if isinstance(weights, int | float) else None
+    several = weights is not None and getattr(weights, "shape", number) != ()
+    if several and values.shape[:1] != y_pred.shape[:1]:
+        write = ".mean(axis=-1) in its call, instead of .mean()"
+        if naming.is_builtin(type(loss)):
+            write = f"{type(loss).__name__}(axis=-1)"
         raise ValueError(
-            "Expected the loss of each sample, to weigh it, received one number from "
-            f"{type(loss).__name__}.call. Write: .mean(axis=-1) in it, instead of .mean()"
+            f"Expected the loss of each sample, to weigh it, received values of shape "
+            f"{values.shape} from {type(loss).__name__}. Write: {write}"
         )
     return values
 
@@ -78,6 +83,7 @@ def as_function(kind: Any) -> Callable[..., Array]:
     parameters = inspect.signature(kind).parameters
     is_loss = "reduction" in parameters
     settings = [p for name, p in parameters.items() if name not in ("name", "dtype", "reduction")]
+    settings = [p.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in settings]
     either = inspect.Parameter.POSITIONAL_OR_KEYWORD
     arrays = [inspect.Parameter(name, either) for name in ("y_true", "y_pred")]
     signature = inspect.Signature([*arrays, *settings])
@@ -86,7 +92,8 @@ def as_function(kind: Any) -> Callable[..., Array]:
         bound = signature.bind(*given, **named).arguments
         y_true, y_pred = bound.pop("y_true"), backend.as_float(bound.pop("y_pred"))
         if is_loss:
-            values: Array = kind(**bound, reduction=None)(y_true, y_pred)
+            loss = kind(**bound, reduction=None, dtype=y_pred.dtype.name)
+            values: Array = loss(y_true, y_pred)
         else:
             values = kind(**bound).call(backend.of(y_pred).asarray(y_true), y_pred)
         return values.astype(y_pred.dtype, copy=False)
@@ -104,10 +111,65 @@ def all_builtin(*parts: object) -> bool:
     return all(map(naming.is_builtin, [*methods, *map(type, parts[:1])]))
 
 
-def with_classes(*functions: Callable[..., Array]) -> dict[str, object]:
-    """Return functions, and the classes that they are made from, by name."""
-    both = (*functions, *(function.part for function in functions))  # type: ignore[attr-defined]
-    return {part.__name__: part for part in both}
+def fuses(loss: Compiled, layer: Compiled, whole: Compiled) -> bool:
+    """Return whether a loss can be fused with the activation of the last layer of a model."""
+    top = getattr(loss, "fused_with", None)
+    return (
+        top is not None
+        and getattr(layer, "activation", None) is top
+        and not loss.from_logits
+        and loss.axis == -1
+        and all_builtin(loss, layer, whole)
+    )
+
+
+def by_name(
+    *functions: Callable[..., Array], **abbreviated: Callable[..., Array]
+) -> dict[str, object]:
+    """Return functions, and the classes that they are made from, by all of their names."""
+    several = (*functions, *abbreviated.values())
+    both = [*several, *(function.part for function in several)]  # type: ignore[attr-defined]
+    known: dict[str, object] = {part.__name__: part for part in both}
+    for name, function in abbreviated.items():
+        known |= {name: function, name.upper(): function}
+    return known
+
+
+def as_metric(function: Identifier, base: Identifier, without: str = "") -> Identifier:
+    """Return the metric, derived from `base`, of the mean value of a loss function.
+
+    Arguments:
+        without: a setting of the function that the metric does not have.
+    """
+    settings = list(inspect.signature(function).parameters.values())[2:]
+    settings = [parameter for parameter in settings if parameter.name != without]
+
+    def __init__(  # noqa: N807
+        self: Compiled, name: str | None = None, dtype: str | None = None, **given: object
+    ) -> None:
+        own = {p.name: given.pop(p.name) for p in settings}
+        base.__init__(self, name, dtype, **given)
+        self.__dict__.update(own)
+
+    def update_state(
+        self: Compiled, y_true: Array, y_pred: Array, sample_weight: Weighting = None
+    ) -> None:
+        ignored = getattr(self, "ignore_class", None)
+        if ignored is not None and sample_weight is not None:
+            sample_weight = backend.of(sample_weight).asarray(sample_weight)
+            sample_weight = sample_weight * (y_true != ignored).reshape(sample_weight.shape)
+        base.update_state(self, y_true, y_pred, sample_weight)
+
+    def call(self: Compiled, y_true: Array, y_pred: Array) -> Array:
+        return function(y_true, y_pred, **{p.name: getattr(self, p.name) for p in settings})  # type: ignore[no-any-return]
+
+    given = list(inspect.signature(__init__).parameters.values())[:-1]
+    named = [p.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in settings]
+    vars(__init__)["__signature__"] = inspect.Signature([*given, *named])
+    methods = {"__init__": __init__, "call": call, "update_state": update_state}
+    text = f"The mean of `losses.{function.__name__}`."
+    others = {"__module__": base.__module__, "__doc__": text, "by_sample": True}
+    return type(base)(function.part.__name__, (base,), {**methods, **others})
 
 
 def as_loss(identifier: Identifier) -> Any:

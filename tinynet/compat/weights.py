@@ -9,7 +9,7 @@ from tinynet import backend
 from tinynet.backend import turns
 from tinynet.backend.types import AnyLayer, Array, ArrayLike, HostArray, Shape
 from tinynet.compat import checks, naming
-from tinynet.compat.contracts import CallsInit
+from tinynet.compat.surface import Surface
 
 
 class Weight(NamedTuple):
@@ -27,7 +27,7 @@ class Weight(NamedTuple):
         return array
 
 
-class HasWeights(CallsInit):
+class HasWeights(Surface):
     """The common base of layers and models: a name, and weights to read, set and count."""
 
     name: str
@@ -57,6 +57,13 @@ class HasWeights(CallsInit):
         """Raise a ValueError if a built layer cannot take inputs of `shape`."""
 
     @property
+    def losses(self) -> list[HostArray]:
+        """The penalties of the layers, one number each; those of frozen layers are left out."""
+        pairs = [(each, trains) for _, each, trains in every_layer([self]) if each.built]
+        penalties = [each.penalty() for each, trains in pairs if trains]
+        return [backend.to_numpy(penalty) for penalty in penalties if penalty is not None]
+
+    @property
     def weights(self) -> list[Array]:
         """The live weights: layer by layer, a layer's own before those of the layers inside it."""
         return [weight.array for weight in every_weight([self])]
@@ -70,6 +77,8 @@ class HasWeights(CallsInit):
     def non_trainable_weights(self) -> list[Array]:
         """The weights that training does not change by gradients; all if this is frozen."""
         return [weight.array for weight in every_weight([self]) if not weight.trains]
+
+    trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
 
     @turns.turn()
     def get_weights(self) -> list[HostArray]:

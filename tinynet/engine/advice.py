@@ -12,7 +12,12 @@ from tinynet.backend.types import HostArray, Model, Samples
 from tinynet.compat import checks
 from tinynet.compat.activation import activation_name
 from tinynet.layers import Activated
-from tinynet.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
+from tinynet.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    Crossentropy,
+    SparseCategoricalCrossentropy,
+)
 
 LARGE_INPUT = 10  # beyond this, inputs saturate a sigmoid
 NOT_PROBABILITIES = (activations.linear, activations.relu, activations.tanh)
@@ -50,19 +55,19 @@ def input_advice(batch: HostArray) -> str | None:
 def output_advice(model: Model) -> str | None:
     """Return a warning if a cross-entropy takes logits for probabilities or vice versa."""
     loss, layer = model.loss_object, model.layers[-1]
-    if not isinstance(loss, CategoricalCrossentropy) or not isinstance(layer, Activated):
+    if not isinstance(loss, Crossentropy) or not isinstance(layer, Activated):
         return None
-    name = activation_name(layer.activation)
-    if loss.from_logits and layer.activation is activations.softmax:
+    name, fits = activation_name(layer.activation), activation_name(loss.fused_with)
+    if loss.from_logits and layer.activation is loss.fused_with:
         return (
-            f"Layer '{layer.name}' ends in a softmax, and {type(loss).__name__}(from_logits=True) "
+            f"Layer '{layer.name}' ends in a {fits}, and {type(loss).__name__}(from_logits=True) "
             "applies another: probabilities become nearly equal, and learning is slow. Write: "
-            f"{type(loss).__name__}(), or leave activation='softmax' out"
+            f"{type(loss).__name__}(), or leave activation='{fits}' out"
         )
     if not loss.from_logits and layer.activation in NOT_PROBABILITIES:
         return (
             f"Layer '{layer.name}' ends in '{name}', so its outputs are not the probabilities that "
-            f"{type(loss).__name__} expects. Write: activation='softmax' in that layer, or "
+            f"{type(loss).__name__} expects. Write: activation='{fits}' in that layer, or "
             f"loss=tinynet.losses.{type(loss).__name__}(from_logits=True)"
         )
     return None
@@ -70,9 +75,18 @@ def output_advice(model: Model) -> str | None:
 
 def advise_on_labels(model: Model, y: HostArray, outputs: int) -> None:
     """Warn if some class numbers have no corresponding output, or are NaN."""
-    if not isinstance(model.loss_object, SparseCategoricalCrossentropy) or not y.size:
+    loss = model.loss_object
+    if isinstance(loss, BinaryCrossentropy) and y.size and not (y.min() >= 0 and y.max() <= 1):
+        checks.warn(
+            f"Expected targets from 0 to 1 for {type(loss).__name__}, received targets from "
+            f'{float(y.min()):g} to {float(y.max()):g}. Write: y = (y > 0).astype("float32"), or '
+            'loss="sparse_categorical_crossentropy" for class numbers'
+        )
+    if not isinstance(loss, SparseCategoricalCrossentropy) or not y.size:
         return
     y = np.trunc(y) if y.dtype.kind == "f" else y  # as the loss does
+    if loss.ignore_class is not None:
+        y = np.where(y == loss.ignore_class, 0, y)
     low, high = y.min(), y.max()
     if low >= 0 and high < outputs:  # not if one is NaN
         return

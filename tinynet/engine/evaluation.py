@@ -207,11 +207,17 @@ def predict(
     return outputs
 
 
+def predict_on_batch(model: Model, x: HostArray) -> HostArray:
+    """Return the outputs for all of `x` as one batch."""
+    x, _, _ = checks.samples(x, None, None)
+    return predict(model, x, batch_size=len(x), verbose=0)
+
+
 def batches_to_merge(model: Model, batch_size: int) -> int:
     """Return how many batches can be computed as one without changing the outputs."""
     if not all(map(by_sample, model.layers)):
         return 1
-    shapes = [model.input_shape or (), *(layer.output_shape or () for layer in model.layers)]
+    shapes = [model.shape_of_input or (), *(layer.output_shape or () for layer in model.layers)]
     widest = max(prod([size or 1 for size in shape[1:]]) for shape in shapes)
     return max(1, min(MAX_MERGED_SAMPLES, MAX_MERGED_VALUES // widest) // batch_size)
 
@@ -219,7 +225,7 @@ def batches_to_merge(model: Model, batch_size: int) -> int:
 def prepare_data(model: Model, x: object, y: object, sample_weight: object = None) -> Samples:
     """Return the caller's arrays, checked against each other, the model and its loss."""
     x = checks.array(x, "x")
-    if checks.is_one_sample(x.shape, model.input_shape):
+    if checks.is_one_sample(x.shape, model.shape_of_input):
         model.adapt(x)  # raises an error about it, before any lengths are compared
     x, y, sample_weight = checks.samples(x, y, sample_weight)
     if y is None:

@@ -75,7 +75,7 @@ def estimate_bytes(model: Model, batch: int) -> tuple[int, int]:
     """Return the bytes of weights, gradients and optimizer state, and those of a batch's arrays."""
     slots = len(model.optimizer.slots) if model.optimizer else 0
     weights = sum(weight.nbytes for weight in model.weights) * (2 + slots)
-    shapes = [model.input_shape or (), *(layer.output_shape or () for layer in model.layers)]
+    shapes = [model.shape_of_input or (), *(layer.output_shape or () for layer in model.layers)]
     numbers = sum(math.prod(size or 1 for size in shape[1:]) for shape in shapes)
     number = backend.host.dtype(model.dtype).itemsize
     return weights, 2 * batch * numbers * number  # activations, and their gradients

@@ -4,15 +4,24 @@ The forward pass, the backward pass and training are in `models.Sequential`; `pa
 weights.
 """
 
-import operator
 from collections.abc import Callable, Iterable
 
 from tinynet import backend, config
 from tinynet.backend import turns
-from tinynet.backend.types import AnyLayer, Array, Compiled, Device, HostArray, Shape, Sizes, State
-from tinynet.compat import checks, guards, naming, rules
-from tinynet.compat.weights import HasWeights, every_layer
+from tinynet.backend.types import (
+    AnyLayer,
+    Array,
+    Compiled,
+    Device,
+    HostArray,
+    Shape,
+    Sizes,
+    State,
+)
+from tinynet.compat import checks, guards, naming
+from tinynet.compat.weights import every_layer
 from tinynet.engine.parameters import Parameters, owner_of
+from tinynet.engine.surface import ModelSurface
 from tinynet.engine.tracker import by_sample
 from tinynet.layers import InputLayer, Layer
 
@@ -20,7 +29,7 @@ Layers = Iterable[AnyLayer] | None
 BackwardHook = Callable[[Layer, Array | None], None]  # gets a layer and its input's gradient
 
 
-class Network(HasWeights):
+class Network(ModelSurface):
     """The base of `Sequential`: a stack of layers and their weights, without training.
 
     It may be a layer of another model, and has the methods of a layer that this needs.
@@ -43,22 +52,18 @@ class Network(HasWeights):
         self.training_thread: int | None = None  # the thread that trains the model now
         self._lowest_trained = 0  # where the backward pass ends
         self._unchanged_at = -1  # `Changes.count` when this was last compared
+        self.resolved_metrics: list[Compiled] = []  # those of the last `fit` or `evaluate`
         self.prepared: list[object] = []  # what the training was last prepared for
-        self.dtype = config.floatx()
+        self._own_dtype: str | None = config.floatx()
         self.input_layer: InputLayer | None = None
         self._layers: list[AnyLayer] = []
         self.parameters = Parameters(self.name, self._layers)
         for layer in layers or ():
             self._append(layer)
-        if self._layers and self.input_shape is not None:
-            self._make_weights(self.input_shape)  # once: it goes through all layers
+        if self._layers and self.shape_of_input is not None:
+            self._make_weights(self.shape_of_input)  # once: it goes through all layers
 
     # Layers
-
-    @property
-    def layers(self) -> list[AnyLayer]:
-        """The layers, from the bottom to the top, without the `Input`."""
-        return list(self._layers)
 
     def penalty(self) -> None:
         """Return None, as the layers inside have penalties of their own."""
@@ -71,23 +76,12 @@ class Network(HasWeights):
         """Whether a sample's output does not depend on the others in its batch, see `Layer`."""
         return all(map(by_sample, self._layers))
 
-    @property
-    def input_shape(self) -> Shape | None:
-        """The shape of a batch of inputs, (None or batch, …); None until it is known."""
-        return self.input_layer.batch_shape if self.input_layer else None
-
-    @property
-    def output_shape(self) -> Shape:
-        """The shape of a batch of outputs, (None or batch, …)."""
-        if not self.built:
-            raise AttributeError(f"Sequential model '{self.name}' has no defined output shape yet.")
-        return self.compute_output_shape(self.input_shape or ())
-
     @turns.turn()
-    def add(self, layer: "Layer | Network") -> None:
+    def add(self, layer: "Layer | Network", rebuild: bool = True) -> None:
         """Add `layer`, which may be a model, on top.
 
-        If the model's input shape is known, its weights are created immediately.
+        If the model's input shape is known, its weights are created immediately, unless `rebuild`
+        is False; then the model has to be built again.
 
         Raises:
             ValueError: if it is not a layer, has the name of another layer, or does not fit;
@@ -95,10 +89,11 @@ class Network(HasWeights):
         """
         before = self.input_layer
         self._append(layer)
-        if not self._layers or self.input_shape is None:
+        self.built = self.built and rebuild
+        if not self._layers or self.shape_of_input is None or not rebuild:
             return
         try:
-            self._make_weights(self.input_shape)
+            self._make_weights(self.shape_of_input)
         except Exception:
             self._layers.pop()
             self.input_layer = before
@@ -138,8 +133,8 @@ class Network(HasWeights):
         self._layers.append(layer)
 
     @turns.turn()
-    def pop(self) -> "Layer | Network":
-        """Remove the top layer and return it.
+    def pop(self, rebuild: bool = True) -> "Layer | Network":
+        """Remove the top layer and return it; without `rebuild`, the model has to be built again.
 
         Raises:
             IndexError: if there is no layer.
@@ -151,8 +146,8 @@ class Network(HasWeights):
             if owner_of(each) is self.parameters:
                 each.owner = None
         self.built = False
-        if self._layers and self.input_shape is not None:
-            self._make_weights(self.input_shape)
+        if self._layers and self.shape_of_input is not None and rebuild:
+            self._make_weights(self.shape_of_input)
         return layer
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> AnyLayer:
@@ -187,7 +182,7 @@ class Network(HasWeights):
                 shape; no layer is built then.
         """
         self._check_not_empty()
-        shape = self.input_shape if input_shape is None else tuple(input_shape)
+        shape = self.shape_of_input if input_shape is None else tuple(input_shape)
         if shape is None:
             raise ValueError(
                 f"Expected an input shape for building model '{self.name}', received none. "
@@ -219,7 +214,7 @@ class Network(HasWeights):
         with backend.use_device(self.parameters.device):
             try:
                 for layer in self._layers:
-                    if layer.dtype not in (None, self.dtype):
+                    if layer._own_dtype not in (None, self.dtype):
                         raise ValueError(
                             f"Expected all layers of model '{self.name}' to compute in "
                             f"{self.dtype}, received layer '{layer.name}' with dtype "
@@ -227,7 +222,7 @@ class Network(HasWeights):
                             "before creating the model"
                         )
                     for _, each, _ in every_layer([layer]):
-                        each.dtype = each.dtype or self.dtype
+                        each._own_dtype = each._own_dtype or self.dtype
                     layer.ensure_built(shape)
                     shape = tuple(layer.compute_output_shape(shape))
             except Exception:
@@ -236,50 +231,6 @@ class Network(HasWeights):
                 raise
             self.parameters.gather(self.dtype)
         self.built = True
-
-    def parts_of_a_step(self) -> list[object]:
-        """Return what a step of training relies on: if none of it is replaced, it is prepared."""
-        top = self._layers[-1] if self._layers else self
-        methods = [vars(top).get(name) for name in ("_activation", "forward", "backward")]
-        parts = [self.objective, self.optimizer, self.loss_object, self._trainable, top, *methods]
-        return [*parts, *self.parameters.parts_of_a_step()]
-
-    def is_prepared(self) -> bool:
-        """Return whether no part of a step was replaced since the training was last prepared."""
-        if not self.prepared:
-            return False
-        count = turns.Changes.count
-        if count == self._unchanged_at and self.parameters.plain:
-            return True
-        now = self.parts_of_a_step()
-        same = len(now) == len(self.prepared) and all(map(operator.is_, now, self.prepared))
-        self._unchanged_at = count if same else -1
-        return same
-
-    def end_backward_at(self, lowest: int | None) -> None:
-        """End the backward pass at layer number `lowest`, or at the model's input if None."""
-        self._lowest_trained = lowest or 0
-        for _, layer, _ in every_layer(self._layers):
-            layer.needs_input_gradient = lowest is None or layer not in self._layers[lowest:][:1]
-
-    @turns.turn()
-    def build_optimizer(self) -> None:
-        """Pass the trainable weights to the optimizer, or raise a ValueError if it has others.
-
-        If layers were frozen or unfrozen while the model trains, the optimizer continues.
-        """
-        self.parameters.ensure_gathered(self.dtype)
-        optimizer, parameters = self.optimizer, self.parameters
-        goes_on = self.prepared and optimizer.is_built_for(parameters.trained)
-        before = [run for run, _ in parameters.runs]
-        parts = parameters.select_trainable(self._trainable)
-        if not optimizer.built:
-            optimizer.build(parameters.trained, parts)
-        elif not optimizer.is_built_for(parameters.trained):
-            if not goes_on:
-                raise rules.optimizer_of_other_weights(self.name)
-            after = [run for run, _ in parameters.runs]
-            optimizer.carry_over(before, after, parameters.trained, parts)
 
     @property
     def device(self) -> Device | None:
@@ -320,8 +271,8 @@ class Network(HasWeights):
         """Return `x` in the shape that this model takes, or raise a ValueError if it cannot fit."""
         return (
             x
-            if self.input_shape is None
-            else checks.match_input_shape(x, self.input_shape, self.name)
+            if self.shape_of_input is None
+            else checks.match_input_shape(x, self.shape_of_input, self.name)
         )
 
     # Copying and pickling

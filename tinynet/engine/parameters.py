@@ -18,6 +18,7 @@ from tinynet.backend import turns
 from tinynet.backend.types import UNSET, Array, Device, Pairs
 from tinynet.compat import guards
 from tinynet.compat.naming import is_builtin
+from tinynet.compat.optimizer import Variable
 from tinynet.compat.weights import Weight, every_layer, every_weight, parts_of
 from tinynet.layers import Layer
 
@@ -33,6 +34,7 @@ class View(NamedTuple):
     part: slice
     shape: tuple[int, ...]
     array: Array = UNSET  # the weight itself, which is this part of the vector
+    former: tuple["weakref.ref[Array]", ...] = ()  # the arrays that held it before
 
     def of(self, vector: Array) -> Array:
         return vector[self.part].reshape(self.shape)
@@ -82,6 +84,7 @@ class Parameters:
         others = [weight for weight in weights if not weight.has_gradient]
         states = [(weight, backend.to_active(weight.array)) for weight in others]
         views = [view._replace(array=view.of(flat)) for view in views]
+        views = [view._replace(former=self._former(view)) for view in views]
         self.flat, self.gradients, self._views = flat, gradients, views
         self.pairs, self.runs = (), []
         for view in views:
@@ -99,6 +102,12 @@ class Parameters:
         for layer in self._seen:
             layer.owner = weakref.ref(self)
             layer.clear_caches()
+
+    def _former(self, view: View) -> tuple["weakref.ref[Array]", ...]:
+        """Return the arrays that hold a weight before `gather` moves it, if they are still used."""
+        same = [v for v in self._views if v.layer is view.layer and v.name == view.name]
+        former = [reference for v in same for reference in v.former if reference() is not None]
+        return (*former, weakref.ref(getattr(view.layer, view.name)))
 
     def every_layer(self) -> list[Layer]:
         """Return all layers, also those inside other layers and models, without these models."""
@@ -132,8 +141,8 @@ class Parameters:
         weights = [weight.array for weight in every_weight(self.layers)]
         return [self.flat, *weights, *(part for pair in inside for part in pair)]
 
-    def select_trainable(self, trainable: bool) -> list[list[tuple[int, ...]]]:
-        """Set `pairs` to the weights that train, and return the shapes of the weights in each."""
+    def select_trainable(self, trainable: bool) -> list[list[Variable]]:
+        """Set `pairs` to the weights that train, and return the variables in each."""
         runs: list[Run] = []
         weights = [weight for weight in every_weight(self.layers) if weight.has_gradient]
         for view, weight in zip(self._views, weights, strict=True):
@@ -144,7 +153,14 @@ class Parameters:
             runs.append((slice(run.start, view.part.stop), [*shapes, view.shape]))
         if runs != self.runs:  # otherwise keep the optimizer's arrays
             self.make_pairs(runs)
-        return [shapes for _, shapes in runs]
+        return [
+            [
+                Variable(view.name, view.array, view.former)
+                for view in self._views
+                if run.start <= view.part.start < run.stop
+            ]
+            for run, _ in runs
+        ]
 
     @property
     def trained(self) -> list[Array]:

@@ -27,7 +27,8 @@ MOST_ROWS = 10_000  # the numbers of so many steps are computed at a time, in ab
 # The methods that a step calls; one that was replaced, also on its class, is not tinynet's.
 METHODS = (
     "forward", "backward", "activate", "backward_from_z", "mask", "penalty", "call", "targets",
-    "weigh", "gradient", "prepare", "update", "apply_gradients", "update_state",
+    "weigh", "gradient", "prepare", "update", "apply_gradients", "update_state", "begin_step",
+    "end_step", "sample_weights", "call_from_z", "backward_from_p",
 )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ class Steps:
             not watched
             and model.dtype == "float32"
             and model.parameters.plain
+            and model.optimizer.may_be_replayed
             and all(map(is_builtin, [self._train_step, *functions, *methods, *map(type, parts)]))
             and all(getattr(x, "activation", BUILT_IN[0]) in BUILT_IN for x in model.layers)
             and products.cublas(backend.current_device().number) is not None
@@ -102,7 +104,7 @@ class Steps:
         values = [m.count - count for m, count in zip(self._metrics, counts, strict=True)]
         self._sums: list[tuple[Array, int]] = list(zip(totals, values, strict=True))
         self._iterations = optimizer.iterations - iterations  # 0 if all weights are frozen
-        self._captured_with, self._rate = self._look(), optimizer.learning_rate
+        self._captured_with, self._rate = self._look(), optimizer.set_rate
         return loss
 
     def _on_device(self, parts: Parts) -> Array:
@@ -150,7 +152,7 @@ class Steps:
             may = self._may_be_replayed()
             self._how = Steps._rehearse if may else Steps._do_ordinarily
             return self._how(self, batch)
-        if not replay.rows or optimizer.learning_rate != self._rate:
+        if not replay.rows or optimizer.set_rate != self._rate:
             self._tabulate()
         self._add_to_sums(1)
         loss = replay.replay(batch)
@@ -174,7 +176,7 @@ class Steps:
         """Send the numbers of the next steps of the epoch, and leave the host as it was."""
         optimizer, parameters = self._model.optimizer, self._model.parameters
         layers = self._model.layers
-        iterations, self._rate = optimizer.iterations, optimizer.learning_rate
+        iterations, self._rate = optimizer.iterations, optimizer.set_rate
         counters = [(x, name, getattr(x, name)) for x in layers for name in x.counters]
         rows = min(self._tracker.steps_left, MOST_ROWS)
         try:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from tinynet import backend, metrics
 from tinynet.backend.types import Array, Identifier, Logs, Model, Shape, State
 from tinynet.compat import contracts, guards, naming
+from tinynet.compat.measures import MetricVariable
 from tinynet.compat.naming import is_builtin
 from tinynet.engine.data import Batch
 from tinynet.layers import Layer
@@ -101,6 +102,9 @@ class Tracker:
         self._runs, self._samples = state["runs"], state["samples"]
         for metric, values in zip(self.metrics.values(), state["metrics"], strict=True):
             for name, value in values.items():
+                if isinstance(getattr(metric, name, None), MetricVariable):
+                    getattr(metric, name).assign(backend.to_active(value))
+                    continue
                 arrays = isinstance(value, backend.host.ndarray)
                 setattr(metric, name, backend.to_active(value) if arrays else value)
 
@@ -162,8 +166,8 @@ def check_metrics(given: object) -> list[Identifier]:
             continue
         if isinstance(identifier, str):
             naming.lookup("metric", identifier, {**metrics.KNOWN, **dict.fromkeys(ACCURACY)})
-        else:
-            metrics.get(identifier)
+        elif metrics.get(identifier) is None:
+            naming.lookup("metric", identifier, metrics.KNOWN)
     return list(given or ())
 
 
@@ -198,6 +202,8 @@ def make_metrics(model: Model, y_true: Shape) -> dict[str, Metric]:
         numbered = (f"{metric.name}_{number}" for number in itertools.count(1))
         names = itertools.chain([metric.name], numbered)
         named[next(name for name in names if name not in named)] = metric
+    if model.active_calls <= 1:
+        model.resolved_metrics = list(named.values())
     return named
 
 
@@ -205,10 +211,11 @@ def metric_state(metric: Metric) -> State:
     """Return the state of a metric: its attributes that are numbers, arrays, lists or dicts."""
     state = {}
     for name, value in vars(metric).items():
+        value = value.value if isinstance(value, MetricVariable) else value
         if backend.on_device(value):
             value = backend.to_numpy(value)
         array = isinstance(value, backend.host.ndarray | backend.host.generic)
-        if array or isinstance(value, int | float | list | dict):
+        if (array or isinstance(value, int | float | list | dict)) and name != "_variables":
             state[name] = value
     return state
 

@@ -159,7 +159,7 @@ class TrainingState:
         # A callback may have frozen layers; 0.1 did not save that.
         for layer, trainable in zip(layers, state.get("trainable", ()), strict=False):
             layer._trainable = bool(trainable)
-        model.prepare_training(model.input_shape or ())
+        model.prepare_training(model.shape_of_input or ())
         self._check(state)
         if "format" not in state and isinstance(model.optimizer, optimizers.Adam):
             # 0.1 stored the sums of β₁ᵏ g and of β₂ᵏ g², not the means.
@@ -168,9 +168,9 @@ class TrainingState:
                 for slot, share in zip(slots, shares, strict=False):
                     slot *= share
         model.set_weights(state["weights"])
-        model.optimizer.learning_rate = state["learning_rate"]
+        if state["learning_rate"] is not None:  # otherwise it is computed
+            model.optimizer.learning_rate = state["learning_rate"]
         known = {name: state[name] for name in ("iterations", "kept")}
-        known["learning_rate"] = model.optimizer.learning_rate
         now = model.optimizer.get_state()
         model.optimizer.set_state({**now, **known, "state": state["slots"]})
         for layer, values in zip(model.parameters.every_layer(), state["counters"], strict=True):

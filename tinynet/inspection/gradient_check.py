@@ -134,9 +134,9 @@ def float64_copy(model: Model, shape: tuple[int, ...]) -> Model:
     with turns.turn():
         model_copy = copy.deepcopy(model).to("numpy")
     model_copy.ensure_built(shape)
-    model_copy.dtype = "float64"
+    model_copy._own_dtype = "float64"
     for layer in model_copy.parameters.every_layer():
-        layer.dtype = "float64"
+        layer._own_dtype = "float64"
     model_copy.parameters.gather("float64")
     model_copy.prepare_evaluation(shape)
     model_copy.end_backward_at(None)

@@ -7,25 +7,29 @@ notebook gets Rich's HTML, and a pipe, a file or a `print_fn` gets plain text.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from tinynet.backend.types import Array, Model
-from tinynet.compat import arguments
-from tinynet.layers import Layer
+from tinynet.backend.types import AnyLayer, Array, Model
+from tinynet.compat.layer import layers_in
+from tinynet.layers import Activation, Dropout, Layer
 from tinynet.utils.progress import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# Keras's columns (title, alignment, end as a fraction of the line) and its colours.
-_COLUMNS: tuple[tuple[str, Literal["left", "center", "right"], float], ...] = (
-    ("Layer (type)", "left", 0.45),
-    ("Output Shape", "left", 0.80),
-    ("Param #", "right", 1.0),
+# Keras's columns (title, alignment), their ends as fractions of the line, and its colours.
+_COLUMNS: tuple[tuple[str, Literal["left", "center", "right"]], ...] = (
+    ("Layer (type)", "left"),
+    ("Output Shape", "left"),
+    ("Param #", "right"),
+    ("Trainable", "center"),
 )
+_ENDS = (0.45, 0.80, 1.0)
 _NUMBER, _NONE, _CLASS = "color(34)", "color(45)", "color(33)"
 _YES, _NO = "bold color(34)", "bold color(9)"
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -34,35 +38,36 @@ _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 def summary(
     model: Model,
     line_length: int | None = None,
-    positions: object = None,
+    positions: Sequence[float] | None = None,
     print_fn: Callable[[str], object] | None = None,
     expand_nested: bool = False,
     show_trainable: bool = False,
-    layer_range: object = None,
+    layer_range: Sequence[str] | None = None,
 ) -> None:
     """Print the layers with their output shapes and parameter counts, then the totals.
 
-    A layer that is not built shows `?` and `0 (unbuilt)`. Totals are given in parameters and in
-    bytes, and include the slots of a built optimizer (after `fit`): Adam has two for each weight.
+    A layer that is not built shows `?`, and `0 (unbuilt)` if building it does something in Keras.
+    Totals are given in parameters and in bytes, and include the slots of a built optimizer (after
+    `fit`): Adam has two for each weight.
 
     Arguments:
         model: an object with `name`, `layers` and `optimizer`.
         line_length: the width of the table in characters. None: the terminal's width minus 4, but
             at most 88 (100 with `show_trainable`).
+        positions: where the three columns end, as fractions of the line. None: 0.45, 0.8 and 1.
         print_fn: a function that receives the whole text in one call. None prints it.
+        expand_nested: whether to list the layers of a model inside this one, below it.
         show_trainable: whether to add a column with Y or N for each layer that has weights.
-        positions, expand_nested, layer_range: Keras's arguments; only the defaults are supported.
+        layer_range: regular expressions for the names of the first and the last layer to list.
 
     Raises:
-        ValueError: if `line_length` is too small, or an unsupported argument is given.
+        ValueError: if `line_length` is too small, or `positions` or `layer_range` do not fit.
     """
     from rich.console import Console, Group
 
-    given = {"positions": positions, "layer_range": layer_range, "expand_nested": expand_nested}
-    arguments.refuse("summary", given)
-    table = _table(line_length, show_trainable)
-    for layer in model.layers:
-        table.add_row(*_row(layer, show_trainable))
+    table = _table(line_length, show_trainable, positions)
+    for prefix, layer in _listed(_chosen(model.layers, layer_range), expand_nested):
+        table.add_row(*_row(prefix, layer, show_trainable))
     text = Group(_text((f'Model: "{model.name}"', "bold")), table, *_totals(model))
 
     console = Console(color_system="auto" if print_fn is None else None)
@@ -79,36 +84,76 @@ def summary(
         print_fn(printable(capture.get()))
 
 
-def _table(line_length: int | None, show_trainable: bool) -> Table:
+def _chosen(layers: Sequence[Layer], layer_range: Sequence[str] | None) -> Sequence[Layer]:
+    """Return the layers between those whose names match, whichever of the two comes first."""
+    if layer_range is None:
+        return layers
+    names = [layer.name for layer in layers]
+    matches = []
+    if len(layer_range) == 2 and all(isinstance(pattern, str) for pattern in layer_range):
+        matches = [[n for n, x in enumerate(names) if re.match(end, x)] for end in layer_range]
+    if not matches or not all(matches):
+        raise ValueError(
+            "Expected layer_range to be two names of layers, or regular expressions for them. "
+            f"Received: layer_range={layer_range!r}, of a model with the layers {names}. "
+            f"Write: model.summary(layer_range={names[:1] + names[-1:]})"
+        )
+    first, last = matches if matches[0][0] <= matches[1][-1] else reversed(matches)
+    return layers[first[0] : last[-1] + 1]
+
+
+def _listed(
+    layers: Iterable[AnyLayer], expand_nested: bool, prefix: str = ""
+) -> Iterator[tuple[str, AnyLayer]]:
+    """Yield the layers, if `expand_nested` also those inside, and what precedes their names."""
+    for layer in layers:
+        yield prefix, layer
+        if expand_nested:
+            inside = layers_in(getattr(layer, "layers", None))
+            yield from _listed(inside, True, f"   {prefix or '└ '}")
+
+
+def _table(
+    line_length: int | None, show_trainable: bool, positions: Sequence[float] | None
+) -> Table:
     from rich.table import Table
 
-    columns = list(_COLUMNS)
+    ends = list(positions or _ENDS)
     if show_trainable:
-        columns = [(title, side, 0.9 * end) for title, side, end in columns]
-        columns.append(("Trainable", "center", 1.0))
-    narrowest = 31 if show_trainable else 16  # four cells for each column
-    if line_length is None:
+        ends = [*(0.9 * end for end in ends), 1.0]
+    columns = _COLUMNS[: 3 + show_trainable]
+
+    def widths(length: int) -> list[int]:
+        return [b - a for a, b in itertools.pairwise([0, *(int(end * length) for end in ends)])]
+
+    least = next((n for n in range(1000) if min(widths(n)) >= 4), None)  # Keras's least width
+    if len(ends) != len(columns) or least is None:
+        raise ValueError(
+            "Expected positions to be where the three columns end, in order, as fractions of the "
+            f"line. Received: positions={positions!r}. "
+            f"Write: model.summary(positions={list(_ENDS)})"
+        )
+    if not line_length:
         import shutil  # not at the top: it loads every archive decompressor
 
         screen = shutil.get_terminal_size().columns - 4
-        line_length = max(min(screen, 100 if show_trainable else 88), narrowest)
-    if line_length < narrowest:
+        line_length = max(min(screen, 100 if show_trainable else 88), 0 if positions else least)
+    if line_length < least:
         raise ValueError(
-            f"Expected a line_length of at least {narrowest}, for {len(columns)} columns. "
-            f"Received: line_length={line_length}. Write model.summary(line_length=80)."
+            f"Expected a line_length of at least {least}, for {len(columns)} columns. Received: "
+            f"line_length={line_length}. Write: model.summary(line_length={max(80, least)})"
         )
     table = Table(width=line_length, show_lines=True)
-    start = 0
-    for title, side, end in columns:
-        table.add_column(title, justify=side, width=int(end * line_length) - start)
-        start = int(end * line_length)
+    for (title, side), width in zip(columns, widths(line_length), strict=True):
+        table.add_column(title, justify=side, width=width)
     return table
 
 
-def _row(layer: Layer, show_trainable: bool) -> list[Text]:
-    name = _text((layer.name, ""), (" (", ""), (type(layer).__name__, _CLASS), (")", ""))
+def _row(prefix: str, layer: Layer, show_trainable: bool) -> list[Text]:
+    name = _text((prefix + layer.name, ""), (" (", ""), (type(layer).__name__, _CLASS), (")", ""))
     count = f"{layer.count_params() if layer.built else 0:,}"
-    parameters = _text((count, _NUMBER), ("" if layer.built else " (unbuilt)", ""))
+    built = layer.built or isinstance(layer, Activation | Dropout)  # nothing to build, in Keras
+    parameters = _text((count, _NUMBER), ("" if built else " (unbuilt)", ""))
     row = [name, _shape(getattr(layer, "output_shape", None)), parameters]
     if show_trainable:
         letter, style = ("Y", _YES) if layer.trainable else ("N", _NO)

@@ -21,7 +21,10 @@ from tinynet.engine.evaluation import check_compiled, prepare_data
 from tinynet.inspection.trace_table import LayerTrace, Trace, TracedArray, TracedWeight
 from tinynet.layers import Activated, Activation, Dense, Dropout, Flatten, Layer
 from tinynet.losses import (
+    BinaryCrossentropy,
     CategoricalCrossentropy,
+    Crossentropy,
+    MeanAbsoluteError,
     MeanSquaredError,
     Objective,
     SparseCategoricalCrossentropy,
@@ -110,10 +113,13 @@ def _formula(f: ActivationFunction) -> str:
 
 
 def _losses(objective: Objective, y: HostArray, output: HostArray) -> HostArray:
-    """Return ℓ of each sample as training computes it: if possible, from the log-softmax."""
-    if objective.fused:
+    """Return ℓ of each sample as training computes it: if possible, from the logits."""
+    if objective.softmax:
         target = objective.loss.targets(y, output)
         return np.array(crossentropy(target, objective.layer.surprisal))
+    if objective.fused:
+        z = objective.layer.z.reshape(output.shape)
+        return np.array(objective.loss.call_from_z(match_rank(y, output), z))
     return np.array(objective.loss.call(match_rank(y, output), output))
 
 
@@ -127,16 +133,20 @@ def _trace_backward(model: Model, y: HostArray, output: HostArray) -> list[list[
     traces = []
     for layer, passed_on in recorded:
         fused = objective.fused and layer is objective.layer
-        if fused:  # softmax and cross-entropy in one step skip ∂L/∂a: compute it
+        if fused:  # an activation and its cross-entropy in one step skip ∂L/∂a: compute it
             at_z, counts = arriving, objective.y != 0
             arriving = np.divide(-objective.y, output, np.zeros_like(output), where=counts)
+            if not objective.softmax:
+                each = objective.loss.backward(objective.y, output)
+                arriving = np.array(objective.loss.weigh(each, objective.n, objective.w))
         delta, formula, note = _delta(layer, arriving)
         if fused:
             delta = at_z
-            targets = objective.loss.targets(y, output)
-            if delta.ndim == 2 and np.allclose(delta, (output - targets) / len(y), atol=1e-7):
+            targets = objective.loss.targets(match_rank(y, output), output)
+            count = len(y) if objective.softmax else output.size
+            if delta.ndim == 2 and np.allclose(delta, (output - targets) / count, atol=1e-7):
                 smoothed = ", y smoothed" if objective.loss.label_smoothing else ""
-                note = f", which is (p − y) / B{smoothed}"
+                note = f", which is (p − y) / {'B' if count == len(y) else '(B K)'}{smoothed}"
         quantities = [TracedArray("∂L/∂a", "", arriving, ", arriving")]
         dense = _is_dense(layer)
         if delta is not None:
@@ -164,7 +174,7 @@ def _delta(layer: Layer, arriving: HostArray) -> tuple[HostArray | None, str, st
         return arriving.copy(), "∂L/∂a", ""
     layer_a = layer._a.copy()
     rows = arriving.reshape(layer_a.shape)
-    z_or_a = layer._z.copy() if f in FROM_Z else layer_a
+    z_or_a = layer.z.copy() if f in FROM_Z else layer_a
     delta = BACKWARDS[f](rows, z_or_a).reshape(arriving.shape)
     return np.array(delta), _FORMULAS.get(f, ("", "f′ ∂L/∂a"))[1], ""
 
@@ -195,12 +205,15 @@ def _terms(
     formula = {
         CategoricalCrossentropy: "ℓ = −Σ y ln p",
         SparseCategoricalCrossentropy: "ℓ = −ln p of the true class",
+        BinaryCrossentropy: "ℓ = −mean of (y ln p + (1 − y) ln(1 − p))",
         MeanSquaredError: "ℓ = mean of (p − y)²",
+        MeanAbsoluteError: "ℓ = mean of |p − y|",
     }.get(kind, "ℓ")
     plain = True
-    if isinstance(loss_of, CategoricalCrossentropy):
+    if isinstance(loss_of, Crossentropy):
         plain = not (loss_of.from_logits or loss_of.label_smoothing)
-        formula += ", p being the softmax of the outputs" if loss_of.from_logits else ""
+        top = activation_name(loss_of.fused_with)
+        formula += f", p being the {top} of the outputs" if loss_of.from_logits else ""
         formula += f", y smoothed by {loss_of.label_smoothing:g}" if loss_of.label_smoothing else ""
     lines = [formula]
     if losses.ndim == 1 and len(losses) <= 8:
@@ -233,6 +246,10 @@ def _term(kind: type, p: HostArray, y: HostArray) -> str:
     if kind is SparseCategoricalCrossentropy and np.ndim(np.squeeze(y)) == 0:
         c = int(np.squeeze(y))
         return f"−ln {p[c]:.6g} = " if 0 <= c < len(p) else ""
+    if kind is BinaryCrossentropy and len(p) == 1 and float(np.ravel(y)[0]) in (0, 1):
+        return f"−ln {p[0]:.6g} = " if np.ravel(y)[0] else f"−ln(1 − {p[0]:.6g}) = "
+    if kind is MeanAbsoluteError and len(p) == 1:
+        return f"|{p[0]:.6g} − {float(np.ravel(y)[0]):.6g}| = "
     if kind is MeanSquaredError and len(p) <= 3:
         squares = " + ".join(f"({a:.6g} − {b:.6g})²" for a, b in zip(p, np.ravel(y), strict=True))
         return f"({squares}) / {len(p)} = " if len(p) > 1 else f"{squares} = "

@@ -7,7 +7,7 @@ every intermediate result is shown.
 import math
 from dataclasses import dataclass
 
-from tinynet.optimizers import SGD, Adam, Optimizer
+from tinynet.optimizers import SGD, Adam, Optimizer, RMSprop
 from tinynet.utils.progress import printable
 
 
@@ -36,6 +36,12 @@ def work_out(
     optimizer: Optimizer, w: float, g: float, *state: float
 ) -> tuple[tuple[str, ...], float, float]:
     """Return the steps of one number's update as lines, its total change, and its new value."""
+    if not optimizer.treats_all_alike:
+        raise ValueError(
+            "Expected an optimizer that neither limits gradients nor excludes weights from decay, "
+            f"received {type(optimizer).__name__} with such a setting: what happens to one number "
+            "then depends on others. Leave it out of the optimizer for this model"
+        )
     rate, t = optimizer.learning_rate, optimizer.iterations + 1
     lines = [f"w = {w:.6g}", f"g = ∂L/∂w = {g:.6g}"]
     start = w
@@ -64,6 +70,34 @@ def work_out(
             f"Δw = −η m̂ / (√v̂ + ε) = −{rate:.6g} · {m_hat:.6g} / "
             f"({math.sqrt(v_hat):.6g} + {scaled_epsilon:.6g}) = {change:.6g}",
         ]
+    elif type(optimizer) is RMSprop:
+        rho, mu, epsilon = optimizer.rho, optimizer.momentum, optimizer.epsilon
+        slots = dict(zip(optimizer.slots, state, strict=True))
+        v_old, a_old = slots["velocity"], slots.get("average_gradient")
+        v = variance = rho * v_old + (1 - rho) * g * g
+        lines.append(
+            f"v ← ρ v + (1 − ρ) g² = {rho:g} · {v_old:.6g} + {1 - rho:.6g} · {g * g:.6g} = {v:.6g}"
+        )
+        if a_old is not None:
+            a = rho * a_old + (1 - rho) * g
+            variance = v - a * a
+            lines += [
+                f"a ← ρ a + (1 − ρ) g = {rho:g} · {a_old:.6g} + {1 - rho:.6g} · {g:.6g} = {a:.6g}",
+                f"v − a² = {v:.6g} − {a * a:.6g} = {variance:.6g}",
+            ]
+        root = math.sqrt(variance + epsilon)
+        change = -rate * g / root
+        step = f"{rate:.6g} · {g:.6g} / √({variance:.6g} + {epsilon:g})"
+        symbol = "v" if a_old is None else "(v − a²)"
+        if "momentum" in slots:
+            m_old, m = slots["momentum"], mu * slots["momentum"] - change
+            change = -m
+            lines.append(
+                f"m ← μ m + η g / √({symbol} + ε) = {mu:g} · {m_old:.6g} + {step} = {m:.6g}"
+            )
+            lines.append(f"Δw = −m = −1 · {m:.6g} = {change:.6g}")
+        else:
+            lines.append(f"Δw = −η g / √({symbol} + ε) = −{step} = {change:.6g}")
     elif type(optimizer) is SGD and not optimizer.momentum:
         change = -rate * g
         lines.append(f"Δw = −η g = −{rate:.6g} · {g:.6g} = {change:.6g}")
@@ -76,7 +110,7 @@ def work_out(
         lines.append(f"Δw = {nesterov if optimizer.nesterov else f'v = {change:.6g}'}")
     else:
         raise ValueError(
-            f"Expected Adam or SGD, whose rules are known, received {type(optimizer).__name__}: "
+            f"Expected Adam, RMSprop or SGD, received {type(optimizer).__name__}: "
             "apply its rule to the numbers in `trace.weights`."
         )
     shown = f"{w:.6g} {'−' if change < 0 else '+'} {abs(change):.6g} = {w + change:.6g}"

@@ -153,7 +153,7 @@ def plot_weights(
     if dense is None or not dense.built:
         raise value_error("a built model with a Dense layer", model, "model.build((None, 28, 28))")
     weights = dense.get_weights()[0]
-    shape = tuple((model.input_shape or ())[1:])
+    shape = tuple((model.shape_of_input or ())[1:])
     if math.prod(size or 0 for size in shape) != len(weights):
         raise value_error(
             "a Dense layer directly on the input", f"input {shape}", "Flatten, then Dense"

@@ -11,18 +11,20 @@ refused, and the numbers of an array are read only after its shape has been chec
 import contextlib
 import io
 import itertools
+import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 from tinynet import backend
 from tinynet.backend import turns
-from tinynet.backend.types import AnyLayer, Array, DTypeLike, HostArray, Model, Shape
+from tinynet.backend.types import AnyLayer, Array, DTypeLike, HostArray, Model
 from tinynet.compat import arguments, checks, naming
 from tinynet.compat.layer import layers_in
 from tinynet.utils import files
 
 SUFFIX = ".weights.h5"
+ARCHIVE, WEIGHTS = ".keras", "model.weights.h5"  # the file of a whole model, and a part of it
 
 # A file has at most float64, and optimizer state of a few times the weights. With more bytes than
 # this for each byte of the model's weights, plus a fixed allowance, it cannot be one of its files.
@@ -43,7 +45,9 @@ def h5py() -> ModuleType:
 
 
 @turns.turn()
-def save_weights(model: Model, filepath: files.PathLike, overwrite: bool = True) -> None:
+def save_weights(
+    model: Model, filepath: files.PathLike, overwrite: bool = True, max_shard_size: object = None
+) -> None:
     """Write the weights and the optimizer's state to `filepath`, in Keras's format.
 
     The file is created or replaced in one step; missing folders are created.
@@ -51,14 +55,17 @@ def save_weights(model: Model, filepath: files.PathLike, overwrite: bool = True)
     Arguments:
         filepath: the file to write, ending in ``.weights.h5``.
         overwrite: whether an existing file may be replaced.
+        max_shard_size: must be None; there is always one file.
 
     Raises:
         ValueError: for another ending, or a model that is not built yet.
+        FileExistsError: if there is such a file and `overwrite` is False.
         ImportError: if h5py is not installed.
         OSError: if the file cannot be written; an existing file is then unchanged.
 
     Source: https://keras.io/api/models/model_saving_apis/weights_saving_and_loading/
     """
+    arguments.refuse("save_weights", {"max_shard_size": max_shard_size})
     path = files.check_path(filepath, SUFFIX)
     if not model.built:
         raise ValueError(
@@ -69,11 +76,19 @@ def save_weights(model: Model, filepath: files.PathLike, overwrite: bool = True)
 
 
 @turns.turn()
-def load_weights(model: Model, filepath: files.PathLike, skip_mismatch: bool = False) -> None:
-    """Load the weights from `filepath`, a ``….weights.h5`` file written by tinynet or Keras.
+def load_weights(
+    model: Model, filepath: files.PathLike, skip_mismatch: bool = False, **unsupported: object
+) -> None:
+    """Load the weights from `filepath`, a file written by tinynet or Keras.
 
     As in Keras, an optimizer that has begun training also takes its state from the file, if it
     fits; one that has not stays new, with a warning. `tinynet.models.load_model` loads everything.
+
+    Arguments:
+        filepath: the file, ``….weights.h5`` or ``….keras``.
+        skip_mismatch: whether a layer whose weights are not in the file, or have other shapes
+            there, keeps its own, with a warning.
+        unsupported: Keras's further arguments, which are refused.
 
     Raises:
         ValueError: if the weights belong to another model, are NaN or infinite, or the file is
@@ -83,36 +98,44 @@ def load_weights(model: Model, filepath: files.PathLike, skip_mismatch: bool = F
 
     Source: https://keras.io/api/models/model_saving_apis/weights_saving_and_loading/
     """
-    path = files.check_path(filepath, SUFFIX)
-    arguments.refuse("load_weights", {"skip_mismatch": skip_mismatch})
+    arguments.refuse("load_weights", unsupported)
+    path = files.check_path(filepath, SUFFIX, ARCHIVE)
     if not model.built:
         raise ValueError(
             f"Expected a built model to load the weights into, but '{model.name}' is not built. "
             "Write: model.build((None, 784)) first, or tinynet.models.load_model of a .keras file"
         )
-    if not path.exists():
-        raise FileNotFoundError(f"Expected a file of weights, but there is no {path}")
-    size = path.stat().st_size  # checked before the file is read
-    if size > MAX_RATIO * sum(weight.nbytes for weight in model.weights) + SLACK_BYTES:
-        raise files.damaged(path, f"it has {size:,} bytes, far too many for this model")
+    data = read_file(path, MAX_RATIO * sum(w.nbytes for w in model.weights) + SLACK_BYTES)
     optimizer = model.optimizer
     has_trained = optimizer is not None and optimizer.built
-    with open_weights(path.read_bytes(), path) as file:
-        weights = file.weights(model.layers)
+    skipped: list[str] = []
+    with open_weights(data, path) as file:
+        weights = file.weights(model.layers, skipped if skip_mismatch else None)
         state = file.optimizer(optimizer.variables) if has_trained else None
-        state_ignored = (
-            optimizer is not None and state is None and (has_trained or file.has_trained())
-        )
+        ignored = optimizer is not None and state is None and (has_trained or file.has_trained())
         if state is not None:
             optimizer.set_variables(state)
     model.set_weights(weights)
-    if state_ignored:
+    if skipped:
+        checks.warn(f"Layers that do not fit {path} kept their weights: {'; '.join(skipped)}")
+    if ignored:
         why = "does not match it" if has_trained else "has not begun training, and stays new"
         checks.warn(
             f"Only the weights were loaded from {path}, not the optimizer's state: "
             f"'{optimizer.name}' {why}. To resume training, write: model.save(….keras) "
             "and tinynet.models.load_model(….keras)"
         )
+
+
+def read_file(path: pathlib.Path, max_bytes: int) -> bytes:
+    """Return the HDF5 file at `path`, or in the archive there, if it is not too large."""
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a file of weights, but there is no {path}")
+    if path.suffix == ARCHIVE:
+        return files.unpack(path, (WEIGHTS,), (WEIGHTS,), max_bytes)[WEIGHTS]
+    if (size := path.stat().st_size) > max_bytes:  # checked before the file is read
+        raise files.damaged(path, f"it has {size:,} bytes, far too many for this model")
+    return path.read_bytes()
 
 
 def to_hdf5(model: Model) -> bytes:
@@ -197,6 +220,20 @@ def open_weights(data: bytes, where: files.PathLike) -> Iterator["WeightFile"]:
         raise files.damaged(where, error) from error
 
 
+def mismatch(arrays: Sequence[Any], own: Sequence[Array], path: str, layer: AnyLayer) -> str | None:
+    """Return why the `arrays` at `path` are not those of `layer`, whose weights are `own`."""
+    received, expected = ([array.shape for array in each] for each in (arrays, own))
+    if received == expected:
+        return None
+    if not received:
+        return f"it has no {path}, where the weights of layer '{layer.name}' should be"
+    theirs, ours = naming.apart(str(received), str(expected))
+    return (
+        f"{path} has arrays of shapes {theirs}, but layer '{layer.name}' expects {ours}: the file "
+        "belongs to another model"
+    )
+
+
 class WeightFile:
     """An open HDF5 file from which arrays of known shapes are read."""
 
@@ -204,18 +241,29 @@ class WeightFile:
         self._file, self._library = file, library
         self._bytes_left = size  # all arrays together cannot have more than the file
 
-    def weights(self, layers: Sequence[AnyLayer]) -> list[HostArray]:
-        """Return the weights of `layers`, which are built, in the order of `get_weights`."""
+    def weights(
+        self, layers: Sequence[AnyLayer], skipped: list[str] | None = None
+    ) -> list[HostArray]:
+        """Return the weights of `layers`, which are built, in the order of `get_weights`.
+
+        With a list `skipped`, a layer that the file does not fit keeps its own weights, and the
+        reason is appended; layers that only the file has are ignored, as in Keras.
+        """
         weights: list[HostArray] = []
         known = dict(group_paths(layers))
         for path, layer in known.items():
-            shapes = [weight.shape for weight in own_weights(layer)]
-            if shapes:
-                arrays = self._arrays(f"{path}/vars", f"layer '{layer.name}'")
-                self._compare(arrays, shapes, f"{path}/vars", f"layer '{layer.name}'")
+            own, place = own_weights(layer), f"{path}/vars"
+            arrays = self._arrays(place) if own else []
+            why = mismatch(arrays, own, place, layer)
+            if why is None:
                 weights += [self._floats(array, layer.dtype) for array in arrays]
+            elif skipped is None:
+                raise ValueError(why)
+            else:
+                skipped.append(why)
+                weights += map(backend.to_numpy, own)
         for path in self._places("layers"):
-            if path not in known:
+            if path not in known and skipped is None:
                 raise ValueError(
                     f"it has weights of an additional layer, {path.partition('/')[2]}, which the "
                     "model does not have"
@@ -232,7 +280,7 @@ class WeightFile:
         """Return the optimizer's variables, or None if their shapes are not those of `expected`."""
         if len(self._names("optimizer/vars")) != len(expected):
             return None
-        arrays = self._arrays("optimizer/vars", "the optimizer")
+        arrays = self._arrays("optimizer/vars")
         if [array.shape for array in arrays] != [array.shape for array in expected]:
             return None
         steps = arrays[0]
@@ -267,11 +315,9 @@ class WeightFile:
         group = self._group(path)
         return [] if group is None else list(group)
 
-    def _arrays(self, path: str, owner: str) -> list[Any]:
+    def _arrays(self, path: str) -> list[Any]:
         """Return the datasets 0, 1, 2 … at `path`, without reading them."""
-        group = self._group(path)
-        if group is None:
-            raise ValueError(f"it has no {path}, where the weights of {owner} should be")
+        group: Any = self._group(path) or {}
         arrays = []
         for number in range(len(group)):
             array_path = f"{path}/{number}"
@@ -292,17 +338,6 @@ class WeightFile:
                 raise ValueError("its arrays have more bytes than the file")
             arrays.append(array)
         return arrays
-
-    def _compare(
-        self, arrays: Sequence[Any], shapes: Sequence[Shape], path: str, owner: str
-    ) -> None:
-        received, expected = [array.shape for array in arrays], list(map(tuple, shapes))
-        if received != expected:
-            theirs, ours = naming.apart(str(received), str(expected))
-            raise ValueError(
-                f"{path} has arrays of shapes {theirs}, but {owner} expects {ours}: the file "
-                "belongs to another model"
-            )
 
     def _floats(self, array: Any, dtype: DTypeLike | None) -> HostArray:
         """Read the numbers of `array` and return them as `dtype`."""

@@ -23,8 +23,6 @@ from tinynet.saving.save import (
     MAX_JSON_CHARACTERS,
     MAX_LAYERS,
     METADATA,
-    SUFFIX,
-    WEIGHTS,
 )
 from tinynet.utils import files
 
@@ -105,32 +103,30 @@ def read_model(
             f"Expected safe_mode=True, received: {naming.short(safe_mode)}. tinynet never runs "
             "code from a file. Leave safe_mode out"
         )
-    path = files.check_path(filepath, SUFFIX)
+    path = files.check_path(filepath, hdf5.ARCHIVE)
     hdf5.h5py()
     try:
-        parts = files.unpack(path, (CONFIG, WEIGHTS, METADATA))
+        parts = files.unpack(path, (CONFIG, hdf5.WEIGHTS, METADATA), (CONFIG, hdf5.WEIGHTS))
     except FileNotFoundError:
         raise ValueError(
             f"File not found: filepath={path}. Please ensure the file is an accessible `.keras` "
             "zip file."
         ) from None
-    for name in (CONFIG, WEIGHTS):
-        if name not in parts:
-            raise files.damaged(path, f"it has no {name}")
+    weights_part = parts[hdf5.WEIGHTS]
     by_tinynet = check_version(parts.get(METADATA), path)
     config = parse(parts[CONFIG], path)
     with (
         random.on_a_copy(),
-        temporarily(guards.room, [len(parts[WEIGHTS])]),
+        temporarily(guards.room, [len(weights_part)]),
         temporarily(naming.custom_first, not by_tinynet),
     ):
         model = build_model(model_class, config, *read_layers(model_class, config, path), path)
-        with hdf5.open_weights(parts[WEIGHTS], path) as file:
+        with hdf5.open_weights(weights_part, path) as file:
             weights = file.weights(model.layers)
         model.set_weights(weights)
         if compile and config.get("compile_config"):
             compile_from(config["compile_config"], model, path, by_tinynet)
-            restore_optimizer(model, parts[WEIGHTS], path)
+            restore_optimizer(model, weights_part, path)
     return model
 
 

@@ -13,21 +13,24 @@ from types import ModuleType
 from tinynet import config, losses, metrics
 from tinynet.backend import turns
 from tinynet.backend.types import Config, Identifier, Model
-from tinynet.compat import checks, configuration, naming
+from tinynet.compat import arguments, checks, configuration, naming
 from tinynet.losses import Loss
 from tinynet.metrics import Metric
 from tinynet.saving import hdf5
 from tinynet.utils import files
 
-SUFFIX = ".keras"
 KERAS_VERSION = "3.15.1"  # the version that uses this format
 MAX_JSON_CHARACTERS, MAX_LAYERS, MAX_DEPTH = 20_000_000, 1000, 100  # what `load` accepts
-CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
+CONFIG, METADATA = "config.json", "metadata.json"
 
 
 @turns.turn()
 def save_model(
-    model: Model, filepath: files.PathLike, overwrite: bool = True, zipped: object = None
+    model: Model,
+    filepath: files.PathLike,
+    overwrite: bool = True,
+    zipped: object = None,
+    **unsupported: object,
 ) -> None:
     """Write `model` to `filepath`: layers, weights, compile settings and the optimizer's state.
 
@@ -38,20 +41,23 @@ def save_model(
         filepath: the file to write, ending in ``.keras``.
         overwrite: whether an existing file may be replaced.
         zipped: for compatibility with Keras; must be True or None.
+        unsupported: Keras's further arguments, which are refused.
 
     Raises:
-        ValueError: for another ending.
+        ValueError: for another ending, or an argument that is not supported.
+        FileExistsError: if there is such a file and `overwrite` is False.
         ImportError: if h5py is not installed.
         OSError: if the file cannot be written; an existing file is then unchanged.
 
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
     """
-    path = files.check_path(filepath, SUFFIX)
+    arguments.refuse("save", unsupported)
     if zipped not in (None, True):
         raise ValueError(
             f"Expected zipped to be True or None, received: {naming.short(zipped)}. tinynet writes "
-            "a single file. Leave zipped out"
+            'a single file. Leave zipped out, and write: "model.keras"'
         )
+    path = files.check_path(filepath, hdf5.ARCHIVE)
     if not model.built:
         checks.warn(
             f"You are saving a model that has not yet been built: '{model.name}' has no weights. "
@@ -65,7 +71,7 @@ def save_model(
     parts = {
         METADATA: json.dumps(metadata).encode(),
         CONFIG: to_json(model).encode(),
-        WEIGHTS: hdf5.to_hdf5(model),
+        hdf5.WEIGHTS: hdf5.to_hdf5(model),
     }
     files.write_atomically(path, files.pack(parts), overwrite)
 
@@ -79,7 +85,7 @@ def to_json(model: Model) -> str:
     check_size(model)
     document = configuration.serialize(model)
     if model.built:
-        document["build_config"] = {"input_shape": model.input_shape}
+        document["build_config"] = {"input_shape": model.shape_of_input}
     if model.optimizer is not None:
         document["compile_config"] = compile_config(model)
     text = json.dumps(document)
@@ -116,7 +122,7 @@ def get_config(model: Model) -> Config:
     ]
     config = {"name": model.name, "trainable": model.trainable}
     config |= {"dtype": configuration.dtype_policy(model.dtype), "layers": configs}
-    return config | ({"build_input_shape": model.input_shape} if model.built else {})
+    return config | ({"build_input_shape": model.shape_of_input} if model.built else {})
 
 
 def compile_config(model: Model) -> Config:

@@ -21,8 +21,8 @@ SLACK_BYTES = 1_000_000  # bytes that an archive of any size may expand to
 DRAFT_SECONDS = 3600  # seconds after which a draft counts as abandoned
 
 
-def check_path(path: PathLike, suffix: str) -> pathlib.Path:
-    """Return `path` as a `pathlib.Path` if it ends in `suffix`.
+def check_path(path: PathLike, *suffixes: str) -> pathlib.Path:
+    """Return `path` as a `pathlib.Path` if it ends in one of `suffixes`.
 
     Raises:
         ValueError: if it does not; the message proposes a name.
@@ -30,13 +30,14 @@ def check_path(path: PathLike, suffix: str) -> pathlib.Path:
     if not isinstance(path, str | bytes | os.PathLike):
         raise ValueError(
             f"Expected a file's name, received: {path!r} (of type {type(path).__name__}). "
-            f'Write: "model{suffix}"'
+            f'Write: "model{suffixes[0]}"'
         )
     given = os.fsdecode(path)
-    if given.endswith(suffix) and os.path.basename(given) != suffix:
+    if given.endswith(suffixes) and os.path.basename(given) not in suffixes:
         return pathlib.Path(given)
     stem = given.rstrip("/\\")
     for known in (
+        ".weights.json",
         ".weights.h5",
         ".weights.npz",
         ".weights",
@@ -51,13 +52,15 @@ def check_path(path: PathLike, suffix: str) -> pathlib.Path:
     hint = ""
     if given.endswith(".weights.h5"):
         hint = " (for weights alone: save_weights, load_weights, save_weights_only=True)"
+    elif given.endswith(".weights.json"):
+        hint = " (to join sharded files with Keras: load_weights(old), save_weights(new))"
     elif given.endswith((".h5", ".hdf5")):
-        hint = " (to convert an old file with Keras: keras.models.load_model(old).save(new))"
+        hint = " (to convert an old file with Keras: keras.models.load_model(old).save('m.keras'))"
     elif given.endswith(".keras"):
         hint = " (for a whole model and its optimizer: model.save, tinynet.models.load_model)"
     raise ValueError(
-        f"The filename must end in `{suffix}`. Received: {given!r}. "
-        f'Write: "{stem or "model"}{suffix}"{hint}'
+        f"The filename must end in `{'` or `'.join(suffixes)}`. Received: {given!r}. "
+        f'Write: "{stem or "model"}{suffixes[0]}"{hint}'
     )
 
 
@@ -113,24 +116,38 @@ def pack(parts: Mapping[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def unpack(path: PathLike, names: Iterable[str]) -> dict[str, bytes]:
+def unpack(
+    path: PathLike,
+    names: Iterable[str],
+    required: Iterable[str] = (),
+    max_bytes: float = float("inf"),
+) -> dict[str, bytes]:
     """Return those parts of `names` that the archive at `path` has, with checksums verified.
+
+    Arguments:
+        path: the archive.
+        names: the parts to read if they are there.
+        required: those of `names` that have to be there.
+        max_bytes: the most that all of them may take.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is not an archive, is damaged, or would expand too much. Nothing is
-            unpacked to disk, so the names of its parts cannot do harm.
+        ValueError: if it is not an archive, is damaged, lacks a required part, or would expand too
+            much. Nothing is unpacked to disk, so the names of its parts cannot do harm.
     """
     import zipfile
 
     parts, expected = {}, set(names)
     with open(path, "rb") as file:
-        max_bytes = os.fstat(file.fileno()).st_size * MAX_RATIO + SLACK_BYTES
+        max_bytes = min(max_bytes, os.fstat(file.fileno()).st_size * MAX_RATIO + SLACK_BYTES)
         try:
             with zipfile.ZipFile(file) as archive:
                 listed = [info for info in archive.infolist() if info.filename in expected]
-                if len({info.filename for info in listed}) < len(listed):
+                present = {info.filename for info in listed}
+                if len(present) < len(listed):
                     raise ValueError("it has a part twice")
+                if not present.issuperset(required):
+                    raise ValueError(f"it has no {min(set(required) - present)}")
                 size = sum(info.file_size for info in listed)
                 if size > max_bytes:
                     raise ValueError(f"unpacked, it would take {size:,} bytes, far too many")

@@ -81,6 +81,11 @@ def set_random_seed(seed: int) -> None:
     backend.seed(int(seed))
 
 
-def clear_session() -> None:
-    """Reset the automatic names: the next dense layer is called ``dense`` again."""
+def clear_session(free_memory: bool = True) -> None:
+    """Reset the automatic names: the next dense layer is called ``dense`` again.
+
+    With `free_memory`, also collect garbage, and return the GPU's memory that is not in use.
+    """
     naming.reset_names()
+    if checks.flag(free_memory, "free_memory"):
+        backend.release_memory()

@@ -87,7 +87,7 @@ def export_html(
         )
     dtype = checks.choice(dtype, "dtype", *TYPES) or TYPES[0]
     brightest = checks.number(brightest, "brightest", 1e-6, 1e9, 255)
-    shape: tuple[Any, ...] = tuple((model.input_shape or ())[1:])
+    shape: tuple[Any, ...] = tuple((model.shape_of_input or ())[1:])
     if image_shape is not None:
         if backend.is_integer(image_shape) or len(image_shape) != 2:
             raise ValueError(
