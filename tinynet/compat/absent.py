@@ -106,7 +106,7 @@ ARGUMENTS: dict[str, dict[str, tuple[object, str]]] = {
     "InputLayer": {
         "sparse": (None, _DENSE),
         "ragged": (None, _DENSE),
-        "optional": (False, _DENSE),
+        "optional": (False, "a model has one input, which it needs"),
         "tensor": (None, _SYMBOLS),
         "input_tensor": (None, _SYMBOLS),
     },

@@ -4,6 +4,7 @@
 """
 
 import itertools
+import operator
 from collections.abc import Callable, Sequence
 
 from tinynet import backend, config
@@ -29,8 +30,7 @@ class MetricVariable(backend.host.lib.mixins.NDArrayOperatorsMixin):
     def __init__(self, value: Array, name: str) -> None:
         self.value, self.name = value, name
 
-    shape = property(lambda self: self.value.shape)
-    dtype = property(lambda self: self.value.dtype)
+    shape, dtype = (property(operator.attrgetter(f"value.{name}")) for name in ("shape", "dtype"))
 
     def assign(self, value: ArrayLike) -> None:
         """Set all values; an array of another shape is broadcast."""
@@ -38,19 +38,16 @@ class MetricVariable(backend.host.lib.mixins.NDArrayOperatorsMixin):
         self.value = library.asarray(array, self.dtype) + library.zeros(self.shape, self.dtype)
 
     def assign_add(self, value: ArrayLike) -> None:
-        _, (own, other) = self._in_one_library(self, value)
-        self.assign(own + other)  # type: ignore[operator]
+        self.assign(operator.add(*self._in_one_library(self, value)[1]))
 
     def assign_sub(self, value: ArrayLike) -> None:
-        _, (own, other) = self._in_one_library(self, value)
-        self.assign(own - other)  # type: ignore[operator]
+        self.assign(operator.sub(*self._in_one_library(self, value)[1]))
 
     def _in_one_library(self, *values: object) -> tuple[Library, list[object]]:
         """Return NumPy or CuPy, in which the values are, and the values as arrays of it."""
         plain = [x.value if isinstance(x, MetricVariable) else x for x in values]
         library = backend.of(next((x for x in plain if backend.on_device(x)), self.value))
-        arrays = backend.host.ndarray | backend.host.generic
-        return library, [library.asarray(x) if isinstance(x, arrays) else x for x in plain]
+        return library, [library.asarray(x) if hasattr(x, "dtype") else x for x in plain]
 
     def numpy(self) -> HostArray:
         return backend.to_numpy(self.value)
@@ -62,8 +59,7 @@ class MetricVariable(backend.host.lib.mixins.NDArrayOperatorsMixin):
         self, ufunc: backend.host.ufunc, method: str, *operands: object, **options: object
     ) -> object:
         library, values = self._in_one_library(*operands)
-        own = getattr(library, ufunc.__name__)
-        return own(*values, **options) if method == "__call__" else NotImplemented
+        return getattr(library, ufunc.__name__)(*values, **options)
 
     def __float__(self) -> float:
         return float(self.value)

@@ -128,13 +128,12 @@ class OptimizerBase(HasState):
         if self.built:
             raise ValueError(
                 f"Expected exclude_from_weight_decay before '{self.name}' is built, received a "
-                "call after it. Write: it directly after the optimizer was created"
+                "call after it. Write: optimizer.exclude_from_weight_decay(…) before fit or build"
             )
         self._excluded = list(var_list or ()), "|".join(var_names or ())
 
     def begin_step(self, pairs: GradientPairs) -> list[Part]:
-        """Return the parts of a step that is not as simple as most: its rate may be computed, and
-        gradients may be None, or have to be clipped."""
+        """Return the parts of a step whose rate is computed, or whose gradients are clipped."""
         if isinstance(self._source, Computed):
             self._source.freeze(self.iterations)
         gradients = [g for g, _ in pairs]
