@@ -175,7 +175,7 @@ def cupy(library):
 def _fresh(library):
     """Start every test with the same seed and names, and restore the float type after it."""
     tinynet.utils.set_random_seed(20261122)
-    tinynet.utils.clear_session()
+    tinynet.utils.clear_session(free_memory=False)  # to collect garbage would slow most tests
     yield
     tinynet.config.set_floatx("float32")
 

@@ -71,10 +71,10 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
-@pytest.mark.parametrize("models", ["built", "unbuilt"])
-def test_the_text_equals_keras(request, models, arguments):
-    theirs, ours = (text_of(model, **arguments) for model in request.getfixturevalue(models))
-    assert ours == theirs
+def test_the_text_equals_keras(built, unbuilt, arguments):
+    for models in (built, unbuilt):
+        theirs, ours = (text_of(model, **arguments) for model in models)
+        assert ours == theirs
 
 
 def test_layers_without_anything_to_build_are_not_called_unbuilt(unbuilt):
