@@ -338,13 +338,23 @@ def test_weights_set_to_nan_are_reported():
     assert_refused(model, partial(model.test_on_batch, X, Y), "received nan", "(or were set so)")
 
 
-def test_diverging_weights_are_reported_with_the_remedies():
-    model = compiled(optimizer=optimizers.SGD(3e38))
+SCHEDULE = optimizers.schedules.ExponentialDecay
+
+
+@pytest.mark.parametrize(
+    ("rate", "lower", "next_rate"),
+    [
+        (3e38, "3e+37", 0.01),
+        (SCHEDULE(3e38, 9, 1), "a schedule with lower rates", SCHEDULE(0.01, 9, 1)),
+    ],
+)
+def test_diverging_weights_are_reported_with_the_remedies(rate, lower, next_rate):
+    model = compiled(optimizer=optimizers.SGD(rate))
     fit = partial(model.fit, X, Y, batch_size=4, epochs=9, verbose=0)
-    remedies = "weights diverged", "x / 255", "lower the", "3e+38", "learning_rate = 3e+37"
+    remedies = "weights diverged", "x / 255", "lower the", "3e+38", f"learning_rate = {lower}"
     text = assert_refused(model, fit, *remedies)
     assert re.match(r"Expected a finite loss, received (nan|inf) in epoch \d", text)
-    model.optimizer.learning_rate = 0.01
+    model.optimizer.learning_rate = next_rate  # what the message says to write
     assert_can_be_trained(model)
 
 

@@ -842,7 +842,7 @@ def installed(cupy):
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(sys.modules, "cupy", cupy)
             # To look through all installed packages would take longer than most tests.
-            patch.setattr(gpu, "cupy_packages", lambda: [])
+            patch.setattr(gpu, "cupy_packages", list)
             for name in backends:  # None lets an import fail
                 patch.setitem(sys.modules, name, types.ModuleType(name) if cupy.cublas else None)
             if cupy.cublas is not None:

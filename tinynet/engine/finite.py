@@ -69,11 +69,12 @@ def not_finite(expected: str, model: Model, batches: Batches, where: str) -> Val
 
     The data are searched for NaN and infinity only here, after something has gone wrong.
     """
-    rate = model.optimizer.learning_rate
+    rate, scheduled = model.optimizer.learning_rate, callable(model.optimizer.set_rate)
     cause = (
         "The data are finite, so the weights diverged (or were set so). Scale the inputs to "
         "about 1 (x / 255 for pixels), or lower the learning rate, now "
-        f"{rate:g}: model.optimizer.learning_rate = {rate / 10:g}"
+        f"{rate:g}: model.optimizer.learning_rate = "
+        + ("a schedule with lower rates" if scheduled else f"{rate / 10:g}")
     )
     readers = {"x": batches.x, "y": batches.y, "sample_weight": batches.weights}
     for name, reader in readers.items():
