@@ -410,6 +410,20 @@ def test_release_memory_frees_unused_memory(cupy):
     assert cupy.get_default_pinned_memory_pool().free_all_blocks.call_count == 2
 
 
+@pytest.mark.parametrize(("arguments", "freed"), [((), 4000), ((True,), 4000), ((False,), 0)])
+def test_clear_session_resets_names_and_frees_unused_memory_unless_told_not_to(
+    cupy, arguments, freed
+):
+    tinynet.layers.Dense(1)  # "dense"; the next one would be "dense_1"
+    circle = [cupy.empty((1000,), "float32")]
+    circle.append(circle)
+    held = cupy.get_default_memory_pool().total_bytes()
+    del circle
+    tinynet.utils.clear_session(*arguments)
+    assert cupy.get_default_memory_pool().total_bytes() == held - freed
+    assert tinynet.layers.Dense(1).name == "dense"
+
+
 # The place of a model
 
 
