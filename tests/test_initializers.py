@@ -13,6 +13,7 @@ from arrays import assert_allclose, assert_array_equal, look, put, through
 from oracle import agree, both, refused, same
 
 import tinynet as bare  # without the conversion of arrays that `through` adds
+from tinynet.compat.naming import custom_objects
 
 pytestmark = pytest.mark.computes
 
@@ -166,6 +167,17 @@ def test_weights_are_floatx_or_of_the_requested_type(name):
     assert initializer([3, 4], dtype="float64").dtype == np.float64
     tinynet.config.set_floatx("float64")
     assert initializer((3, 4)).dtype == np.float64
+
+
+@pytest.mark.parametrize("name", ["normal", "one", "uniform", "zero"])
+def test_keras_s_short_names_are_found(keras, name):
+    def program(library):
+        return type(library.initializers.get(name)).__name__
+
+    same(keras, program, ours=bare)
+    own = {name: lambda shape, dtype=None: np.full(shape, 7.0, dtype)}
+    with custom_objects(own):  # one's own part of that name comes first
+        assert bare.layers.Dense(1, kernel_initializer=name).kernel_initializer is own[name]
 
 
 @pytest.mark.parametrize("name", RANDOM)

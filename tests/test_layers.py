@@ -312,6 +312,17 @@ class Rows(tinynet.layers.Dense):
         return super().compute_output_shape(input_shape)
 
 
+@pytest.mark.parametrize(
+    "shapes", [{"input_shape": (2, 3), "batch_size": 4}, {"batch_input_shape": (4, 2, 3)}]
+)
+def test_the_former_names_of_an_inputs_shapes_are_taken_as_in_keras(shapes):
+    former = next(iter(shapes))
+    new = former.replace("input_", "")
+    with pytest.warns(UserWarning, match=f"{former} is now called {new}. Write: {new}="):
+        layer = tinynet.layers.InputLayer(**shapes)
+    assert layer.batch_shape == (4, 2, 3)
+
+
 def test_a_subclass_of_dense_checks_the_shape_at_every_call():
     layer = Rows(3)
     layer(np.ones((2, 4)))

@@ -143,6 +143,42 @@ def test_values_equal_keras_with_every_reduction_and_form_of_weights(keras, rng,
     assert row == pytest.approx(program(tinynet, "sum", each), rel=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 1), (2, 3), (2, 1, 1), (2, 1), (3,), (2,), ()])
+@pytest.mark.parametrize("kind", ["squared", "binary", "sparse", "sparse, one ignored"])
+def test_weights_of_each_value_or_sample_may_have_more_axes_as_in_keras(keras, rng, kind, shape):
+    y, outputs = Data(rng, (2, 3)).of(kind)
+    weights = rng.uniform(1, 2, shape).astype("float32")
+    if shape == (2,):  # of samples, as in `fit`; in Keras, such weights would be those of times
+        ours = make(tinynet, kind)(y, outputs, weights)
+        assert ours == make(tinynet, kind)(y, outputs, weights[:, None])
+        return
+    agree(*both(keras, lambda lib: make(lib, kind)(y, outputs, weights), ours=tinynet), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (1, 2), (2, 3), (3, 1)])
+def test_weights_that_do_not_fit_are_refused(shape):
+    y, weights = np.ones((2, 4)), np.ones(shape)
+    match = r"each sample, .* of shape \(2,\), received shape .*np.ones\(len\(y_true\)\)"
+    with pytest.raises(ValueError, match=match):
+        losses.MeanSquaredError()(y, y, weights)
+    with pytest.raises(ValueError, match=match):
+        tinynet.metrics.MeanSquaredError()(y, y, weights)
+    with pytest.raises(ValueError, match=r"of shape \(2, 3\), received shape \(3, 1\)"):
+        losses.MeanSquaredError()(np.ones((2, 3, 4)), np.ones((2, 3, 4)), np.ones((3, 1)))
+
+
+def test_one_value_for_all_samples_cannot_be_weighted():
+    y, p = np.array([1.0, 2, 3]), np.array([2.0, 2, 5])
+    with pytest.raises(ValueError, match=r"to weigh it, received .* Write: y_pred\[:, None\]"):
+        losses.MeanSquaredError()(y, p, [1, 0, 1])
+    with pytest.raises(ValueError, match=r"received shape \(3,\). Write: y_pred\[:, None\]"):
+        tinynet.metrics.MeanSquaredError()(y, p, [1, 0, 1])
+    columns = y[:, None], p[:, None]
+    assert float(losses.MeanSquaredError()(*columns, [1, 0, 1])) == pytest.approx(5 / 3)
+    with pytest.raises(ValueError, match=r"Write: BinaryCrossentropy\(axis=-1\)"):
+        BinaryCrossentropy(axis=0)(np.ones((3, 2)), np.full((3, 2), 0.5), [1, 0, 1])
+
+
 def test_unusual_targets_and_outputs_give_the_loss_of_keras(keras, rng):
     data = Data(rng, (6,))
     labels = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from arrays import assert_array_equal, put, through
 from networks import network, random_weights
-from oracle import agree, both, refused
+from oracle import agree, both, refused, same
 
 import tinynet as bare  # without the conversion of arrays that `through` adds
 from tinynet.compat.naming import snake_case
@@ -60,6 +60,77 @@ def result(library, name, y, p, sample_weight=None):
     metric = getattr(library.metrics, name)()
     metric.update_state(y, p, sample_weight=sample_weight)
     return float(metric.result())
+
+
+# Values
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1), (2, 3), (2, 1, 1), (2, 1), (2,), ()])
+@pytest.mark.parametrize("ignored", [None, 1])
+def test_weights_of_each_value_or_sample_may_have_more_axes_as_in_keras(keras, rng, ignored, shape):
+    labels, weights = np.array([[0, 1, 3], [1, 2, 0]]), rng.uniform(1, 2, shape).astype("float32")
+    outputs = rng.uniform(0.1, 1, (2, 3, 4)).astype("float32")
+
+    def program(library):
+        sparse = library.metrics.SparseCategoricalCrossentropy(ignore_class=ignored)
+        # Keras would multiply weights of samples by what is ignored of each value.
+        given = weights.reshape(2, 1) if shape == (2,) else weights
+        sparse.update_state(labels, outputs, sample_weight=given)
+        others = (
+            result(library, name, np.eye(4)[labels], outputs, weights)
+            for name in (CATEGORICAL, "MeanSquaredError", "BinaryCrossentropy")
+        )
+        return [float(sparse.result()), *others]
+
+    agree(*both(keras, program, ours=tinynet), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("y", "p"),
+    [
+        ([0.1, 0.2], np.array([0.1, 0.2], "float32")),
+        (np.array([0.1, 0.2], "float32"), [0.1, 0.2]),
+        (np.array([0.1, 0.2]), np.array([0.1, 0.3], "float32")),
+        (np.array([2**24 + 1, 5]), np.array([2**24, 5], "float32")),  # equal in float32
+    ],
+)
+def test_equal_numbers_are_compared_in_the_metrics_type_as_in_keras(keras, y, p):
+    same(keras, lambda library: result(library, EQUAL, y, p), ours=tinynet)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "Accuracy", "Acc", "ACC"])
+@pytest.mark.parametrize("loss", ["categorical", "sparse_categorical", "binary"])
+def test_accuracy_in_capitals_also_depends_on_the_shapes_as_in_keras(keras, name, loss):
+    units, activation = (1, "sigmoid") if loss == "binary" else (3, "softmax")
+    labels = np.array([0, 1, 1, 0, 1])
+    y = np.eye(3)[labels] if loss == "categorical" else labels[:, None]
+
+    def program(library):
+        model = library.Sequential([library.Input((2,))])
+        model.add(library.layers.Dense(units, activation, kernel_initializer="ones"))
+        model.compile("sgd", f"{loss}_crossentropy", metrics=[name])
+        x = np.linspace(-1, 1, 10).reshape(5, 2)
+        results = model.evaluate(x, y, verbose=0, return_dict=True)
+        return {name: round(value, 5) for name, value in results.items()}
+
+    assert same(keras, program, ours=bare).keys() == {name, "loss"}
+
+
+@pytest.mark.parametrize("kind", ["losses", "metrics"])
+def test_classes_on_the_axis_of_samples_are_evaluated_batch_by_batch_as_in_keras(keras, rng, kind):
+    x, y = rng.normal(size=(8, 2)).astype("float32"), np.eye(3)[rng.integers(3, size=8)]
+    kernel = np.array([[1.0, 2, 3], [4, 3, 1]]) / 7
+
+    def program(library):
+        model = library.Sequential([library.Input((2,))])
+        model.add(library.layers.Dense(3, "sigmoid"))
+        model.set_weights([kernel, np.zeros(3)])
+        part = getattr(library, kind).CategoricalCrossentropy(axis=0)
+        parts = (part, []) if kind == "losses" else ("mse", [part])
+        model.compile("sgd", parts[0], metrics=parts[1])
+        return model.evaluate(x, y, batch_size=3, verbose=0)
+
+    agree(*both(keras, program, ours=bare), rtol=1e-5)
 
 
 # Values

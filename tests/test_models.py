@@ -712,6 +712,50 @@ def test_a_training_step_allocates_no_memory_after_the_first_epochs(rng, batch_s
     assert size < batch_size * 64 + overhead, f"{size} bytes in {file}:{line}"
 
 
+KINDS_OF_FIRST = {
+    "with an input": lambda lib: [lib.Input((4,)), lib.layers.Dense(2)],
+    "built": lambda lib: [lib.layers.Dense(2)],
+    "not built": lambda lib: [lib.layers.Dense(2)],
+    "nested": lambda lib: [
+        lib.Sequential([lib.Input((4,)), lib.layers.Dense(2)]),
+        lib.layers.Dense(3),
+    ],
+}
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("kind", KINDS_OF_FIRST)
+def test_a_model_that_comes_first_gives_its_shape_as_in_keras(keras, kind, trainable):
+    def state(model):
+        lines = []
+        model.summary(print_fn=lambda text, line_break=False: lines.append(text))
+        shapes = (
+            [model.input_shape, model.output_shape, model.count_params()] if model.built else []
+        )
+        weights = len(model.weights), len(model.trainable_weights)
+        return model.built, shapes, weights, "\n".join(lines)
+
+    def program(library):
+        library.utils.clear_session(free_memory=False)
+        first = library.Sequential(KINDS_OF_FIRST[kind](library), name="first")
+        if kind == "built":
+            first.build((None, 4))
+        first.trainable = trainable
+        model = library.Sequential([first], name="whole")
+        states = [state(model)]
+        model.add(library.layers.Dense(5))
+        states.append(state(model))
+        model.pop()
+        model.add(library.layers.Dense(6))
+        first.build((None, 4))
+        model.add(library.layers.Dense(7))
+        return [*states, state(model)]
+
+    *_, (built, shapes, _, _) = same(keras, program)
+    assert built
+    assert shapes[:2] == [(None, 4), (None, 7)]
+
+
 @pytest.mark.host
 def test_a_backend_can_be_entered_twice():
     use = tinynet.backend.use("numpy")

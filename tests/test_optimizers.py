@@ -434,6 +434,26 @@ def test_the_rates_of_a_schedule_equal_keras(keras, staircase):
     assert ours == theirs
 
 
+@pytest.mark.parametrize("steps", [10 / 3, 0.1, 7 / 3, 3.125])
+def test_a_staircase_of_fractions_is_rounded_in_float32_as_in_keras(keras, steps):
+    def program(library):
+        schedule = library.optimizers.schedules.ExponentialDecay(1.0, steps, 0.5, staircase=True)
+        return [float(schedule(step)) for step in (0, 1, 3, 7, 10, 20, 25, 30)]
+
+    agree(*both(keras, program), rtol=3e-7)
+
+
+def test_a_schedule_of_many_steps_at_once_or_without_a_limit_is_that_of_keras(keras):
+    def program(library):
+        schedule = library.optimizers.schedules.ExponentialDecay
+        rates = [schedule(0.1, 3, 0.5, staircase)(np.arange(7)) for staircase in (False, True)]
+        return [*map(np.asarray, rates), float(schedule(0.1, 1, 10.0)(400))]
+
+    expected, received = both(keras, program)
+    agree(expected, received, rtol=3e-7)
+    assert received[-1] == math.inf
+
+
 def test_a_schedule_is_replaced_only_by_another_one_as_in_keras(keras):
     def change(library, *rates):
         schedule = library.optimizers.schedules.ExponentialDecay(0.3, 4, 0.5)

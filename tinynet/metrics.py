@@ -11,7 +11,7 @@ from tinynet.compat import shapes
 from tinynet.compat.configuration import functions_for
 from tinynet.compat.measures import MetricBase
 from tinynet.compat.naming import subclasses_by_name
-from tinynet.compat.targets import as_function, as_metric, as_weights, match_rank
+from tinynet.compat.targets import as_function, as_metric, as_weights, comparable, match_rank
 
 
 class Metric(MetricBase):
@@ -54,8 +54,7 @@ class Accuracy(Metric):
     by_sample = True
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        shapes.equal_shapes(self, y_true.shape, y_pred.shape)
-        return backend.of(y_pred).equal(match_rank(y_true, y_pred), y_pred)
+        return backend.of(y_pred).equal(*comparable(self, y_true, y_pred))
 
 
 class CategoricalAccuracy(Metric):

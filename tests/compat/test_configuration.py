@@ -5,6 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
+from oracle import same
 
 import tinynet
 from tinynet import activations, initializers, layers, losses, metrics, optimizers, regularizers
@@ -102,6 +103,14 @@ def test_the_configuration_of_a_user_defined_subclass(part, config):
     assert (found["module"], found["registered_name"]) == (None, type(part).__name__)
 
 
+@pytest.mark.parametrize("name", ["mean_squared_error", "binary_crossentropy"])
+def test_functions_of_losses_are_serialized_as_in_keras_and_found_again(keras, name):
+    same(keras, lambda library: library.losses.serialize(getattr(library.losses, name)))
+    config = losses.serialize(getattr(losses, name))
+    assert losses.deserialize(config) is getattr(losses, name)
+    same(keras, lambda library: library.metrics.serialize(library.metrics.binary_accuracy))
+
+
 def test_activations_and_losses_are_functions_found_by_name_and_serialized():
     def bent(z):
         return z
@@ -157,7 +166,7 @@ class Dropout(tinynet.Layer):
         # A user-defined class does not get the arguments of tinynet's class of the same name.
         (Dropout, {"noise_shape": None}, ValueError, "noise_shape"),
         *[(layers.Input, {"shape": (3,), name: None}, ValueError, f"passed to Input: .*{name}")
-          for name in ("trainable", "input_shape", "activity_regularizer", "foo")],
+          for name in ("trainable", "input_dim", "activity_regularizer", "foo")],
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )  # fmt: skip

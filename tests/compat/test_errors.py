@@ -233,7 +233,7 @@ INVALID = [
     ("add", "layer", [3], "tinynet.Layer", "3 (of type", "model.add("),
     ("layers.Dense", "units", [-3, 2.5, "10", True], "units", "positive integer"),
     ("layers.Dense", "activation", ["SOFTMAX"], "Did you mean 'softmax'?"),
-    ("layers.Dense", "bias_initializer", ["zero"], "Did you mean 'zeros'"),
+    ("layers.Dense", "bias_initializer", ["zeroes"], "Did you mean 'zeros'"),
     ("layers.Dense", "dtype", ["float16"], "'float32' or 'float64'"),
     ("layers.Dense", "name", [3], "must be a string"),
     ("layers.Flatten", "data_format", ["first"], "data_format"),

@@ -115,6 +115,9 @@ POSITIONAL_ORDER = {
 }
 
 # Keras's messages for arguments that Keras does not have either.
+# Arguments that Keras has renamed and still takes, with their names now.
+RENAMED = {"InputLayer": {"input_shape": "shape", "batch_input_shape": "batch_shape"}}
+
 UNKNOWN_MESSAGE = "Unrecognized keyword arguments passed to {}"
 UNKNOWN_MESSAGE_OF = {"OptimizerBase": "Argument(s) not recognized"}
 
@@ -137,9 +140,9 @@ PUBLIC_NAMES = {"InputLayer": "Input"}
 
 def checks_for(kind: type) -> dict[str, Check]:
     """Return the checks for the arguments of a class and of its base classes."""
-    tables = [CHECKS.get(base.__name__, {}) for base in reversed(kind.__mro__)]
     # PART_CHECKS come last: creating an object can draw a random number; a refused call must not.
-    return {**{name: check for table in tables for name, check in table.items()}, **PART_CHECKS}
+    tables = [*(CHECKS.get(base.__name__, {}) for base in reversed(kind.__mro__)), PART_CHECKS]
+    return {name: check for table in tables for name, check in table.items()}
 
 
 def extra_config(kind: type) -> Config:

@@ -253,8 +253,7 @@ def shape(value: Any, name: str) -> Shape:
 def validation_schedule(frequency: object) -> Callable[[int], bool]:
     """Return a function that says, for an epoch counted from 1, if `frequency` includes it."""
     if isinstance(frequency, Sequence | set) and not isinstance(frequency, str):
-        chosen = {count(epoch, "validation_freq") for epoch in frequency}
-        return chosen.__contains__
+        return {count(epoch, "validation_freq") for epoch in frequency}.__contains__
     every = count(frequency, "validation_freq")
     return lambda epoch: epoch % every == 0
 

@@ -61,8 +61,10 @@ def as_config(value: Any) -> object:
     if isinstance(value, Configurable):
         return serialize(value)
     if isinstance(value, backend.host.ndarray):  # Keras's form of an array
-        contents = {"value": value.tolist(), "dtype": value.dtype.name}
-        return {"class_name": "__numpy__", "config": contents}
+        return {
+            "class_name": "__numpy__",
+            "config": {"value": value.tolist(), "dtype": value.dtype.name},
+        }
     if callable(value):
         return value.__name__ if is_builtin(value) else serialize_function(value)
     return value
@@ -95,11 +97,13 @@ def functions_for(
 def serialize(part: Any) -> Any:
     """Return `part` in the nested form in which Keras's configurations hold objects; None is None.
 
+    A function is in the form of `serialize_function`.
+
     A class of tinynet is assigned to Keras's module of the same name. A user-defined class is
     assigned to no module, and is registered under its name.
     """
-    if part is None:
-        return None
+    if part is None or (callable(part) and not hasattr(part, "get_config")):
+        return part and serialize_function(part)
     name, own = type(part).__name__, not is_builtin(type(part))
     module = "keras" if name == "Sequential" else type(part).__module__
     return {
@@ -119,9 +123,14 @@ def serialize_layer(layer: Any) -> Config:
 
 
 def serialize_function(function: Callable[..., object]) -> Config:
-    """Return a user-defined function in the form in which Keras's configurations hold it."""
+    """Return a function in the form in which Keras's configurations hold it."""
     name = getattr(function, "__name__", type(function).__name__)
-    return {"module": "builtins", "class_name": "function", "registered_name": name, "config": name}
+    return {
+        "module": "builtins",
+        "class_name": "function",
+        "config": name,
+        "registered_name": "function" if is_builtin(function) else name,
+    }
 
 
 def dtype_policy(dtype: str) -> Config:

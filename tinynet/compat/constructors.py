@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 
 from tinynet.compat import absent, arguments, naming
+from tinynet.compat.checks import warn
 
 POSITIONAL_OR_KEYWORD, KEYWORD_ONLY = (
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -58,6 +59,10 @@ def checked_init(kind: type, fixed: Mapping[str, object]) -> Callable[..., None]
     @functools.wraps(constructor)
     def __init__(self: object, *values: object, **given: object) -> None:  # noqa: N807
         first = dict(zip(positional, values, strict=False))
+        for former, name in arguments.RENAMED.get(kind.__name__, {}).items():
+            if former in given:
+                given[name] = given.pop(former)
+                warn(f"{former} is now called {name}. Write: {name}={given[name]}")
         named = {**defaults, **first, **given}
         complete = parameters.keys() - {"self"} <= named.keys()
         if len(values) > len(positional) or first.keys() & given.keys() or not complete:

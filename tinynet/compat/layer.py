@@ -125,8 +125,9 @@ class LayerBase(HasWeights, Configurable):
                 'Write: self.add_weight(shape=(3,), name="scale")'
             )
         guards.take_room(self.name, name, tuple(shape))
-        chosen = "glorot_uniform" if initializer is None else initializer
-        draw = naming.GETTERS["initializer"](chosen)
+        draw = naming.GETTERS["initializer"](
+            "glorot_uniform" if initializer is None else initializer
+        )
         weight = contracts.initial_values(draw, tuple(shape), self.dtype)
         setattr(self, name, weight)
         if trainable:
@@ -274,15 +275,15 @@ class LayerBase(HasWeights, Configurable):
 
     def get_config(self) -> Config:
         """Return the arguments that recreate the same layer, in Keras's form."""
-        dtype = self._config_dtype or dtype_policy(self.dtype)
-        settings = {**super().get_config(), "dtype": dtype}
-        return {k: v for k, v in settings.items() if k not in ("input_shape", "input_dim")}
+        own = {
+            k: v for k, v in super().get_config().items() if k not in ("input_shape", "input_dim")
+        }
+        return {**own, "dtype": self._config_dtype or dtype_policy(self.dtype)}
 
     def __getstate__(self) -> State:
         # A copy belongs to no model until it is added to one, and allocates its own buffers.
-        caches = dict.fromkeys(type(self)._caches)
-        state = guards.without_batches(vars(self), self.weight_names)
-        return {**state, **caches, "owner": None, "_buffers": {}}
+        empty: State = {**dict.fromkeys(type(self)._caches), "owner": None, "_buffers": {}}
+        return {**guards.without_batches(vars(self), self.weight_names), **empty}
 
 
 def release(layers: Sequence[AnyLayer]) -> None:

@@ -108,12 +108,17 @@ def function_name(identifier: Identifier) -> Identifier:
     return identifier
 
 
+# Keras's further names of initializers.
+SHORT = {"normal": "random_normal", "one": "ones", "uniform": "random_uniform", "zero": "zeros"}
+
+
 def lookup(kind: str, identifier: Identifier, known: Mapping[str, Any]) -> Any:
     """Return the object named `identifier` in `known`, or raise a ValueError with similar names."""
     if isinstance(identifier, str):
         own = _custom_objects.get()
-        if kind == "optimizer" and identifier not in own:
-            identifier = identifier.lower() if identifier.lower() in known else identifier
+        other = {"optimizer": identifier.lower(), "initializer": SHORT.get(identifier)}.get(kind)
+        if identifier not in own and other in known:
+            identifier = other
         if identifier in own and (custom_first.get() or identifier not in known):
             return own[identifier]
         if not known:

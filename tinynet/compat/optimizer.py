@@ -28,8 +28,7 @@ class Variable(NamedTuple):
     former: Sequence[weakref.ref[Array]] = ()
 
     def arrays(self) -> list[Array]:
-        former = [reference() for reference in self.former]
-        return [self.array, *(array for array in former if array is not None)]
+        return [self.array, *(a for former in self.former if (a := former()) is not None)]
 
 
 @backend.elementwise
@@ -97,8 +96,7 @@ class OptimizerBase(HasState):
                     'Write: weights = weights.astype("float32")'
                 )
         self.scalar_type = backend.host.dtype(config.floatx()).type  # the type of a step's scalars
-        state = [[backend.of(a).zeros_like(a) for _ in self.slots] for a in arrays]
-        self.rebind(arrays, state)
+        self.rebind(arrays, [[backend.of(a).zeros_like(a) for _ in self.slots] for a in arrays])
         single = [[Variable(getattr(a, "name", ""), a)] for a in arrays]
         self._set_parts(single if parts is None else parts)
 

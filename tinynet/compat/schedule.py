@@ -45,9 +45,13 @@ class ExponentialDecay(LearningRateSchedule):
         self.initial_learning_rate, self.decay_steps = initial_learning_rate, decay_steps
         self.decay_rate, self.staircase, self.name = decay_rate, staircase, name
 
-    def __call__(self, step: int) -> float:
-        periods = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return float(self.initial_learning_rate * self.decay_rate**periods)
+    def __call__(self, step: float) -> float:
+        # In float32, as in Keras: 10 / (10 / 3) is 3.
+        periods = backend.host.float32(step) / backend.host.float32(self.decay_steps)
+        with backend.ignore_overflow():
+            return self.initial_learning_rate * self.decay_rate ** (  # type: ignore[return-value]
+                backend.host.floor(periods) if self.staircase else periods
+            )
 
 
 class Rate(float):
@@ -94,9 +98,8 @@ class Computed:
         assert optimizer is not None
         if self._frozen is not None and self._frozen[0] == optimizer.iterations:
             return self._frozen[1]
-        scheduled = isinstance(self.rate, LearningRateSchedule)
-        value = self.rate(optimizer.iterations) if scheduled else self.rate()
-        return Rate(rounded(value), optimizer)
+        given = [optimizer.iterations] if isinstance(self.rate, LearningRateSchedule) else []
+        return Rate(rounded(self.rate(*given)), optimizer)
 
     def freeze(self, iterations: int) -> None:
         """Compute the rate once for all parts of a step."""
@@ -146,9 +149,7 @@ class HasLearningRate(Configurable):
         self.lr  # noqa: B018, raises
 
     def get_config(self) -> Config:
-        rate = self.set_rate
-        given = as_config(rate) if callable(rate) else rate
-        return {**super().get_config(), "learning_rate": given}
+        return {**super().get_config(), "learning_rate": as_config(self.set_rate)}
 
     @classmethod
     def from_config(

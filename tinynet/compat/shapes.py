@@ -29,14 +29,15 @@ def batch_shape_of_input(
         )
     if shape is None:
         return checks.shape(batch_shape, "batch_shape")
-    size = None if batch_size is None else checks.count(batch_size, "batch_size")
-    return (size, *checks.shape(shape, "shape"))
+    return (
+        None if batch_size is None else checks.count(batch_size, "batch_size"),
+        *checks.shape(shape, "shape"),
+    )
 
 
 def input_spec(dense: AnyLayer) -> InputSpec:
     """Return what a `Dense` layer requires of its inputs, in Keras's form."""
-    axes = {-1: len(dense.kernel)} if dense.built else None
-    return InputSpec(min_ndim=2, axes=axes)
+    return InputSpec(min_ndim=2, axes={-1: len(dense.kernel)} if dense.built else {})
 
 
 def input_width(layer: str, shape: Shape, inputs: int | None = None) -> None:

@@ -77,8 +77,7 @@ class HasState(HasLearningRate):
             self.learning_rate = saved["learning_rate"]
         if saved["arrays"] is not self._arrays:
             self._variable_shapes, self._decays = saved["parts"]
-            state = [[slot.copy() for slot in slots] for slots in saved["state"]]
-            self.rebind(saved["arrays"], state)
+            self.rebind(saved["arrays"], [[s.copy() for s in slots] for slots in saved["state"]])
         for slots, values in zip(self._state, saved["state"], strict=True):
             for slot, value in zip(slots, values, strict=True):
                 backend.fill(slot, value)  # in place: there may be no free memory
@@ -99,16 +98,18 @@ class HasState(HasLearningRate):
 
     def _by_variable(self, slots: list[list[HostArray]]) -> Iterator[list[HostArray]]:
         """Yield the slots of each variable, where one array holds those of several variables."""
-        both = zip(self._variable_shapes, self._places(), slots, strict=True)
-        for shapes, places, arrays in both:
+        for shapes, places, arrays in zip(
+            self._variable_shapes, self._places(), slots, strict=True
+        ):
             for shape, place in zip(shapes, places, strict=True):
                 yield [array.reshape(-1)[place].reshape(shape) for array in arrays]
 
     def _in_order(self, slots: list[list[HostArray]]) -> list[HostArray]:
         """Return the slots of all variables in Keras's order."""
         by_variable, paired = list(self._by_variable(slots)), self.paired
-        first = [slot for each in by_variable for slot in each[:paired]]
-        return first + [each[n] for n in range(paired, len(self.slots)) for each in by_variable]
+        return [slot for each in by_variable for slot in each[:paired]] + [
+            each[n] for n in range(paired, len(self.slots)) for each in by_variable
+        ]
 
     def slots_by_variable(self) -> list[list[HostArray]]:
         """Return copies of each variable's slots, in the order of `build`."""
@@ -149,9 +150,8 @@ class HasState(HasLearningRate):
                 "Expected finite variables, received NaN, infinity, or numbers too large to be used"
             )
         kept = [getattr(self, name) for name in self.kept]
-        built_for = {"arrays": self._arrays, "parts": ()}
-        numbers = {"iterations": int(iterations), "learning_rate": rate}
-        self.set_state({**built_for, **numbers, "state": state, "kept": kept})
+        saved = {"iterations": int(iterations), "learning_rate": rate, "state": state, "kept": kept}
+        self.set_state({**saved, "arrays": self._arrays, "parts": ()})
 
     def set_weights(self, weights: Sequence[HostArray]) -> None:
         """Do the same; its name in Keras."""

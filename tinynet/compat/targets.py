@@ -6,7 +6,8 @@ from typing import Any
 
 from tinynet import backend
 from tinynet.backend.types import Array, ArrayLike, Compiled, Identifier, Weighting
-from tinynet.compat import naming
+from tinynet.compat import naming, shapes
+from tinynet.compat.constructors import POSITIONAL_OR_KEYWORD as EITHER
 
 
 def match_rank(y_true: Array, y_pred: Array) -> Array:
@@ -19,6 +20,12 @@ def match_rank(y_true: Array, y_pred: Array) -> Array:
     if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
         return y_true.reshape(y_true.shape[:-1])
     return y_true
+
+
+def comparable(metric: Compiled, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
+    """Return targets and outputs in the metric's type, as which Keras compares them."""
+    shapes.equal_shapes(metric, y_true.shape, y_pred.shape)
+    return match_rank(y_true, y_pred).astype(metric.dtype), y_pred.astype(metric.dtype)
 
 
 def as_targets(loss: Compiled, y_true: ArrayLike, y_pred: Array) -> Array:
@@ -44,7 +51,7 @@ def loss_values(loss: Compiled, y_true: Array, y_pred: Array, weights: Weighting
     if several and values.shape[:1] != y_pred.shape[:1]:
         write = ".mean(axis=-1) in its call, instead of .mean()"
         if naming.is_builtin(type(loss)):
-            write = f"{type(loss).__name__}(axis=-1)"
+            write = "y_pred[:, None]" if y_pred.ndim == 1 else f"{type(loss).__name__}(axis=-1)"
         raise ValueError(
             f"Expected the loss of each sample, to weigh it, received values of shape "
             f"{values.shape} from {type(loss).__name__}. Write: {write}"
@@ -67,12 +74,31 @@ def loss_gradient(loss: Compiled, y_true: Array, y_pred: Array) -> Array:
 
 
 def as_weights(sample_weight: ArrayLike, values: Array) -> Array:
-    """Return weights (n,), (n, 1) or () as floats that can be multiplied by `values`, (n, …)."""
+    """Return weights as floats that can be multiplied by `values`, (n, …).
+
+    They are those of samples, (n,) or (n, 1); or of each value, which may have one more axis, of
+    length 1; or NumPy broadcasts them, as a number.
+
+    Raises:
+        ValueError: if they do not fit.
+    """
     weights = backend.of(values).asarray(sample_weight).astype(values.dtype, copy=False)
-    if weights.ndim and weights.size == len(weights):
-        weights = weights.reshape(-1, *(1,) * (values.ndim - 1))
-    fits = weights.shape == values.shape[: weights.ndim]
-    return weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim) * fits)
+    axes = weights.shape
+    if axes[:1] == (weights.size,) == values.shape[:1]:
+        axes = axes[:1]
+    elif axes == (*values.shape, 1):
+        axes = values.shape
+    if axes == values.shape[: len(axes)]:
+        axes += (1,) * (values.ndim - len(axes))
+    if len(axes) > values.ndim or any(
+        size not in (1, n) for size, n in zip(axes[::-1], values.shape[::-1], strict=False)
+    ):
+        raise ValueError(
+            "Expected sample_weight to have a number for each sample, or for each value of shape "
+            f"{values.shape}, received shape {weights.shape}. Write: "
+            + ("sample_weight=np.ones(len(y_true))" if values.ndim else "y_pred[:, None]")
+        )
+    return weights.reshape(axes)
 
 
 def as_function(kind: Any) -> Callable[..., Array]:
@@ -83,17 +109,16 @@ def as_function(kind: Any) -> Callable[..., Array]:
     parameters = inspect.signature(kind).parameters
     is_loss = "reduction" in parameters
     settings = [p for name, p in parameters.items() if name not in ("name", "dtype", "reduction")]
-    settings = [p.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in settings]
-    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    arrays = [inspect.Parameter(name, either) for name in ("y_true", "y_pred")]
+    settings = [p.replace(kind=EITHER) for p in settings]
+    arrays = [inspect.Parameter(name, EITHER) for name in ("y_true", "y_pred")]
     signature = inspect.Signature([*arrays, *settings])
 
     def function(*given: object, **named: object) -> Array:
         bound = signature.bind(*given, **named).arguments
         y_true, y_pred = bound.pop("y_true"), backend.as_float(bound.pop("y_pred"))
         if is_loss:
-            loss = kind(**bound, reduction=None, dtype=y_pred.dtype.name)
-            values: Array = loss(y_true, y_pred)
+            bound |= {"reduction": None, "dtype": y_pred.dtype.name}
+            values: Array = kind(**bound)(y_true, y_pred)
         else:
             values = kind(**bound).call(backend.of(y_pred).asarray(y_true), y_pred)
         return values.astype(y_pred.dtype, copy=False)
@@ -156,20 +181,26 @@ def as_metric(function: Identifier, base: Identifier, without: str = "") -> Iden
     ) -> None:
         ignored = getattr(self, "ignore_class", None)
         if ignored is not None and sample_weight is not None:
-            sample_weight = backend.of(sample_weight).asarray(sample_weight)
-            sample_weight = sample_weight * (y_true != ignored).reshape(sample_weight.shape)
+            y_pred = backend.as_array(y_pred)
+            counts = backend.of(y_pred).asarray(y_true).reshape(y_pred.shape[:-1]) != ignored
+            sample_weight = counts * as_weights(sample_weight, counts.astype("float64"))
         base.update_state(self, y_true, y_pred, sample_weight)
 
     def call(self: Compiled, y_true: Array, y_pred: Array) -> Array:
         return function(y_true, y_pred, **{p.name: getattr(self, p.name) for p in settings})  # type: ignore[no-any-return]
 
     given = list(inspect.signature(__init__).parameters.values())[:-1]
-    named = [p.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in settings]
-    vars(__init__)["__signature__"] = inspect.Signature([*given, *named])
-    methods = {"__init__": __init__, "call": call, "update_state": update_state}
-    text = f"The mean of `losses.{function.__name__}`."
-    others = {"__module__": base.__module__, "__doc__": text, "by_sample": True}
-    return type(base)(function.part.__name__, (base,), {**methods, **others})
+    given += [p.replace(kind=EITHER) for p in settings]
+    vars(__init__)["__signature__"] = inspect.Signature(given)
+    content = {
+        "__module__": base.__module__,
+        "__doc__": f"The mean of `losses.{function.__name__}`.",
+        "__init__": __init__,
+        "by_sample": True,
+        "call": call,
+        "update_state": update_state,
+    }
+    return type(base)(function.part.__name__, (base,), content)
 
 
 def as_loss(identifier: Identifier) -> Any:

@@ -59,8 +59,9 @@ class HasWeights(Surface):
     @property
     def losses(self) -> list[HostArray]:
         """The penalties of the layers, one number each; those of frozen layers are left out."""
-        pairs = [(each, trains) for _, each, trains in every_layer([self]) if each.built]
-        penalties = [each.penalty() for each, trains in pairs if trains]
+        penalties = [
+            each.penalty() for _, each, trains in every_layer([self]) if each.built and trains
+        ]
         return [backend.to_numpy(penalty) for penalty in penalties if penalty is not None]
 
     @property

@@ -268,8 +268,12 @@ class EpochIterator:
 
     def get_state(self) -> State:
         """Return the position and the generator state that reproduces the order."""
-        places = {"first": self._first, "last": self._last, "next": self._next}
-        return {**places, "drawn_from": self._drawn_from}
+        return {
+            "first": self._first,
+            "last": self._last,
+            "next": self._next,
+            "drawn_from": self._drawn_from,
+        }
 
     def set_state(self, state: State) -> None:
         """Continue from a state of `get_state`; the generator is used, and its state changes."""

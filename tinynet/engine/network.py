@@ -128,8 +128,14 @@ class Network(ModelSurface):
                 f"'{layer.name}' is already the name of a layer in this model. Update the `name` "
                 "argument to pass a unique name."
             )
-        if not self._layers and not self.input_layer and layer.declared_shape is not None:
-            self.input_layer = InputLayer(batch_shape=layer.declared_shape)
+        # As in Keras, a model that comes first gives its shape once there is a second layer.
+        shape = (
+            getattr(self._layers[0], "shape_of_input", None)
+            if self._layers
+            else layer.declared_shape
+        )
+        if shape is not None and not self.input_layer:
+            self.input_layer = InputLayer(batch_shape=shape)
         self._layers.append(layer)
 
     @turns.turn()

@@ -162,7 +162,7 @@ def check_metrics(given: object) -> list[Identifier]:
             f"Received instead: metrics={given} of type {type(given)}. Write: metrics=['acc']"
         )
     for identifier in given or ():
-        if identifier in ACCURACY:
+        if str(identifier).lower() in ACCURACY:
             continue
         if isinstance(identifier, str):
             naming.lookup("metric", identifier, {**metrics.KNOWN, **dict.fromkeys(ACCURACY)})
@@ -174,10 +174,10 @@ def check_metrics(given: object) -> list[Identifier]:
 def resolve_metric(identifier: Identifier, y_true: Shape, y_pred: Shape) -> Metric:
     """Return the metric for targets and outputs of these shapes, named as passed to `compile`.
 
-    ``"acc"`` and ``"accuracy"`` depend on the shapes, as in Keras: binary accuracy for a single
-    output, sparse for targets that are class numbers, otherwise categorical.
+    ``"acc"`` and ``"accuracy"``, also in capitals, depend on the shapes, as in Keras: binary
+    accuracy for a single output, sparse for targets that are class numbers, otherwise categorical.
     """
-    if identifier in ACCURACY:
+    if str(identifier).lower() in ACCURACY:
         if y_pred[-1] == 1:
             return metrics.BinaryAccuracy(name=identifier)
         sparse = len(y_true) < len(y_pred) or y_true[-1] == 1
@@ -222,4 +222,8 @@ def metric_state(metric: Metric) -> State:
 
 def by_sample(part: Layer | Loss | Metric) -> bool:
     """Return `part.by_sample`, which a user-defined class must set itself, not inherit."""
-    return (is_builtin(type(part)) or "by_sample" in vars(type(part))) and part.by_sample
+    return (
+        (is_builtin(type(part)) or "by_sample" in vars(type(part)))
+        and part.by_sample
+        and getattr(part, "axis", -1) == -1  # a cross-entropy's classes may be on that of samples
+    )
