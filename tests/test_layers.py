@@ -318,7 +318,8 @@ class Rows(tinynet.layers.Dense):
 def test_the_former_names_of_an_inputs_shapes_are_taken_as_in_keras(shapes):
     former = next(iter(shapes))
     new = former.replace("input_", "")
-    with pytest.warns(UserWarning, match=f"{former} is now called {new}. Write: {new}="):
+    match = f"Argument `{former}` is deprecated. Use `{new}` instead. Write: {new}="
+    with pytest.warns(UserWarning, match=match):
         layer = tinynet.layers.InputLayer(**shapes)
     assert layer.batch_shape == (4, 2, 3)
 

@@ -62,7 +62,10 @@ def checked_init(kind: type, fixed: Mapping[str, object]) -> Callable[..., None]
         for former, name in arguments.RENAMED.get(kind.__name__, {}).items():
             if former in given:
                 given[name] = given.pop(former)
-                warn(f"{former} is now called {name}. Write: {name}={given[name]}")
+                warn(
+                    f"Argument `{former}` is deprecated. Use `{name}` instead. "
+                    f"Write: {name}={given[name]}"
+                )
         named = {**defaults, **first, **given}
         complete = parameters.keys() - {"self"} <= named.keys()
         if len(values) > len(positional) or first.keys() & given.keys() or not complete:
