@@ -339,7 +339,7 @@ def capture(out: pathlib.Path, quick: bool, answer: Answer) -> None:
         for name, (samples, dropout) in cases.items():
             batches = Batches(x[:samples], y[:samples], None, size)
             batches.copy_to_gpu()
-            own = list(batches.iterate(0, len(batches)))
+            own = list(batches.iterate(0, batches.steps))
             ways: dict[str, Callable[[], Any]] = {}
             results: list[list[np.ndarray]] = []  # loss, accuracy and weights
             for way in ("ordinary", "replayed"):

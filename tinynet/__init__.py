@@ -6,6 +6,7 @@ passes through `training.fit`, `training.train_step` and `layers.Dense.forward`,
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from tinynet.config import __version__ as __version__
@@ -87,15 +88,33 @@ def _load(name: str) -> object:
     path = f"tinynet.{_MODULE_OF.get(name, name)}"
     try:
         module = importlib.import_module(path)
+        return getattr(module, name) if name in _MODULE_OF else module
     except ModuleNotFoundError as error:
         if not path.startswith(error.name or path + "."):
             raise  # the submodule exists, but one of its dependencies is missing
-        raise AttributeError(f"module 'tinynet' has no attribute {name!r}") from None
-    return getattr(module, name) if name in _MODULE_OF else module
+    from tinynet.compat import missing
+
+    return missing.find(__name__, name)
 
 
 if not TYPE_CHECKING:  # type checkers see only the names imported above
     __getattr__ = _load
+
+
+class _LastFinder:
+    """What the import system asks for a module of tinynet that it has found nowhere else."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Raise an error for a module that Keras has and tinynet does not."""
+        if name.startswith("tinynet."):
+            from tinynet.compat import missing
+
+            missing.refuse_import(name)
+
+
+if all(getattr(finder, "__module__", "") != __name__ for finder in sys.meta_path):
+    sys.meta_path.append(_LastFinder)  # once, however often this file is imported
 
 
 def __dir__() -> list[str]:

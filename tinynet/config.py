@@ -6,6 +6,7 @@ gradients, where rounding errors would hide the mistakes that the check looks fo
 """
 
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
 
@@ -39,3 +40,13 @@ def set_floatx(value: str) -> None:
             'Write: tinynet.config.set_floatx("float32")'
         )
     _floatx = value
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name.startswith("_"):  # Python itself asks, when tinynet is imported
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from tinynet.compat import missing
+
+        return missing.find(__name__, name)

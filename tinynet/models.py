@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tinynet import optimizers, saving, training
 from tinynet.backend.types import UNSET, Array, Identifier
 from tinynet.callbacks import History
-from tinynet.compat import arguments, guards, rules
+from tinynet.compat import arguments, guards, missing, rules
 from tinynet.compat.targets import as_loss
 from tinynet.engine import device, evaluation, tracker
 from tinynet.engine.network import BackwardHook, Layers
@@ -108,3 +108,4 @@ class Sequential(Prepared):
 
 load_model = saving.for_class(load.load_model, Sequential)
 model_from_json = saving.for_class(load.model_from_json, Sequential)
+missing.teach(__name__)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from tinynet import backend
 from tinynet.backend import threads, turns
-from tinynet.backend.types import Array, HostArray, Logs, Model
+from tinynet.backend.types import Array, Logs, Model
 from tinynet.callbacks import History
 from tinynet.callbacks.base import CallbackList, Callbacks
 from tinynet.compat import checks
@@ -51,7 +51,7 @@ def train_epoch(
 
     do_step = state.do_steps.of_epoch(train_step, tracker)  # on a GPU, most are replays
     with threads.for_layers(model.layers, batches.largest_batch(), trains=True) as threads_for:
-        for step, batch in state.begin_epoch(tracker):
+        for step, batch in state.begin_epoch(tracker, interrupt):
             if callback_list.calls_train_batch_hooks:
                 callback_list.call("on_train_batch_begin", step - 1, {})
             with turns.step(), threads_for(len(batch.x)):
@@ -72,24 +72,25 @@ def train_epoch(
 
 
 def fit(
-    model: Model, x: HostArray, y: HostArray, batch_size: int | None = None, epochs: int = 1,
+    model: Model, x: object, y: object = None, batch_size: int | None = None, epochs: int = 1,
     verbose: int | str = "auto", callbacks: Callbacks = None, validation_split: float = 0.0,
-    validation_data: Sequence[HostArray] | None = None, shuffle: bool = True,
-    class_weight: Mapping[int, float] | None = None, sample_weight: HostArray | None = None,
+    validation_data: object = None, shuffle: bool = True,
+    class_weight: Mapping[int, float] | None = None, sample_weight: object = None,
     initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
     validation_batch_size: int | None = None, validation_freq: int | Sequence[int] = 1,
 ) -> History:  # fmt: skip
     """Train for a number of epochs, each of which passes over all samples in batches.
 
     Arguments:
-        x, y: samples, (n, …), of any numeric type; targets, (n, …), in the form the loss expects.
-        batch_size: samples per step, 32 if not given; the last batch may be smaller.
+        x, y: samples and targets, (n, …), targets in the form the loss expects; or x alone, which
+            yields batches (x, y) or (x, y, sample_weight), as generators do, or a `PyDataset`.
+        batch_size: samples per step; by default 32, or the samples divided by `steps_per_epoch`.
         epochs, initial_epoch: the number of the last epoch, counted from 1; epochs already done.
         verbose: 0 is silent, 1 a progress bar, 2 one line per epoch; ``"auto"`` is 1.
         callbacks: a list of `Callback` objects.
         validation_split: the fraction of the samples, from the end and before shuffling, that is
             not trained on but evaluated after each epoch.
-        validation_data: (x, y) or (x, y, sample_weight) to evaluate on; overrides the split.
+        validation_data: (x, y), (x, y, sample_weight) or batches of them, instead of the split.
         shuffle: whether each epoch takes the samples in a new random order.
         class_weight, sample_weight: a dictionary from classes to weights in the loss, 1 for classes
             that are not mentioned; a weight for each sample, (n,).
@@ -128,19 +129,19 @@ def fit(
         callback_list.call("set_training_state", state)
         try:
             callback_list.call("on_train_begin", {})
-            for epoch in state.remaining_epochs(epochs):
+            for epoch in state.remaining_epochs(epochs, interrupt):
                 epoch_header(epoch + 1, epochs, verbose)
                 if not state.resumed:
                     callback_list.call("on_epoch_begin", epoch, {})
-                bar = ProgressBar(steps, verbose)
-                logs = train_epoch(model, state, plan.tracker(model), callback_list, bar, interrupt)
+                tracker, bar = plan.tracker(model), ProgressBar(steps, verbose)
+                logs = train_epoch(model, state, tracker, callback_list, bar, interrupt)
                 if held_out is not None and plan.validates_after(epoch + 1):
                     with interrupt.interruptible():
                         logs |= validate(model, held_out, plan.held_out_steps, callback_list, epoch)
                 logs = dict(sorted(logs.items()))
                 state.end_epoch()
                 callback_list.call("on_epoch_end", epoch, logs)
-                bar.finish(logs)
+                bar.finish(logs, tracker.batches)
                 interrupt.check()
                 if model.stop_training:
                     break
@@ -155,7 +156,7 @@ def fit(
 
 @turns.turn()
 def train_on_batch(
-    model: Model, x: HostArray, y: HostArray, sample_weight: HostArray | None = None,
+    model: Model, x: object, y: object = None, sample_weight: object = None,
     class_weight: Mapping[int, float] | None = None, return_dict: bool = False,
 ) -> float | list[float] | Logs:  # fmt: skip
     """Do one step on all of `x` as one batch; return its loss and metrics, as `evaluate` does."""

@@ -584,7 +584,7 @@ def test_functions_and_optimizers_compute_where_their_arrays_are(cupy):
 def test_a_device_array_as_data_is_refused_with_the_line_to_write(cupy):
     model, x = tutorial(), cupy.zeros((4, 28, 28))
     for call in (model, lambda x: fit(model, (x, np.ones((4, 10))))):
-        with pytest.raises(ValueError, match=r"Expected a NumPy array. Write: x = x\.get\(\)"):
+        with pytest.raises(ValueError, match=r"Expected a NumPy array, .* Write: x = x\.get\(\)"):
             call(x)
 
 

@@ -8,7 +8,7 @@ from networks import ONE_HOT, network
 
 import tinynet
 from tinynet import activations, callbacks, initializers, losses, metrics, optimizers, regularizers
-from tinynet.layers import Dense, Flatten
+from tinynet.layers import Dense
 
 pytestmark = pytest.mark.computes
 
@@ -161,13 +161,3 @@ def test_results_have_the_float_type_of_the_model(kind, library):
         assert model.layers[-1](X[:, :4]).dtype == "float32"
         model.fit(X, np.zeros((12, model.output_shape[-1])), verbose=0)
         assert model.layers[0].kernel.dtype == "float32"
-
-
-@pytest.mark.host
-@pytest.mark.parametrize(
-    "call", [Dense(3), Flatten(), network((3,), inputs=(4,)), Dense(3).__call__]
-)
-def test_layers_that_are_called_with_layers_are_told_of_sequential(call):
-    for given in (tinynet.Input((4,)), [tinynet.Input((4,))], Dense(4), tinynet.Sequential()):
-        with pytest.raises(ValueError, match=r"Write: Sequential\(\[Input"):
-            call(given)

@@ -115,7 +115,6 @@ CASES = {
     "objects": case("x to hold numbers", "dtype object", 'x.astype("float32")', x=X.astype(object)),
     "a list": case("Unrecognized data type", "x=[[", "<class 'list'>", "asarray(x)", x=X.tolist()),
     "targets in a list": case("data type: ", "y=[[", "y = np.asarray(y)", y=Y.tolist()),
-    "a generator": case("data type: ", "x=<", "x = np.concatenate(batches)", x=iter(X)),
     "None": case("data type: ", "x=None", x=None),
     "an array without axes": case("axis of samples", "()", "x.reshape(1, 1)", x=np.array(3.0)),
     "no targets": case("targets y", "received none", "(x, y)", y=None),

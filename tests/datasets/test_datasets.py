@@ -1,10 +1,11 @@
-"""The two data sets of digits: what is loaded, from where, and the errors when loading fails.
+"""The datasets: what is loaded, from where, and the errors when loading fails.
 
-MNIST is too large to test every way of loading it, so most tests replace it by four tiny files of
-the same names, and replace the sizes and checksums in `mnist` as well. The download is done by the
-real tensorflow-datasets, from a server on this machine.
+MNIST and Fashion-MNIST are too large to test every way of loading them, so most tests replace one
+of them by four tiny files of the same names, and its sizes and checksums as well. The download is
+done by the real tensorflow-datasets, from a server on this machine.
 """
 
+import base64
 import gzip
 import hashlib
 import http.server
@@ -25,9 +26,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from tinynet.datasets import digits, mnist
+from tinynet.datasets import digits, fashion_mnist, loader, mnist
 
 NAMES = list(mnist.FILES)
+MODULES = {"mnist": mnist, "fashion_mnist": fashion_mnist}
+both = pytest.mark.parametrize("tiny", MODULES, indirect=True)  # MNIST without this
 
 
 def idx(array):
@@ -53,29 +56,37 @@ def check(received, expected):
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """Four tiny files that replace MNIST, empty data folders, and no proxy.
+def tiny(tmp_path, monkeypatch, request):
+    """Four tiny files that replace a dataset, empty data folders, and no proxy.
 
-    `arrays` is what `load_data` must return, `packed` the content of the files, `store` TFDS's
-    folder for downloads, `manual` its subfolder for files added by the user, and `copy` Keras's
-    file. None of these exists yet.
+    `load` loads the dataset, whose `name` is in TFDS's catalogue, and whose `title` is in messages.
+    `arrays` is what it must return, `packed` the content of the files, `store` TFDS's folder for
+    downloads, `manual` its subfolder for files added by the user, and `copy` Keras's file, or its
+    folder for Fashion-MNIST. None of these exists yet.
     """
-    rng = np.random.default_rng(1)
-    shapes = dict(zip(mnist.SHAPES, [(7, 4, 5), (7,), (3, 4, 5), (3,)], strict=True))
+    dataset = getattr(request, "param", "mnist")
+    module, rng = MODULES[dataset], np.random.default_rng(1)
+    image = (4, 5) if dataset == "mnist" else (28, 28)
+    shapes = dict(zip(mnist.SHAPES, [(7, *image), (7,), (3, *image), (3,)], strict=True))
     arrays = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes.values()]
     packed = {n: gzip.compress(idx(a), mtime=0) for n, a in zip(NAMES, arrays, strict=True)}
     known = {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in packed.items()}
-    monkeypatch.setattr(mnist, "FILES", known)
+    monkeypatch.setattr(module, "FILES", known)
     monkeypatch.setattr(mnist, "SHAPES", shapes)
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     home = {"HOME": tmp_path, "USERPROFILE": tmp_path}
     for name, place in {**home, "TFDS_DATA_DIR": "~/tfds", "KERAS_HOME": "~/keras"}.items():
         monkeypatch.setenv(name, str(place))
-    store, copy = tmp_path / "tfds" / "downloads", tmp_path / "keras" / "datasets"
+    store, copies = tmp_path / "tfds" / "downloads", tmp_path / "keras" / "datasets"
+    title, copy = {
+        "mnist": ("MNIST", copies / "mnist.npz"),
+        "fashion_mnist": ("Fashion-MNIST", copies / "fashion-mnist"),
+    }[dataset]
     return SimpleNamespace(
-        arrays=arrays, packed=packed, store=store, manual=store / "manual", copy=copy / "mnist.npz"
-    )
+        name=dataset, title=title, load=lambda *given: load_list(*given, load=module.load_data),
+        arrays=arrays, packed=packed, known=known, store=store, manual=store / "manual", copy=copy,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -84,11 +95,17 @@ def no_tfds(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
 
 
-def add_files(tiny, *names):
+def add_files(tiny, *names, folder=None, more=b""):
     """Put some or all of the files where a user would put them."""
-    tiny.manual.mkdir(parents=True, exist_ok=True)
+    folder = folder or tiny.manual
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names or NAMES:
-        (tiny.manual / name).write_bytes(tiny.packed[name])
+        (folder / name).write_bytes(tiny.packed[name] + more)
+
+
+def add_copy(tiny):
+    """Put Keras's copy where Keras does."""
+    save_npz(tiny) if tiny.name == "mnist" else add_files(tiny, folder=tiny.copy)
 
 
 def save_npz(tiny, name="mnist.npz", **changes):
@@ -131,25 +148,27 @@ def server(tiny, catalogue):
 
 @pytest.fixture(scope="module")
 def tfds():
-    """The real tensorflow-datasets, imported without its warnings, and its files of MNIST."""
+    """The real tensorflow-datasets, imported without its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_datasets
 
-        return tensorflow_datasets, tensorflow_datasets.builder_cls("mnist").url_infos
+        tensorflow_datasets.builder_cls("mnist")  # imports the rest
+        return tensorflow_datasets
 
 
 @pytest.fixture
 def catalogue(tfds, tiny, monkeypatch):
     """TFDS's catalogue, which lists the tiny files at its `address`."""
-    info, catalogue = type(next(iter(tfds[1].values()))), SimpleNamespace()
+    info, catalogue = tfds.core.download.checksums.UrlInfo, SimpleNamespace()
 
-    def builder_cls(_):
+    def builder_cls(name):
+        assert name == tiny.name
         warnings.warn("one of theirs", DeprecationWarning, stacklevel=1)  # must not be shown
-        listed = {f"{catalogue.address}/mnist/{n}": info(*a, n) for n, a in mnist.FILES.items()}
+        listed = {f"{catalogue.address}/{name}/{n}": info(*a, n) for n, a in tiny.known.items()}
         return SimpleNamespace(url_infos=listed)
 
-    monkeypatch.setattr(tfds[0], "builder_cls", builder_cls)
+    monkeypatch.setattr(tfds, "builder_cls", builder_cls)
     return catalogue
 
 
@@ -157,23 +176,24 @@ def catalogue(tfds, tiny, monkeypatch):
 
 
 OF_TFDS = add_files, "tfds", "TFDS_DATA_DIR", "tensorflow_datasets"
-OF_KERAS = save_npz, "keras", "KERAS_HOME", ".keras"
+OF_KERAS = add_copy, "keras", "KERAS_HOME", ".keras"
 
 
+@both
 @pytest.mark.parametrize(("add", "folder", "variable", "default"), [OF_TFDS, OF_KERAS])
 def test_files_of_the_user_and_keras_s_copy_are_read_and_not_written(
     tiny, no_tfds, tmp_path, monkeypatch, add, folder, variable, default
 ):
     add(tiny)
     before = snapshot(tmp_path)
-    received = load_list()
+    received = tiny.load()
     check(received, tiny.arrays)
     assert snapshot(tmp_path) == before
     received[0] //= 2  # changed in place, as programs do
-    check(load_list(), tiny.arrays)
+    check(tiny.load(), tiny.arrays)
     monkeypatch.delenv(variable)  # in the home folder by default
     (tmp_path / folder).rename(tmp_path / default)
-    check(load_list(), tiny.arrays)
+    check(tiny.load(), tiny.arrays)
 
 
 def test_a_copy_given_by_path_comes_first_and_keras_s_last(tiny, no_tfds):
@@ -187,6 +207,66 @@ def test_a_copy_given_by_path_comes_first_and_keras_s_last(tiny, no_tfds):
     check(load_list("own.npz"), other)
     check(load_list(tiny.copy.with_name("own.npz")), other)
     check(load_list("missing.npz"), tiny.arrays)
+
+
+@both
+def test_the_places_of_a_file_in_their_order(tiny, no_tfds):
+    """The user's two folders, TFDS's two, and Keras's: each takes precedence over the next one."""
+    add_files(tiny, *NAMES[1:])
+    name, content = NAMES[0], tiny.packed[NAMES[0]]
+    digest = base64.urlsafe_b64encode(bytes.fromhex(tiny.known[name][1])).decode().rstrip("=")
+    stored = f"mirror_{digest}.gz"
+    user, store = [tiny.manual / tiny.name, tiny.manual], [tiny.store / tiny.name, tiny.store]
+    places = [*(folder / name for folder in user), *(folder / stored for folder in store)]
+    if tiny.name == "fashion_mnist":
+        places.append(tiny.copy / name)
+    for place in reversed(places):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+        check(tiny.load(), tiny.arrays)
+        place.write_bytes(content[::-1])
+        with pytest.raises(ValueError, match="is broken or is another file") as caught:
+            tiny.load()
+        assert str(caught.value).startswith(str(place))
+
+
+@both
+def test_in_the_folder_of_all_datasets_files_of_other_sizes_are_passed_over(tiny, no_tfds):
+    """Both datasets have the same names; each has a folder of its own, where nothing else fits."""
+    add_files(tiny, more=b"another dataset's")
+    before, sizes = snapshot(tiny.manual), [len(data) for data in tiny.packed.values()]
+    with pytest.raises(ImportError, match=f"^{tiny.title} is not on this machine") as caught:
+        tiny.load()
+    told = [
+        f"\n  {name}, {size:,} bytes (the one in {tiny.manual} has {size + 17:,})\n"
+        for name, size in zip(NAMES, sizes, strict=True)
+    ]
+    assert not [line for line in told if line not in str(caught.value)]
+    assert f"into its folder {tiny.name}" in str(caught.value)
+    add_files(tiny, NAMES[0], folder=tiny.manual / tiny.name)
+    with pytest.raises(ImportError) as caught:
+        tiny.load()
+    assert told[0] not in str(caught.value)
+    add_copy(tiny)
+    check(tiny.load(), tiny.arrays)
+    add_files(tiny, folder=tiny.manual / tiny.name)
+    check(tiny.load(), tiny.arrays)
+    assert before.items() <= snapshot(tiny.manual).items()
+    add_files(tiny, NAMES[2], folder=tiny.manual / tiny.name, more=b"!")
+    with pytest.raises(ValueError, match=rf"{NAMES[2]} is broken or is another file: expected"):
+        tiny.load()
+
+
+def test_both_datasets_side_by_side_in_the_users_folder(tiny, no_tfds, monkeypatch):
+    """MNIST is in `manual`, and Fashion-MNIST in `manual/fashion_mnist`."""
+    add_files(tiny)
+    other = [array[:2].copy() for array in tiny.arrays]
+    packed = {n: gzip.compress(idx(a), mtime=0) for n, a in zip(NAMES, other, strict=True)}
+    known = {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in packed.items()}
+    monkeypatch.setattr(fashion_mnist, "FILES", known)
+    add_files(SimpleNamespace(packed=packed), folder=tiny.manual / "fashion_mnist")
+    check(load_list(), tiny.arrays)
+    check(load_list(load=fashion_mnist.load_data), other)
 
 
 def with_a_wrong_byte(content):
@@ -220,44 +300,56 @@ def test_a_copy_with_other_content_is_refused(tiny, no_tfds, changes, damage, wo
         load_list()
 
 
+@pytest.mark.parametrize("tiny", ["fashion_mnist"], indirect=True)
+def test_fashion_mnist_is_what_keras_reads_from_its_copy(keras, tiny, no_tfds, monkeypatch):
+    add_copy(tiny)
+    config = sys.modules["keras.src.utils.file_utils"].config
+    monkeypatch.setattr(config, "keras_home", lambda: str(tiny.copy.parents[1]))
+    check(tiny.load(), load_list(load=keras.datasets.fashion_mnist.load_data))
+
+
 # Downloads
 
 
+@both
 def test_download(tiny, server, tfds, capfd, monkeypatch):
-    """MNIST is downloaded once, with a line for each file, and then found without TFDS."""
-    check(load_list(), tiny.arrays)
+    """A dataset is downloaded once, with a line for each file, and then found without TFDS."""
+    check(tiny.load(), tiny.arrays)
     out, err = capfd.readouterr()
     first, *files = err.splitlines()
-    assert first == f"Downloading MNIST (11 MB, only once) to {tiny.store} …"
+    size = sum(map(len, tiny.packed.values())) / 1e6
+    assert first == f"Downloading {tiny.title} ({size:.2g} MB, only once) to {tiny.store} …"
     assert ([line.split(",")[0] for line in files], out) == ([f"  {name}" for name in NAMES], "")
-    assert set(server.asked) == {f"/mnist/{name}" for name in NAMES}
+    assert set(server.asked) == {f"/{tiny.name}/{name}" for name in NAMES}
     assert not tiny.manual.exists()
-    assert tfds[0].core.utils.tqdm_utils._active  # TFDS's progress bars are active as before
+    assert tfds.core.utils.tqdm_utils._active  # TFDS's progress bars are active as before
 
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    check(load_list(), tiny.arrays)
+    check(tiny.load(), tiny.arrays)
 
     # Older versions of TFDS had no subfolder for each data set.
-    for file in (tiny.store / "mnist").iterdir():
+    for file in (tiny.store / tiny.name).iterdir():
         file.rename(tiny.store / file.name)
-    check(load_list(), tiny.arrays)
+    check(tiny.load(), tiny.arrays)
 
 
+@both
 def test_only_missing_files_are_downloaded(tiny, server):
     add_files(tiny, NAMES[0], NAMES[2])
     before = snapshot(tiny.manual)
-    check(load_list(), tiny.arrays)
-    assert set(server.asked[1:]) == {f"/mnist/{NAMES[1]}", f"/mnist/{NAMES[3]}"}
+    check(tiny.load(), tiny.arrays)
+    assert set(server.asked[1:]) == {f"/{tiny.name}/{NAMES[1]}", f"/{tiny.name}/{NAMES[3]}"}
     assert snapshot(tiny.manual) == before
 
 
+@both
 @pytest.mark.parametrize(
     ("failure", "error", "words"),
     [
         # The first response raises an error; TFDS alone would retry ten times.
         ({"status": 503}, ConnectionError, "503"),
         ({"cut": 1}, ConnectionError, r"failed: Connection broken: .*1 more expected\)\.\n"),
-        ({"order": -1}, ValueError, f"(?s){NAMES[0]}.*wrong checksum.*replace it"),
+        ({"order": -1}, ValueError, f"(?s){NAMES[0]}.*wrong checksum.*a proxy"),
     ],
     ids=str,
 )
@@ -265,30 +357,33 @@ def test_a_failed_download_leaves_nothing_behind(tiny, server, failure, error, w
     vars(server).update(failure)
     for attempt in (1, 2):
         with pytest.raises(error, match=words):
-            load_list()
+            tiny.load()
         assert "status" not in failure or len(server.asked) == attempt
     vars(server).update(WORKS)
-    check(load_list(), tiny.arrays)
+    check(tiny.load(), tiny.arrays)
 
 
+@both
 def test_broken_files_in_the_store_are_refused(tiny, server):
     """TFDS trusts the name of a stored file; tinynet checks its content. Neither replaces it."""
-    load_list()
-    stored = next((tiny.store / "mnist").glob("*.gz"))
+    tiny.load()
+    stored = next((tiny.store / tiny.name).glob("*.gz"))
     broken = stored.read_bytes()[::-1]
     stored.write_bytes(broken)
-    with pytest.raises(ValueError, match=rf"{stored.name} is broken.* received {len(broken)} byt"):
-        load_list()
+    with pytest.raises(ValueError, match=rf"{stored.name} is broken.* received {len(broken):,}"):
+        tiny.load()
     assert stored.read_bytes() == broken
 
 
+@both
 def test_a_folder_that_cannot_be_written(tiny, server):
     tiny.store.parent.mkdir()
     tiny.store.write_text("a file where a folder should be")
-    with pytest.raises(OSError, match=r"MNIST cannot be stored in .*downloads"):
-        load_list()
+    with pytest.raises(OSError, match=rf"^{tiny.title} cannot be stored in .*downloads"):
+        tiny.load()
 
 
+@both
 @pytest.mark.parametrize(
     ("trouble", "patience", "words"),
     [("nobody", 3, "refused"), ("silence", 0.3, "timed out|no answer"), ("name", 0.3, "no answer")],
@@ -299,23 +394,31 @@ def test_without_a_network_one_error_says_soon_what_was_tried_and_what_to_do(
     """Nobody listens, the host accepts the connection but is silent, or its name is unknown."""
     add_files(tiny, NAMES[1])
     before, threads = snapshot(tiny.store.parent), set(threading.enumerate())
-    assert mnist.PATIENCE <= 3
-    monkeypatch.setattr(mnist, "PATIENCE", patience)
+    assert loader.PATIENCE <= 3
+    monkeypatch.setattr(loader, "PATIENCE", patience)
     over = threading.Event()
     if trouble == "name":
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(5) and [])
     with socket.create_server(("127.0.0.1", 0)) as mute:
         silent = f"http://127.0.0.1:{mute.getsockname()[1]}"
         catalogue.address = "http://127.0.0.1:9" if trouble == "nobody" else silent
-        with pytest.raises(ConnectionError, match=f"not on this machine.*({words})") as caught:
-            load_list()
+        with pytest.raises(
+            ConnectionError, match=f"^{tiny.title} is not on this machine.*({words})"
+        ) as caught:
+            tiny.load()
         over.set()
         # The thread of the request ends as well.
         for thread in set(threading.enumerate()) - threads:
             assert thread.daemon
             thread.join(3)
             assert not thread.is_alive()
-    told = [f"{catalogue.address}/mnist", "mnist.npz", "TFDS_DATA_DIR", str(tiny.manual), *NAMES]
+    told = [
+        f"{catalogue.address}/{tiny.name}",
+        str(tiny.copy),
+        "TFDS_DATA_DIR",
+        str(tiny.manual),
+        *NAMES,
+    ]
     assert not [part for part in [*told, "datasets.digits"] if part not in str(caught.value)]
     assert "Max retries" not in str(caught.value)  # only the cause, without what wraps it
     assert snapshot(tiny.store.parent) == before
@@ -328,13 +431,16 @@ def test_a_proxy_that_the_environment_names_is_used(tiny, server, catalogue, mon
     assert server.asked[0] == f"http://mnist.invalid/mnist/{NAMES[3]}"
 
 
+@both
 def test_what_is_not_installed_is_named(tiny, tfds, monkeypatch):
     """Also `importlib_resources`, which TFDS needs for its catalogue and does not declare."""
     needs = mock.Mock(side_effect=ImportError("No module named 'importlib_resources'"))
-    monkeypatch.setattr(tfds[0], "builder_cls", needs)
+    monkeypatch.setattr(tfds, "builder_cls", needs)
     install = "To install .* pip install tensorflow-datasets importlib_resources"
-    with pytest.raises(ImportError, match=f"MNIST is not .*'importlib_resources'.* {install}"):
-        load_list()
+    with pytest.raises(
+        ImportError, match=f"^{tiny.title} is not .*'importlib_resources'.* {install}"
+    ):
+        tiny.load()
 
 
 # The format
@@ -363,8 +469,15 @@ def test_invalid_idx_files_are_refused(data, message):
 # The data
 
 
-def test_the_real_mnist(mnist_directory, tfds, monkeypatch, capfd):
-    """Check known facts of the real files, and that TFDS's catalogue lists them."""
+@pytest.mark.parametrize("name", MODULES)
+def test_the_catalogue_of_tfds_lists_these_files(tfds, name):
+    listed = tfds.builder_cls(name).url_infos.items()
+    about = {url.rpartition("/")[2]: (i.filename, i.size, i.checksum) for url, i in listed}
+    assert about == {name: (name, *known) for name, known in MODULES[name].FILES.items()}
+
+
+def test_the_real_mnist(mnist_directory, monkeypatch, capfd):
+    """Check known facts of the real files."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(mnist_directory.parent.parent))
     x_train, y_train, _, y_test = arrays = load_list()
     assert capfd.readouterr() == ("", "")
@@ -373,8 +486,6 @@ def test_the_real_mnist(mnist_directory, tfds, monkeypatch, capfd):
     assert x_train[0, 5, 12:18].tolist() == [3, 18, 18, 18, 126, 136]  # the first 5, first row
     assert y_train[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert y_test[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    about = {url.rpartition("/")[2]: (i.filename, i.size, i.checksum) for url, i in tfds[1].items()}
-    assert about == {name: (name, *known) for name, known in mnist.FILES.items()}
 
 
 def test_the_digits_have_the_known_values():

@@ -13,7 +13,7 @@ from oracle import agree, both
 
 import tinynet
 from tinynet import backend
-from tinynet.engine import data
+from tinynet.engine import data, plan
 
 pytestmark = pytest.mark.computes
 
@@ -122,7 +122,7 @@ def test_inputs_are_never_copied_as_a_whole(layout, shuffled, tmp_path):
     def one_pass():
         generator = backend.generator() if shuffled else None
         epochs = data.EpochIterator(data.Batches(x, y, None, batch_size), generator)
-        assert sum(len(batch[0]) for batch in epochs.next_epoch(len(epochs.batches))) == n
+        assert sum(len(batch[0]) for batch in epochs.next_epoch(epochs.batches.steps)) == n
 
     batch = batch_size * width * (1 + 1 + 4)  # gathered, in transfer, and as float32
     assert peak(one_pass) < batch + 8 * n + 20_000  # 8 n for the order
@@ -130,7 +130,7 @@ def test_inputs_are_never_copied_as_a_whole(layout, shuffled, tmp_path):
 
 def test_validation_split_and_class_weights_copy_no_samples():
     x, y = np.zeros((4000, 1000), "uint8"), np.zeros((4000, 10))
-    assert peak(lambda: data.split_validation((x, y, None), 0.2)) < 10_000
+    assert peak(lambda: plan.split_validation((x, y, None), 0.2)) < 10_000
     assert peak(lambda: data.class_weight_per_sample(y, {0: 2.0})) < 25 * len(y)
 
 
@@ -140,7 +140,7 @@ def test_validation_split_and_class_weights_copy_no_samples():
 def split(library, arrays, share):
     """Split off the last `share` of the arrays for validation, as `fit` does."""
     if library is tinynet:
-        return data.split_validation(arrays, share)
+        return plan.split_validation(arrays, share)
     from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
     return train_validation_split(arrays, share)

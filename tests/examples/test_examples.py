@@ -248,6 +248,6 @@ def test_the_examples_run_as_programs_without_an_internet_connection(tmp_path, e
     }  # fmt: skip
     start = time.monotonic()
     _, errors = process(example, *options.get(example, "").split(), cwd=tmp_path, **OFFLINE)
-    notice = "Downloading MNIST (11 MB, only once) to "
+    notice = "Downloading MNIST (12 MB, only once) to "
     assert not [line for line in errors.splitlines() if not line.startswith(notice)]
     assert time.monotonic() - start < 120  # TFDS alone would have tried for 200 s

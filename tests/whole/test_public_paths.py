@@ -54,8 +54,8 @@ IN_KERAS = table("""
         on_test_batch_begin on_test_batch_end on_test_begin on_test_end on_train_batch_begin
         on_train_batch_end on_train_begin on_train_end set_model set_params
     config: floatx set_floatx
-    datasets: mnist
-    datasets.mnist: load_data
+    datasets: fashion_mnist mnist
+    datasets.fashion_mnist: datasets.mnist: load_data
     initializers: Constant GlorotNormal GlorotUniform HeNormal HeUniform Initializer Ones
         RandomNormal RandomUniform TruncatedNormal VarianceScaling Zeros get serialize
     initializers.Initializer: from_config get_config
@@ -80,7 +80,7 @@ IN_KERAS = table("""
     regularizers: L2 Regularizer get l2 serialize
     regularizers.Regularizer: from_config get_config
     saving: save_model
-    utils: clear_session set_random_seed to_categorical
+    utils: PyDataset Sequence clear_session set_random_seed to_categorical
 """)
 
 # Names that Keras does not have, or has under another path.

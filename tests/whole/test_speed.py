@@ -59,7 +59,7 @@ def test_evaluate_merges_small_batches_with_the_same_result(samples):
     model, logs = on(metrics=["acc"]), []
     watch = LambdaCallback(on_test_batch_end=lambda batch, given: logs.append(given))
     weights = np.random.default_rng(6).uniform(0, 2, SAMPLES)
-    for given in ({}, {"sample_weight": weights}, {"steps": 20}):
+    for given in ({}, {"sample_weight": weights}, {"steps": 20, "batch_size": 32}):
         merged, together = seen_by(model.evaluate, *samples, **given)
         each, one_by_one = seen_by(model.evaluate, *samples, callbacks=[watch], **given)
         assert merged == pytest.approx(each, rel=1e-6)
@@ -77,7 +77,7 @@ def test_predict_merges_small_batches_with_the_same_result(samples):
     assert (together, one_by_one) == (TOGETHER, ONE_BY_ONE)
     assert_allclose(merged, each, rtol=1e-5)
     assert_array_equal(np.concatenate(batches), each)
-    assert_array_equal(model.predict(samples[0], verbose=0, steps=20), merged[:640])
+    assert_array_equal(model.predict(samples[0], verbose=0, steps=20, batch_size=32), merged[:640])
 
 
 def test_fit_never_merges_batches(samples):

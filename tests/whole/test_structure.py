@@ -20,41 +20,43 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "tinynet"
 # A file in tinynet/ is a "page" of the textbook, given here with its maximum number of lines. One
 # page may exceed it by a tenth, as long as all pages together stay within ALL_PAGES.
 PAGES = {
-    "initializers": 116, "activations": 140, "regularizers": 46, "layers": 293, "losses": 272,
-    "metrics": 111, "optimizers": 240, "training": 172, "models": 110,
+    "initializers": 116, "activations": 139, "regularizers": 46, "layers": 293, "losses": 272,
+    "metrics": 110, "optimizers": 240, "training": 173, "models": 111,
 }  # fmt: skip
 ALL_PAGES = 1500
 NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 1216, "compat": 1780, "utils": 310, "callbacks": 463, "saving": 438, "engine": 1643,
-    "inspection": 713, "datasets": 294, "plotting": 566, "web": 183, "doctor": 56,
+    "backend": 1242, "compat": 2038, "utils": 365, "callbacks": 465, "saving": 440, "engine": 1862,
+    "inspection": 713, "datasets": 330, "plotting": 566, "web": 183, "doctor": 56,
 }  # fmt: skip
 
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.
 ORDER = """
+    compat compat.elsewhere compat.former compat.missing
     config
     backend.types backend.diagnosis backend.gpu backend.turns backend.products backend.compiler
     backend.formulas backend.changing backend.arrays backend.replay backend.random backend
     backend.threads
-    compat compat.naming compat.absent compat.checks compat.contracts compat.surface compat.guards
+    compat.naming compat.absent compat.checks compat.contracts compat.surface compat.guards
     compat.rules compat.shapes compat.arguments compat.constructors compat.configuration
-    compat.targets compat.activation compat.initializer compat.weights compat.measures compat.layer
-    compat.schedule compat.slots compat.optimizer
-    utils.files utils.interrupt utils.progress utils.labels utils
+    compat.targets compat.activation compat.initializer compat.weights compat.measures
+    compat.functional compat.layer compat.schedule compat.slots compat.optimizer
+    utils.files utils.interrupt utils.progress utils.labels utils.batches utils
     initializers activations regularizers layers losses metrics optimizers
     callbacks.base callbacks.history callbacks.monitors callbacks.learning_rate callbacks.backup
     callbacks
     saving.hdf5 saving.save saving saving.load
-    engine engine.memory engine.data engine.tracker engine.finite engine.parameters engine.rollback
-    engine.surface engine.network engine.preparation engine.device engine.advice engine.evaluation
-    engine.plan engine.steps engine.training_state
+    engine engine.memory engine.data engine.streams engine.tracker engine.finite engine.parameters
+    engine.rollback engine.surface engine.network engine.preparation engine.device engine.advice
+    engine.evaluation engine.plan engine.steps engine.training_state
     training
     inspection inspection.summary inspection.worked_update inspection.trace_table inspection.trace
     inspection.gradient_report inspection.gradient_check inspection.dead_units
     models
-    datasets.digits datasets.prepare datasets.mnist datasets
+    datasets.digits datasets.prepare datasets.loader datasets.mnist
+    datasets.fashion_mnist datasets
     plotting.pictures plotting.curves plotting.learned plotting.live plotting
     web.samples web
     doctor doctor.__main__
@@ -65,9 +67,10 @@ ORDER = """
 NOT_CORE = """
     backend.types backend.diagnosis backend.gpu backend.products backend.compiler backend.formulas
     backend.changing backend.replay backend.turns backend.threads compat.absent compat.contracts
-    compat.guards compat.surface callbacks.learning_rate engine.surface
+    compat.elsewhere compat.former compat.functional compat.guards compat.missing compat.surface
+    callbacks.learning_rate engine.surface
     utils.files utils.interrupt callbacks.backup engine.advice engine.device engine.finite
-    engine.memory engine.rollback engine.steps engine.training_state
+    engine.memory engine.rollback engine.steps engine.streams engine.training_state utils.batches
     inspection.worked_update inspection.trace_table inspection.trace inspection.gradient_report
     inspection.gradient_check inspection.dead_units
     saving datasets plotting web doctor
@@ -135,7 +138,7 @@ def test_a_wing_stays_within_its_statements(wing):
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
     core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
-    assert sum(map(statements, core)) <= 4171
+    assert sum(map(statements, core)) <= 4281
 
 
 def test_imports_point_one_way():

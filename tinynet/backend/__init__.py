@@ -52,6 +52,7 @@ from tinynet.backend.types import (
     Library,
     Shape as Shape,
 )
+from tinynet.compat import missing
 
 if TYPE_CHECKING:
     xp: Library
@@ -186,11 +187,11 @@ def _library(device: Device) -> Library:
 
 if not TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Library:
+    def __getattr__(name: str) -> object:
         # Resolved when it is used, never at import: importing tinynet selects no backend.
         if name == "xp":
             return _library(current_device())
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return missing.find(__name__, name)
 
 
 arrays.library_in_use = lambda: _library(current_device())

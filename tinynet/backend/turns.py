@@ -15,6 +15,7 @@ from typing import Any
 
 _lock, _queue = threading.RLock(), threading.Lock()
 _waiting: list[None] = []  # one for each thread that waits
+_turn_of: int | None = None  # the thread whose turn it is, if it is a whole one
 
 
 class Changes:
@@ -27,15 +28,43 @@ class Changes:
 @contextmanager
 def turn() -> Iterator[None]:
     """Compute in a ``with`` block, or in a decorated function, while no other thread does."""
+    global _turn_of
     if _lock._is_owned():  # type: ignore[attr-defined] # a call within another one
         yield
         return
     _waiting.append(None)
     with _queue, _lock:
         _waiting.pop()
-        yield
+        _turn_of = threading.get_ident()
+        try:
+            yield
+        finally:
+            _turn_of = None
     if _waiting:  # let another thread wake up, before this one may take the lock again
         time.sleep(0.0002)
+
+
+@contextmanager
+def pause() -> Iterator[None]:
+    """Let other threads have their turns in a ``with`` block, in which this one waits for data.
+
+    Otherwise, it would wait forever for data that another thread computes.
+    """
+    global _turn_of
+    this = threading.get_ident()
+    if _turn_of != this:
+        yield
+        return
+    _turn_of, depth = None, _lock._release_save()  # type: ignore[attr-defined]
+    _queue.release()
+    try:
+        yield
+    finally:
+        _waiting.append(None)
+        _queue.acquire()
+        _lock._acquire_restore(depth)  # type: ignore[attr-defined]
+        _waiting.pop()
+        _turn_of = this
 
 
 def step() -> AbstractContextManager[bool]:
@@ -81,12 +110,13 @@ def _before_fork() -> None:
 
 
 def _after_fork(in_child: bool = False) -> None:
-    global _lock, _queue
+    global _lock, _queue, _turn_of
     for each in _locks:
         each.release()
     _forking.__exit__(None, None, None)
     if in_child:
         _waiting.clear()
+        _turn_of = None
         _lock, _queue = threading.RLock(), threading.Lock()
 
 

@@ -54,6 +54,9 @@ AnyLayer = Any
 # What `compile` sets: an optimizer, a loss, or the objective made of it; None before.
 Compiled = Any
 
+# The caller's data in any form: arrays, what can be converted to them, or what yields batches.
+Data = Any
+
 # What a `get` function takes: a name, a configuration, a class or an object. It is Any because
 # `compat.constructors` replaces such an argument by the object before a constructor receives it.
 Identifier = Any

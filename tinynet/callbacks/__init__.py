@@ -19,6 +19,7 @@ from tinynet.callbacks.monitors import (
     ModelCheckpoint as ModelCheckpoint,
     TerminateOnNaN as TerminateOnNaN,
 )
+from tinynet.compat import missing
 
 if TYPE_CHECKING:
     from tinynet.plotting.live import LivePlot as LivePlot
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
 if not TYPE_CHECKING:
 
-    def __getattr__(name: str) -> type:
+    def __getattr__(name: str) -> object:
         # `LivePlot` is part of `plotting`, which imports this package: import it only on demand.
         if name != "LivePlot":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return missing.find(__name__, name)
         from tinynet.plotting.live import LivePlot
 
         return LivePlot

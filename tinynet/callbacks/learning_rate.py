@@ -106,8 +106,9 @@ class ReduceLROnPlateau(Monitor):
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
+        **kwargs: object,
     ) -> None:
-        super().__init__(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta, **kwargs)
         self.factor, self.verbose = FACTOR(factor), verbose
         self.patience = checks.count(patience, "patience", minimum=0)
         self.cooldown = checks.count(cooldown, "cooldown", minimum=0)

@@ -14,7 +14,7 @@ from tinynet import losses, metrics
 from tinynet.backend import host
 from tinynet.backend.types import HostArray, Logs
 from tinynet.callbacks.base import Callback
-from tinynet.compat import checks, naming
+from tinynet.compat import arguments, checks, naming
 from tinynet.utils import files
 from tinynet.utils.progress import say
 
@@ -34,8 +34,9 @@ class Monitor(Callback):
             ``monitor_op(value - min_delta, best)``.
     """
 
-    def __init__(self, monitor: str, mode: str, min_delta: float = 0) -> None:
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0, **kwargs: object) -> None:
         super().__init__()
+        arguments.refuse_unknown(type(self), kwargs)
         if not isinstance(monitor, str):
             raise ValueError(
                 f"Expected monitor to be a name from the logs, received: {naming.short(monitor)}. "
@@ -111,8 +112,9 @@ class EarlyStopping(Monitor):
         baseline: float | None = None,
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
+        **kwargs: object,
     ) -> None:
-        super().__init__(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta, **kwargs)
         self.patience = checks.count(patience, "patience", minimum=0)
         self.start_from_epoch = checks.count(start_from_epoch, "start_from_epoch", minimum=0)
         self.verbose, self.baseline = verbose, None
@@ -187,8 +189,9 @@ class ModelCheckpoint(Monitor):
         mode: str = "auto",
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
+        **kwargs: object,
     ) -> None:
-        super().__init__(monitor, mode if save_best_only else "min")
+        super().__init__(monitor, mode if save_best_only else "min", 0, **kwargs)
         self.mode = mode
         self.save_weights_only = checks.flag(save_weights_only, "save_weights_only")
         suffix = ".weights.h5" if self.save_weights_only else ".keras"

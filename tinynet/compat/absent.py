@@ -4,7 +4,13 @@ One table for the attributes and methods of classes, and one for arguments; both
 method), and both are compared with Keras's own classes in the tests.
 """
 
+import inspect
+from collections.abc import Iterable, Mapping
+
 from tinynet.backend.types import Config
+from tinynet.compat import missing as tables
+from tinynet.compat.missing import joined
+from tinynet.compat.naming import is_builtin, short
 
 # Reasons, as ends of sentences
 _SYMBOLS = "arrays are computed at once, and there are no symbolic tensors. Write: layer(x)"
@@ -157,6 +163,42 @@ def missing(kind: type, name: str) -> str | None:
     return None
 
 
+def mistaken(kind: type, name: str, known: Iterable[str]) -> str | None:
+    """Return the message for a former name, or if one of Keras's alone is the most like `name`."""
+    bases = [base.__name__ for base in kind.__mro__]
+    for base in bases:
+        if name in tables.former(base):
+            way = tables.former(base)[name][1]
+            return f"Keras 3 no longer has {kind.__name__}.{name}{joined(way)}"
+    others = {n for base in bases for t in (ARGUMENTS, ATTRIBUTES) for n in t.get(base, ())}
+    best = tables.closest(name, known, others)
+    if best not in others:
+        return None  # Python itself suggests one of `known`
+    return f"{no_attribute(kind, name)}. Did you mean {best!r}? {missing(kind, best)}"
+
+
+def no_attribute(kind: type, name: str) -> str:
+    return f"'{kind.__name__}' object has no attribute '{name}'"
+
+
+def instead(kind: type, unknown: Mapping[str, object], where: str = "") -> str:
+    """Return what to write instead of arguments that a constructor, or `where`, does not take."""
+    from tinynet.compat.former import ARGUMENTS as FORMER
+
+    places = [*(base.__name__ for base in kind.__mro__), where]
+    former = {old: new for place in places for old, new in FORMER.get(place, {}).items()}
+    own = next((base for base in kind.__mro__ if is_builtin(base)), object)
+    known, write, leave = inspect.signature(own).parameters, [], []
+    for name, value in unknown.items():
+        new = former.get(name) or tables.closest(name, known, ())
+        if new is None or ("=" in new and not value):
+            leave.append(name)
+        else:
+            write.append(new if "=" in new else f"{new}={short(value)}")
+    advice = [(f"Write: {', '.join(write)}", write), (f"Leave {', '.join(leave)} out", leave)]
+    return ". ".join(text for text, names in advice if names)
+
+
 def refused(where: str, name: str, value: str, default: object) -> str:
     """Return the message for an argument of Keras's that a class or method here lacks."""
     reason = next(table[name][1] for table in ARGUMENTS.values() if name in table)
@@ -165,10 +207,6 @@ def refused(where: str, name: str, value: str, default: object) -> str:
         f"{joined(reason)}. Leave {name} out (its default is {default!r}), or use Keras for this "
         "model."
     )
-
-
-def joined(reason: str) -> str:
-    return f". {reason}" if reason.startswith("Write") else f": {reason}"
 
 
 def defaults(where: str) -> Config:

@@ -114,10 +114,10 @@ POSITIONAL_ORDER = {
     "Adam": f"learning_rate beta_1 beta_2 epsilon amsgrad {_OPTIMIZER}",
 }
 
-# Keras's messages for arguments that Keras does not have either.
 # Arguments that Keras has renamed and still takes, with their names now.
 RENAMED = {"InputLayer": {"input_shape": "shape", "batch_input_shape": "batch_shape"}}
 
+# Keras's messages for arguments that Keras does not have either.
 UNKNOWN_MESSAGE = "Unrecognized keyword arguments passed to {}"
 UNKNOWN_MESSAGE_OF = {"OptimizerBase": "Argument(s) not recognized"}
 
@@ -153,12 +153,21 @@ def extra_config(kind: type) -> Config:
 
 def refuse_for(kind: type, given: Mapping[str, object], unsupported: Mapping[str, object]) -> None:
     """Call `refuse` for the arguments that a constructor of `kind` received but does not take."""
-    words = [
-        UNKNOWN_MESSAGE_OF[base.__name__]
-        for base in kind.__mro__
-        if base.__name__ in UNKNOWN_MESSAGE_OF
-    ]
-    refuse(PUBLIC_NAMES.get(kind.__name__, kind.__name__), given, unsupported, *words)
+    names = [base.__name__ for base in kind.__mro__]
+    message = next(
+        (UNKNOWN_MESSAGE_OF[n] for n in names if n in UNKNOWN_MESSAGE_OF), UNKNOWN_MESSAGE
+    )
+    where = PUBLIC_NAMES.get(kind.__name__, kind.__name__)
+    refuse(where, given, unsupported, message, kind)
+
+
+def refuse_unknown(kind: type, given: Mapping[str, object]) -> None:
+    """Raise Python's TypeError for arguments that a constructor does not take, if there are any."""
+    if given:
+        raise TypeError(
+            f"{kind.__name__}.__init__() got an unexpected keyword argument {next(iter(given))!r}. "
+            f"{absent.instead(kind, given)}"
+        )
 
 
 def refuse(
@@ -166,6 +175,7 @@ def refuse(
     arguments: Mapping[str, object],
     unsupported: Mapping[str, object] | None = None,
     unknown_message: str = UNKNOWN_MESSAGE,
+    kind: type = object,
 ) -> None:
     """Raise a ValueError for arguments that tinynet does not support, unless they are defaults.
 
@@ -175,12 +185,13 @@ def refuse(
         unsupported: the parameters that only Keras has, with their defaults; those of `where` in
             `absent.ARGUMENTS` if not given.
         unknown_message: Keras's message for arguments that Keras does not have either.
+        kind: the class, if it is a constructor that received them.
     """
     unsupported = absent.defaults(where) if unsupported is None else unsupported
     unknown = {name: value for name, value in arguments.items() if name not in unsupported}
     if unknown:
         raise (TypeError if where in TYPE_ERRORS else ValueError)(
-            f"{unknown_message.format(where)}: {unknown}. Leave {', '.join(unknown)} out."
+            f"{unknown_message.format(where)}: {unknown}. {absent.instead(kind, unknown, where)}."
         )
     for name, value in arguments.items():
         default = unsupported[name]

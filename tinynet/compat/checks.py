@@ -9,47 +9,74 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from inspect import isfunction
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from tinynet.backend import is_integer, on_device
-from tinynet.backend.types import HostArray, Shape
+from tinynet.backend.types import Data, HostArray, Shape
 from tinynet.compat.naming import short
 
 
-def array(value: object, name: str) -> HostArray:
-    """Return `value` if it is an array of numbers that `fit` can take.
+def is_array_like(value: object) -> bool:
+    """Return whether `value` is an array, or can be converted to one, as pandas' tables can."""
+    return hasattr(value, "__array__") or hasattr(value, "to_numpy") or on_device(value)
+
+
+def array(value: Data, name: str) -> HostArray:
+    """Return `value`, an array or what can be converted to one, as an array that `fit` can take.
+
+    A table of pandas' is converted as in Keras, so a Series becomes a column, (n, 1). A list can
+    hold the one array of a model with one input.
 
     Raises:
         ValueError: if it is not an array of real numbers with an axis of samples.
     """
     variable = name.split()[-1]
-    if isinstance(value, np.ndarray):
-        value = plain(value, name)
-    else:
+    if isinstance(value, list | tuple) and len(value) == 1 and is_array_like(value[0]):
+        (value,) = value
+    if on_device(value) or not is_array_like(value):
         write = f"{variable} = np.asarray({variable})"
         if on_device(value):
             write = f"{variable} = {variable}.get()"
-        if callable(value) or hasattr(value, "__next__") or hasattr(value, "as_numpy_iterator"):
-            write = (
-                f"collect the batches into one array first: {variable} = np.concatenate(batches)"
-            )
+        elif hasattr(value, "toarray"):  # a sparse matrix of SciPy's
+            write = f"{variable} = {variable}.toarray()"
+        elif hasattr(value, "keys") and len(value):  # a dictionary, or a file of arrays
+            write = f"{variable} = {variable}[{next(iter(value))!r}]: a model has one input"
+        elif isinstance(value, list | tuple) and all(map(is_array_like, value)):
+            write = "model.fit(x, y): a model has one input"
+        elif isfunction(value) or isinstance(value, type):  # a generator's, or a dataset's class
+            write = f"{variable} = {variable}()"
+        elif hasattr(value, "__next__") or hasattr(value, "on_epoch_end"):
+            write = f"for {variable}, … in batches: …, as a method for one batch takes arrays"
         raise ValueError(
             f"Unrecognized data type: {name}={short(value)} (of type {type(value)}). "
-            f"Expected a NumPy array. Write: {write}"
+            f"Expected a NumPy array, or what can be converted to one. Write: {write}"
         )
-    if value.dtype.kind not in "biuf":
+    if hasattr(value, "to_numpy"):
+        column = hasattr(value, "to_frame")  # a Series
+        value = np.asarray(value.to_numpy(), order="C")  # read by rows
+        value = value[:, None] if column else value
+    result = plain(value, name)
+    if not is_numeric(result):
+        write = f'{variable}.astype("float32")'
+        if result.dtype.kind in "US" or (result.size and isinstance(result.flat[0], str)):
+            write = f"np.unique({variable}, return_inverse=True)[1], the numbers of equal texts"
         raise ValueError(
-            f"Expected {name} to hold numbers, received an array of dtype {value.dtype} and "
-            f'shape {value.shape}. Write: {variable} = {variable}.astype("float32")'
+            f"Expected {name} to hold numbers, received an array of dtype {result.dtype} and "
+            f"shape {result.shape}. Write: {variable} = {write}"
         )
-    if value.ndim == 0:
+    if result.ndim == 0:
         raise ValueError(
             f"Expected {name} to have an axis of samples, received a single number, shape (). "
             f"Write: {variable} = {variable}.reshape(1, 1)"
         )
-    return value
+    return result
+
+
+def is_numeric(array: HostArray) -> bool:
+    return array.dtype.kind in "biuf"
 
 
 def plain(value: object, name: str) -> HostArray:
@@ -58,18 +85,21 @@ def plain(value: object, name: str) -> HostArray:
     Raises:
         ValueError: if it is a masked array with values that are masked: they would be used.
     """
-    if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
+    if isinstance(value, np.ma.MaskedArray) and np.any(value.mask):
         raise ValueError(
             f"Expected {name} without masked values, received an array with "
-            f"{np.count_nonzero(getattr(value, 'mask', 0))}. Write: {name} = {name}.filled(0), or "
+            f"{np.count_nonzero(value.mask)}. Write: {name} = {name}.filled(0), or "
             "leave these samples out"
         )
     try:
         return np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
+        torch = hasattr(value, "detach")  # a tensor of PyTorch's, with a gradient or on a GPU
+        rows = "np.array(rows), with rows of equal length"
+        write = f"{name}.detach().cpu().numpy()" if torch else rows
         raise ValueError(
             f"Expected {name} to be an array, received {short(value)}: {error}. "
-            f"Write: {name} = np.array(rows), with rows of equal length"
+            f"Write: {name} = {write}"
         ) from None
 
 
@@ -93,16 +123,11 @@ def as_array(value: object, name: str, any_shape: bool = False) -> HostArray:
     Raises:
         ValueError: if it cannot be converted.
     """
-    parts = value if isinstance(value, list | tuple) else [value]
-    for part in parts:
-        if hasattr(part, "count_params"):  # a layer or a model
-            raise ValueError(
-                f"Expected {name} to be an array, received {part!r}: layers are stacked here, and "
-                "not called with each other. Write: Sequential([Input((784,)), Dense(10)])"
-            )
-    result = value if on_device(value) else plain(value, name)
-    number = any_shape and result.shape == () and result.dtype.kind in "biuf"
-    return result if number else array(result, name)
+    if not on_device(value) and not hasattr(value, "to_numpy"):
+        value = plain(value, name)
+    if any_shape and isinstance(value, np.ndarray) and not value.ndim and is_numeric(value):
+        return value
+    return array(value, name)
 
 
 def same_length(arrays: Mapping[str, HostArray | None]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from tinynet import backend
 from tinynet.backend.types import Config, Identifier
-from tinynet.compat import arguments, constructors, contracts, guards, naming
+from tinynet.compat import arguments, constructors, contracts, guards, missing, naming
 from tinynet.compat.naming import is_builtin
 
 
@@ -75,10 +75,13 @@ def functions_for(
 ) -> tuple[Callable[[Identifier], Any], Callable[[Any], Any], Callable[..., Any]]:
     """Return Keras's functions `get`, `serialize` and `deserialize` for a kind of object.
 
+    The module of that kind then also answers for names that only Keras has.
+
     Arguments:
         known: what `get` finds by name; if not given, the classes derived from `base`.
         options: further keyword arguments for `naming.getter`.
     """
+    missing.teach(f"tinynet.{missing.MODULE_OF[kind]}")
     options.setdefault("functions", not base)
     get = naming.getter(
         kind, naming.subclasses_by_name(base) if known is None else known, base, **options

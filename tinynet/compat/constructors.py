@@ -69,11 +69,15 @@ def checked_init(kind: type, fixed: Mapping[str, object]) -> Callable[..., None]
         named = {**defaults, **first, **given}
         complete = parameters.keys() - {"self"} <= named.keys()
         if len(values) > len(positional) or first.keys() & given.keys() or not complete:
+            unknown = given.keys() - parameters.keys() - unsupported.keys()
+            arguments.refuse_unknown(type(self), {k: given[k] for k in given if k in unknown})
             signature.bind(self, *values, **given)  # raises Python's own TypeError
+        others = {k: v for k, v in named.items() if k in unsupported or k not in parameters}
         if unsupported:
-            others = {k: v for k, v in named.items() if k in unsupported or k not in parameters}
             arguments.refuse_for(type(self), others, unsupported)
             named = {k: v for k, v in named.items() if k in own or k not in others}
+        else:
+            arguments.refuse_unknown(type(self), others)
         for name, check in checks.items():
             if name in named:
                 named[name] = check(named[name], name)

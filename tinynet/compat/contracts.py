@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tinynet import backend
 from tinynet.backend.types import AnyLayer, Array, Identifier, Shape
-from tinynet.compat import absent
+from tinynet.compat import absent, missing
 from tinynet.compat.naming import is_builtin, short
 
 
@@ -27,12 +27,15 @@ class CallsInit:
             if name.lstrip("_") in names or ("name" in names and "name" not in vars(self)):
                 raise AttributeError(
                     f"Expected {kind.__name__}.__init__ to call that of {base.__name__}, which "
-                    f"sets `{name}`. Write: super().__init__() as its first line"
+                    f"sets `{name}`. Write: super().__init__() as its first line",
+                    name=name,  # without `obj`: Python would suggest another attribute
                 )
         message = absent.missing(kind, name)
+        if message is None and missing.asked_by_user(name, missing.caller(2)):
+            message = absent.mistaken(kind, name, dir(self))
         if message is not None:
-            raise AttributeError(message)
-        raise AttributeError(f"'{kind.__name__}' object has no attribute '{name}'")
+            raise AttributeError(message, name=name)
+        raise AttributeError(absent.no_attribute(kind, name))
 
 
 def returned(value: object, method: str, shape: Shape | None, like: Array, write: str) -> Array:

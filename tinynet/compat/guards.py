@@ -38,7 +38,8 @@ NOT_CALLED = {
             ("train_step", "test_step", "predict_step", "compute_loss", "make_train_function"),
             "a loop of your own around model.train_on_batch(x, y), or a Loss, Metric or Callback",
         ),
-        "call": "forward(x, training) and backward(gradient)",
+        "call": "Sequential([…]) if call passes x from layer to layer, "
+        "else forward(x, training) and backward(gradient)",
     },
     "LayerBase": dict.fromkeys(("call", "__call__"), "forward(x, training) and backward(gradient)"),
     "Loss": {"__call__": "call(y_true, y_pred) and backward(y_true, y_pred)"},

@@ -20,7 +20,7 @@ from tinynet.backend.types import (
     Shape,
     State,
 )
-from tinynet.compat import arguments, checks, contracts, guards, naming, rules
+from tinynet.compat import arguments, checks, contracts, functional, guards, naming, rules
 from tinynet.compat.configuration import Configurable, dtype_policy
 from tinynet.compat.weights import HasWeights, every_layer, parts_of
 
@@ -247,7 +247,8 @@ class LayerBase(HasWeights, Configurable):
     @turns.turn()
     def __call__(self, x: ArrayLike, training: bool = False) -> HostArray:
         """Return the output for a batch `x` as a NumPy array; the first call builds the layer."""
-        x = x if backend.on_device(x) else checks.as_array(x, "x", any_shape=True)
+        if not backend.on_device(x):
+            x = checks.as_array(functional.array_like(self, x), "x", any_shape=True)
         dtype = None if self.any_dtype else self.dtype
         device = backend.device_of(self.weights[0]) if self.built and self.weights else None
         with backend.use_device(device), backend.ignore_warnings():

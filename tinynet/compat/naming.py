@@ -14,6 +14,7 @@ from typing import Any
 
 from tinynet.backend.turns import temporarily
 from tinynet.backend.types import Identifier
+from tinynet.compat import missing
 
 _counts: dict[str, Iterator[int]] = {}
 _custom_objects: ContextVar[dict[str, Any]] = ContextVar("custom_objects", default={})  # noqa: B039
@@ -132,6 +133,8 @@ def lookup(kind: str, identifier: Identifier, known: Mapping[str, Any]) -> Any:
 
         close_matches = difflib.get_close_matches(identifier.lower(), known, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, close_matches))}? " if close_matches else ""
+        about = missing.about_identifier(kind, identifier, known)
+        hint = f"{about}. " if about else hint
         names = ", ".join(sorted(name for name in known if name.islower()) or sorted(known))
         raise ValueError(
             f"Could not interpret {kind} identifier: {identifier}. {hint}Known names: {names}."

@@ -176,11 +176,11 @@ def rounded(rate: Identifier) -> float:
 def submodule(parent: str, name: str, *schedules: type[LearningRateSchedule]) -> ModuleType:
     """Return Keras's module `optimizers.schedules`, which can be imported, as `os.path` can."""
     module = ModuleType(f"{parent}.{name}", "Learning rates that depend on the number of steps.")
+    sys.modules[module.__name__] = module
     known = {kind.__name__: kind for kind in schedules[1:]}
     _, serialize, deserialize = functions_for("learning rate schedule", schedules[0], known)
     functions: dict[str, object] = {"deserialize": deserialize, "serialize": serialize}
     vars(module).update({schedules[0].__name__: schedules[0]}, **known, **functions)
     for kind in schedules:
         kind.__module__ = module.__name__
-    sys.modules[module.__name__] = module
     return module

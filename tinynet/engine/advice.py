@@ -5,12 +5,15 @@ comment; tinynet trains too, but first warns and suggests a fix. Only the first 
 is inspected; the labels, which are small, are inspected in full.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tinynet import activations
 from tinynet.backend.types import HostArray, Model, Samples
 from tinynet.compat import checks
 from tinynet.compat.activation import activation_name
+from tinynet.engine.data import Batches
 from tinynet.layers import Activated
 from tinynet.losses import (
     BinaryCrossentropy,
@@ -23,17 +26,17 @@ LARGE_INPUT = 10  # beyond this, inputs saturate a sigmoid
 NOT_PROBABILITIES = (activations.linear, activations.relu, activations.tanh)
 
 
-def advise(model: Model, samples: Samples, held_out: Samples | None, batch_size: int) -> None:
+def advise(model: Model, batches: Batches, split_off: Sequence[Samples]) -> None:
     """Warn about likely mistakes in a model, its training data, and the validation split.
 
     Arguments:
-        samples: x, y and weights to train on.
-        held_out: the samples held out by `validation_split`, or None.
+        batches: what to train on.
+        split_off: the samples held out by `validation_split`, if any.
     """
-    x, y, _ = samples
-    texts = [input_advice(x[:batch_size]), output_advice(model)]
-    if held_out is not None:
-        texts.append(split_advice(model, y, held_out[1]))
+    texts = [input_advice(batches.x.source[: batches.batch_size]), output_advice(model)]
+    for _, y, _ in split_off:
+        assert batches.y is not None
+        texts.append(split_advice(model, batches.y.source, y))
     for text in filter(None, texts):
         checks.warn(text)
 

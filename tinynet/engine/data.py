@@ -9,6 +9,7 @@ microseconds. So the data are sent once if they fit, images still as bytes; thei
 per epoch; rows are gathered and converted for many batches at a time, and each batch is a view.
 """
 
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -123,6 +124,8 @@ class Batches:
         dtype: the float type to which x, the weights and float targets are converted.
     """
 
+    is_whole = True  # whether x, y and the weights are all that there are
+
     def __init__(
         self,
         x: HostArray,
@@ -132,8 +135,9 @@ class Batches:
         dtype: str | None = None,
     ) -> None:
         dtype = dtype or config.floatx()
-        self.samples = len(x)
         self.batch_size = batch_size
+        self.order_length = len(x)  # of the numbers that are shuffled
+        self.steps: int | None = -(-len(x) // batch_size)  # in a pass; None if not known
         self.x = ArrayReader(x, dtype)
         # Class numbers stay integers.
         self.y = None
@@ -162,33 +166,48 @@ class Batches:
         if self.y is not None and self.y.source.ndim > 1 and self.y.source.shape[-1] > 1:
             self.classes = self.y.classes()
 
-    def __len__(self) -> int:
-        return -(-self.samples // self.batch_size)
-
     def largest_batch(self, merge: int = 1) -> int:
         """Return the size of the largest batch when `merge` batches are merged into one."""
-        return min(merge * self.batch_size, self.samples)
+        return min(merge * self.batch_size, self.order_length)
 
-    def clip_steps(self, steps: int, first: int = 0) -> int:
-        """Return `steps`, or, with a warning, the smaller number of batches from `first` on."""
-        left = len(self) - first
-        if steps > left:
-            checks.warn(
-                f"Your input ran out of data after {left} of {steps} steps: a pass over the "
-                f"{self.samples} samples has {len(self)} batches of {self.batch_size}. "
-                "Leave steps_per_epoch, validation_steps or steps out to use them all."
-            )
-        return min(steps, left)
+    def clip_steps(self, steps: int | None, first: int = 0) -> int | None:
+        """Return how many of `steps` batches there are from `first` on, with a warning if fewer.
+
+        None means all of them; it is returned if their number is not known.
+        """
+        if self.steps is None or steps is None:
+            return steps if self.steps is None else self.steps - first
+        if steps > self.steps - first:
+            self.warn_of_end(self.steps - first, steps)
+        return min(steps, self.steps - first)
+
+    def warn_of_end(self, done: int, wanted: int, what: str = "steps") -> None:
+        """Warn that there are data only for those steps, epochs or validations that are `done`."""
+        checks.warn(
+            f"Your input ran out of data after {done} of {wanted} {what}: {self.advice(what)}"
+        )
+
+    def advice(self, what: str) -> str:
+        """Return why there are not enough batches, and what to write."""
+        return (
+            f"a pass over the {self.order_length} samples has {self.steps} batches of "
+            f"{self.batch_size}. Leave steps_per_epoch, validation_steps or steps out to use them "
+            "all."
+        )
+
+    def has_batch(self, number: int) -> bool:
+        """Return whether this pass has a batch of that number, from 0."""
+        return self.steps is None or number < self.steps
 
     def iterate(
-        self, first: int, last: int, order: Array | None = None, merge: int = 1
+        self, first: int, last: int | None, order: Array | None = None, merge: int = 1
     ) -> Iterator[Batch]:
         """Yield batches `first` to `last` − 1, with the samples in `order`, or as given if None.
 
         Arguments:
             merge: how many batches are merged into one.
         """
-        end = min(last * self.batch_size, self.samples)
+        end = min((last or 0) * self.batch_size, self.order_length)
         size = merge * self.batch_size
         on_host = backend.backend() == "numpy"
         take = ArrayReader.take if on_host else ArrayReader.take_on_gpu
@@ -212,6 +231,15 @@ class Batches:
         room = min(BLOCK_BYTES, (backend.free_memory() or 0) // 8)
         return int(max(1, room // (size * sample)))
 
+    def fingerprint(self) -> str:
+        """Return a fingerprint of the data: shapes, types, and checksums of up to 50 rows."""
+        fingerprints = []
+        for part in filter(None, (self.x, self.y, self.weights)):
+            rows = np.linspace(0, len(part.source) - 1, 50).astype(int)
+            checksum = zlib.crc32(np.ascontiguousarray(part.source[rows]).tobytes())
+            fingerprints.append(f"{part.source.shape} {part.source.dtype} {checksum:08x}")
+        return ", ".join(fingerprints)
+
 
 def in_rows(array: HostArray) -> bool:
     """Return whether the rows of `array` are read fast: each is in C order, and they go forward."""
@@ -231,31 +259,29 @@ class EpochIterator:
         self._order: HostArray | None = None
         # The generator's state before the order was drawn.
         self._drawn_from: Mapping[str, object] | None = None
-        self._first = self._last = 0  # the batches of this epoch
+        self._first, self._last = 0, UNSET  # the batches of this epoch; None: all that follow
         self._next = 0  # the first batch of the next epoch
 
     @property
     def shuffled(self) -> bool:
         return self._generator is not None
 
-    def next_epoch(self, steps: int) -> Iterator[Batch]:
+    def has_data(self) -> bool:
+        """Return whether there is another epoch; if the pass has ended, the next one begins."""
+        if not self.batches.has_batch(self._next):
+            self._next = 0
+        return self.batches.has_batch(self._next)
+
+    def next_epoch(self, steps: int | None) -> Iterator[Batch]:
         """Return an iterator over the next `steps` batches, or those left in the pass if fewer."""
         if self._next == 0:
             self._shuffle()
-        self._first = self._next
-        self._last = self._first + self.batches.clip_steps(steps, self._first)
-        self._next = self._last % len(self.batches)
+        self._first, self._last = self._next, None
+        steps = self.batches.clip_steps(steps, self._first)
+        if steps is not None:
+            self._last = self._first + steps
+        self._next = (self._last or 0) % (self.batches.steps or sys.maxsize)
         return self.remaining(0)
-
-    def fingerprint(self) -> str:
-        """Return a fingerprint of the data: shapes, types, and checksums of up to 50 rows."""
-        parts = [part for part in (self.batches.x, self.batches.y, self.batches.weights) if part]
-        fingerprints = []
-        for part in parts:
-            rows = np.linspace(0, len(part.source) - 1, 50).astype(int)
-            checksum = zlib.crc32(np.ascontiguousarray(part.source[rows]).tobytes())
-            fingerprints.append(f"{part.source.shape} {part.source.dtype} {checksum:08x}")
-        return ", ".join(fingerprints)
 
     def remaining(self, done: int) -> Iterator[Batch]:
         """Return an iterator over the batches of this epoch without the first `done`."""
@@ -264,7 +290,7 @@ class EpochIterator:
     def _shuffle(self) -> None:
         if self._generator is not None:
             self._drawn_from = self._generator.bit_generator.state
-            self._order = self._generator.permutation(self.batches.samples)
+            self._order = self._generator.permutation(self.batches.order_length)
 
     def get_state(self) -> State:
         """Return the position and the generator state that reproduces the order."""
@@ -278,31 +304,13 @@ class EpochIterator:
     def set_state(self, state: State) -> None:
         """Continue from a state of `get_state`; the generator is used, and its state changes."""
         first, last, after = state["first"], state["last"], state["next"]
-        if not 0 <= first <= last <= len(self.batches) or not 0 <= after < len(self.batches):
-            raise ValueError(f"it is at batches {first} to {last} of {len(self.batches)}")
+        steps = self.batches.steps or sys.maxsize
+        if not 0 <= first <= (first if last is None else last) <= steps or not 0 <= after < steps:
+            raise ValueError(f"it is at batches {first} to {last} of {self.batches.steps}")
         self._first, self._last, self._next = first, last, after
         if self._generator is not None and state["drawn_from"] is not None:
             self._generator.bit_generator.state = state["drawn_from"]
             self._shuffle()
-
-
-def split_validation(samples: Samples, share: float) -> tuple[Samples, Samples]:
-    """Split off the last `share` of the samples for validation, as views in the given order.
-
-    Raises:
-        ValueError: if one side would be empty.
-    """
-    x, y, weights = samples
-    n = len(x)
-    cut = int(n * (1 - share))
-    if cut in (0, n):
-        raise ValueError(
-            f"Training data contains {n} samples, which is not sufficient to split it into a "
-            f"validation and training set as specified by `validation_split={share}`. "
-            "Either provide more data, or a different value for the `validation_split` argument."
-        )
-    head = x[:cut], y[:cut], None if weights is None else weights[:cut]
-    return head, (x[cut:], y[cut:], None if weights is None else weights[cut:])
 
 
 def class_weight_per_sample(y: HostArray, class_weight: Mapping[int, float]) -> HostArray:

@@ -70,8 +70,11 @@ def not_finite(expected: str, model: Model, batches: Batches, where: str) -> Val
     The data are searched for NaN and infinity only here, after something has gone wrong.
     """
     rate, scheduled = model.optimizer.learning_rate, callable(model.optimizer.set_rate)
+    seen = "The data are finite, so the weights diverged (or were set so)"
+    if not batches.is_whole:
+        seen = "The last batch is finite; an earlier one may not be, or the weights diverged"
     cause = (
-        "The data are finite, so the weights diverged (or were set so). Scale the inputs to "
+        f"{seen}. Scale the inputs to "
         "about 1 (x / 255 for pixels), or lower the learning rate, now "
         f"{rate:g}: model.optimizer.learning_rate = "
         + ("a schedule with lower rates" if scheduled else f"{rate / 10:g}")

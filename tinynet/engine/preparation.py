@@ -8,7 +8,7 @@ import operator
 from tinynet import backend
 from tinynet.backend import turns
 from tinynet.backend.types import ArrayLike, HostArray, Shape, State
-from tinynet.compat import checks, rules
+from tinynet.compat import checks, functional, rules
 from tinynet.compat.weights import every_layer
 from tinynet.engine.network import Network
 from tinynet.engine.rollback import restore_on_error
@@ -37,7 +37,7 @@ class Prepared(Network):
     @turns.turn()
     def __call__(self, x: ArrayLike, training: bool = False) -> HostArray:
         """Return the outputs for a batch `x` as a NumPy array; `predict` does so in batches."""
-        x = self.adapt(checks.as_array(x, "x"))
+        x = self.adapt(checks.as_array(functional.array_like(self, x), "x"))
         with restore_on_error(self):  # type: ignore[arg-type]
             self.ensure_built(x.shape)
             self.compute_output_shape(x.shape)

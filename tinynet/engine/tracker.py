@@ -23,20 +23,21 @@ from tinynet.metrics import CategoricalAccuracy, Metric
 class Tracker:
     """The loss and the metrics over all batches so far, exact for batches of any size."""
 
-    def __init__(self, named: Mapping[str, Metric], dtype: str, steps: int) -> None:
+    def __init__(self, named: Mapping[str, Metric], dtype: str, steps: int | None) -> None:
         self.metrics = named
+        self.batches = self._samples = 0  # so far
         self._round = backend.host.dtype(dtype).type
-        self._losses = backend.xp.empty(steps, dtype)  # of each batch, on the device
+        self._losses = backend.xp.empty(steps or 1024, dtype)  # of each batch, on the device
+        self._grows = steps is None
         self._runs: list[list[int]] = []  # [size, first, last + 1] of consecutive equal batches
-        self._batches = self._samples = 0
         self._total, self._synced = 0.0, 0  # the loss sum read so far, and its batches
         for metric in named.values():
             metric.reset_state()
 
     @property
     def steps_left(self) -> int:
-        """How many more batches there may be."""
-        return len(self._losses) - self._batches
+        """How many more batches there may be, or how many there is room for, never 0."""
+        return len(self._losses) - self.batches
 
     def update(self, batch: Batch, loss: Array, output: Array) -> None:
         """Add a batch."""
@@ -45,12 +46,19 @@ class Tracker:
 
     def add_loss(self, size: int, loss: Array) -> None:
         """Add the loss of a batch of `size` samples."""
-        number = self._batches
+        number = self.batches
         self._losses[number] = loss
         if not self._runs or self._runs[-1][0] != size:
             self._runs.append([size, number, number])
-        self._batches = self._runs[-1][2] = number + 1
+        self.batches = self._runs[-1][2] = number + 1
         self._samples += size
+        if self._grows:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while self.batches >= len(self._losses):
+            known, self._losses = self._losses, backend.xp.empty(2 * len(self._losses), self._round)
+            self._losses[: len(known)] = known
 
     def update_metrics(self, batch: Batch, output: Array) -> None:
         """Add a batch to the metrics."""
@@ -70,7 +78,7 @@ class Tracker:
         values = iter(backend.to_floats(*sums, *others))
         # Each batch's loss is weighted by its number of samples.
         self._total += sum(size * next(values) for size, _, _ in runs)
-        self._synced = self._batches
+        self._synced = self.batches
         for metric in plain:
             metric.total, metric.count = next(values), next(values)
         return list(values)
@@ -87,7 +95,7 @@ class Tracker:
         """Return everything that another tracker's `set_state` needs to continue from here."""
         self.sync()
         return {
-            "losses": backend.to_numpy(self._losses[: self._batches]),
+            "losses": backend.to_numpy(self._losses[: self.batches]),
             "total": self._total,
             "runs": self._runs,
             "samples": self._samples,
@@ -96,9 +104,11 @@ class Tracker:
 
     def set_state(self, state: State) -> None:
         """Continue from a state returned by `get_state`."""
-        self._batches = self._synced = len(state["losses"])
+        self.batches = self._synced = len(state["losses"])
+        if self._grows:
+            self._make_room()
         self._total = state["total"]
-        self._losses[: self._batches] = backend.to_active(state["losses"])
+        self._losses[: self.batches] = backend.to_active(state["losses"])
         self._runs, self._samples = state["runs"], state["samples"]
         for metric, values in zip(self.metrics.values(), state["metrics"], strict=True):
             for name, value in values.items():
@@ -110,7 +120,7 @@ class Tracker:
 
     def first_not_finite(self) -> int | None:
         """Return the number, from 1, of the first batch with a NaN or infinite loss, or None."""
-        bad = ~backend.host.isfinite(backend.to_numpy(self._losses[: self._batches]))
+        bad = ~backend.host.isfinite(backend.to_numpy(self._losses[: self.batches]))
         return int(bad.argmax()) + 1 if bad.any() else None
 
     def can_merge(self, loss: Loss) -> bool:

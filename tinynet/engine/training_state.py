@@ -18,8 +18,10 @@ from tinynet.compat.weights import every_layer
 from tinynet.engine.data import Batch, Batches, EpochIterator
 from tinynet.engine.rollback import Rollback
 from tinynet.engine.steps import Steps
+from tinynet.engine.streams import Stream
 from tinynet.engine.tracker import Tracker
 from tinynet.saving import save
+from tinynet.utils.interrupt import Interrupt
 
 
 class TrainingState:
@@ -35,7 +37,7 @@ class TrainingState:
         self,
         model: Model,
         iterator: EpochIterator,
-        steps: int,
+        steps: int | None,
         callback_list: CallbackList,
         epoch: int,
         rollback: Rollback,
@@ -70,8 +72,8 @@ class TrainingState:
         for n, layer in enumerate(model.layers, start=1):
             layers[f"layer {n}"] = [type(layer).__name__, without_names(layer.get_config())]
         identity = {
-            "data": self._iterator.fingerprint(),
-            "batch_size": self.batches.batch_size,
+            "data": self.batches.fingerprint(),
+            "batch_size": self.batches.batch_size if self.batches.is_whole else "",
             "steps": self.steps,
             "shuffle": self._iterator.shuffled,
             "callbacks": [type(callback).__name__ for callback in self._callback_list.callbacks],
@@ -87,7 +89,7 @@ class TrainingState:
         }
         return {name: str(value) for name, value in identity.items()}
 
-    def begin_epoch(self, tracker: Tracker) -> Iterator[tuple[int, Batch]]:
+    def begin_epoch(self, tracker: Tracker, interrupt: Interrupt) -> Iterator[tuple[int, Batch]]:
         """Return the batches of the next epoch, or the rest of it, each with its step number."""
         self._tracker = tracker
         if not self.resumed:
@@ -97,6 +99,8 @@ class TrainingState:
             tracker.set_state(self._sums)
             batches = iter(()) if self._stopped else self._iterator.remaining(self.step)
             self.resumed, self._sums = False, None
+        if isinstance(self.batches, Stream):
+            batches = interrupt.awaiting(batches)
         return self._rollback.steps(enumerate(batches, start=self.step + 1))
 
     def end_step(self, step: int) -> None:
@@ -107,9 +111,19 @@ class TrainingState:
         self.epoch, self.step, self._tracker = self.epoch + 1, 0, None
         self._rollback.end_epoch()
 
-    def remaining_epochs(self, last: int) -> range:
-        """Return the epochs left, from 0; if training had ended, only an unfinished one, if any."""
-        return range(self.epoch, min(last, self.epoch + self.resumed) if self._stopped else last)
+    def remaining_epochs(self, last: int, interrupt: Interrupt) -> Iterator[int]:
+        """Yield the epochs left, from 0; if training had ended, only an unfinished one, if any.
+
+        They end, with a warning, when there are no more data.
+        """
+        last = min(last, self.epoch + self.resumed) if self._stopped else last
+        for epoch in range(self.epoch, last):
+            with interrupt.interruptible():  # the data may let us wait
+                goes_on = self.resumed or self._iterator.has_data()
+            if not goes_on:
+                self.batches.warn_of_end(epoch, last, "epochs")
+                break
+            yield epoch
 
     def get_state(self) -> State:
         """Return a copy of the whole state, from which `set_state` continues, in any process."""
@@ -197,7 +211,8 @@ class TrainingState:
         types = [[str(array.dtype) for array in group] for group in (arrays, expected)]
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError(f"its epoch, step and iteration are {naming.short(numbers)}")
-        if state["step"] > self.steps or (state["step"] > 0) != (state["sums"] is not None):
+        beyond = self.steps is not None and state["step"] > self.steps
+        if beyond or (state["step"] > 0) != (state["sums"] is not None):
             raise ValueError(f"it is at step {state['step']} of {self.steps}")
         if type(state["ended"]) is not bool:
             raise ValueError(f"its 'ended' is not a bool: {naming.short(state['ended'])}")
@@ -212,7 +227,8 @@ class TrainingState:
         kept = f"model.history has {done} complete epoch{'s' * (done != 1)}"
         if self.epoch >= epochs:
             return KeyboardInterrupt(f"Stopped after training was complete. {kept}.")
-        where = f"epoch {self.epoch + 1} of {epochs}, after step {self.step} of {self.steps}"
+        where = f"epoch {self.epoch + 1} of {epochs}, after step {self.step}"
+        where += f" of {self.steps}" if self.steps else ""
         if not step_completed:
             where += " and possibly in the middle of the next step"
         go_on = f"write: model.fit(…, epochs={epochs}, initial_epoch={self.epoch})"

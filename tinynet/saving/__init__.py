@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
 from tinynet.backend.types import Model
+from tinynet.compat import missing
 from tinynet.saving.save import (
     KERAS_VERSION as KERAS_VERSION,
     get_config as get_config,
@@ -14,6 +15,7 @@ from tinynet.saving.save import (
 )
 
 P = ParamSpec("P")
+missing.teach(__name__)
 
 
 def for_class(

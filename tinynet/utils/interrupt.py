@@ -5,7 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Interrupt:
@@ -48,6 +50,16 @@ class Interrupt:
         """Raise a KeyboardInterrupt if Ctrl-C has been pressed."""
         if self.pending:
             raise KeyboardInterrupt
+
+    def awaiting(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield `items`; while the next one is awaited, Ctrl-C raises immediately."""
+        while True:
+            with self.interruptible():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
