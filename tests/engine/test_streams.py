@@ -664,9 +664,12 @@ def test_other_threads_have_their_turn_while_a_batch_is_awaited():
 @pytest.mark.host
 @pytest.mark.parametrize("first", [True, False], ids=["of an epoch", "in an epoch"])
 def test_ctrl_c_ends_the_wait_for_a_batch_at_once(first):
+    goes_on = []
+
     def waits():
         yield from BATCHES[: 4 if first else 2]
         signal.raise_signal(signal.SIGINT)
+        goes_on.append(True)
         yield from BATCHES
 
     model = model_of()
@@ -674,6 +677,7 @@ def test_ctrl_c_ends_the_wait_for_a_batch_at_once(first):
     with pytest.raises(KeyboardInterrupt, match=r"Stopped in epoch . of 2, after step"):
         model.fit(waits(), epochs=2, verbose=0, **given)
     assert model.optimizer.iterations == (4 if first else 2)
+    assert not goes_on
 
 
 def test_training_from_batches_of_any_size_is_resumed(tmp_path):

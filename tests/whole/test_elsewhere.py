@@ -27,6 +27,7 @@ import numpy as np
 import pytest
 
 import tinynet
+from tinynet import backend
 from tinynet.compat import former, missing
 from tinynet.compat.elsewhere import NAMES, WAYS
 from tinynet.compat.former import ALIASES, FORMER
@@ -286,6 +287,64 @@ def test_what_is_to_be_written_runs(tmp_path, monkeypatch):
         program = "import copy, math, urllib.request, PIL.Image\n" + code
         with contextlib.redirect_stdout(None), np.errstate(all="ignore"):
             exec(compile(program, code, "exec"), known)
+
+
+def test_what_is_to_be_written_for_metrics_and_rows_has_keras_s_values(keras):
+    rng = np.random.default_rng(2)
+    outputs, y = rng.random((50, 1)), rng.integers(0, 2, 50)
+    scores, labels = rng.random((50, 6)), rng.integers(0, 6, 50)
+    rows = [[1, 2], list(range(12)), []]
+
+    def written(path, outputs, y):
+        code = sentences()[path].partition("Write: ")[2]
+        model = mock.Mock(predict=lambda x: outputs)
+        known = {"model": model, "x": None, "y": y, "numpy": np, "rows": rows}
+        *before, last = code.split("; ")
+        exec("\n".join(before), known)
+        return eval(last.partition(" = ")[2] if before else last, known)
+
+    for name in ("Precision", "Recall", "F1Score", "RootMeanSquaredError"):
+        metric = getattr(keras.metrics, name)(**{"threshold": 0.5} if name == "F1Score" else {})
+        metric.update_state(y[:, None].astype("float32"), outputs)
+        for targets in (y, y[:, None]):  # as binary labels are often given
+            value = written(f"metrics.{name}", outputs, targets)
+            assert value == pytest.approx(float(np.squeeze(metric.result())), rel=1e-5)
+    top = keras.metrics.SparseTopKCategoricalAccuracy(k=3)
+    top.update_state(labels, scores)
+    value = written("metrics.SparseTopKCategoricalAccuracy", scores, labels)
+    assert value == pytest.approx(float(top.result()))
+    padded = written("utils.pad_sequences", None, None)
+    np.testing.assert_array_equal(padded, keras.utils.pad_sequences(rows, maxlen=9))
+
+
+def test_the_layers_for_images_train_as_keras_s_do_and_are_loaded(keras, tmp_path):
+    text = (ROOT / "examples" / "README.md").read_text("utf-8")
+    code = next(each for each in text.split("```")[1::2] if "class Conv2D" in each)
+    parts = {"tinynet": tinynet, "np": np, "backend": backend}
+    exec(code.partition("\n")[2].partition("\nstack = ")[0], parts)
+    pytest.importorskip("h5py")
+
+    def program(library, parts, weights=None, **bias):
+        layers = library.layers
+        kernels = {"kernel_size": 3, **bias} if bias else {}
+        stack = [parts["Conv2D"](2, **kernels), layers.Activation("relu"), parts["MaxPooling2D"]()]
+        stack += [parts["Conv2D"](3, **kernels), layers.Flatten(), layers.Dense(2, "softmax")]
+        model = library.Sequential([library.Input((11, 10, 1)), *stack])
+        model.set_weights(weights or model.get_weights())
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        before = model.get_weights()
+        x = np.random.default_rng(3).normal(size=(40, 11, 10, 1)).round(1)  # some are equal
+        model.fit(x, np.arange(40) % 2, epochs=3, shuffle=False, verbose=0)
+        return model, before, x
+
+    ours, weights, x = program(tinynet, parts)
+    theirs, _, _ = program(keras, vars(keras.layers), weights, use_bias=False)
+    for one, other in zip(theirs.get_weights(), ours.get_weights(), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-6)
+    ours.save(tmp_path / "model.keras")
+    own = {name: parts[name] for name in ("Conv2D", "MaxPooling2D")}
+    again = tinynet.models.load_model(tmp_path / "model.keras", custom_objects=own)
+    np.testing.assert_array_equal(again.predict(x, verbose=0), ours.predict(x, verbose=0))
 
 
 def test_adamw_and_the_initializers_of_lecun_are_what_the_table_says(keras):
