@@ -89,12 +89,12 @@ class Sequential(Prepared):
                 self.on_backward(layer, gradient)
         return gradient
 
-    fit = training.fit
-    train_on_batch = training.train_on_batch
-    evaluate = evaluation.evaluate
-    test_on_batch = evaluation.test_on_batch
-    predict = evaluation.predict
-    predict_on_batch = evaluation.predict_on_batch
+    fit = arguments.named(training.fit)
+    train_on_batch = arguments.named(training.train_on_batch)
+    evaluate = arguments.named(evaluation.evaluate)
+    test_on_batch = arguments.named(evaluation.test_on_batch)
+    predict = arguments.named(evaluation.predict)
+    predict_on_batch = arguments.named(evaluation.predict_on_batch)
     summary = summary.summary
     trace = trace.trace
     to = device.to

@@ -169,6 +169,7 @@ def test_former_arguments_are_neither_keras_s_nor_tinynet_s_and_those_of_today_a
         "Dropout": "layers.Dropout", "ModelCheckpoint": "callbacks.ModelCheckpoint",
         "ReduceLROnPlateau": "callbacks.ReduceLROnPlateau", "L2": "regularizers.L2",
         "RandomNormal": "initializers.RandomNormal", "compile": "Sequential.compile",
+        **{name: f"Sequential.{name}" for name in ("fit", "evaluate", "predict")},
         "TruncatedNormal": "initializers.TruncatedNormal",
         "RandomUniform": "initializers.RandomUniform",
     }  # fmt: skip
@@ -179,8 +180,7 @@ def test_former_arguments_are_neither_keras_s_nor_tinynet_s_and_those_of_today_a
             for library in (keras, tinynet)
         )
         assert not table.keys() & {*theirs, *ours}
-        today = {new.partition("=")[0] for new in table.values()}
-        assert today <= {*theirs, "input_shape", "callbacks"}
+        assert {new for new in table.values() if "=" not in new} <= {*theirs}
 
 
 # Modules
@@ -415,6 +415,11 @@ def test_adamw_and_the_initializers_of_lecun_are_what_the_table_says(keras):
         ("tinynet.optimizers.SGD(decay=0.0)", "Leave decay out.$"),
         ("tinynet.Sequential().compile('sgd', 'mse', metric=['acc'])", "Write: metrics=['acc'].$"),
         ("tinynet.regularizers.l2(l=0.01)", "Write: l2=0.01"),
+        ("tinynet.Sequential().fit([1], nb_epoch=5)", "^TypeError: fit() got …'. Write: epochs=5$"),
+        ("tinynet.Sequential().fit([1], bacth_size=5)", "Write: batch_size=5$"),
+        ("tinynet.Sequential().predict([1], workers=4)", "Write: a PyDataset(workers=4) as x$"),
+        ("tinynet.Sequential().evaluate([1], foo=4)", "Leave foo out$"),
+        ("tinynet.backend.cast(1, 'float32')", "^AttributeError: …Write: x.astype(\"float32\")$"),
         ("tinynet.layers.Dense(output_dim=3)", "^TypeError: Dense.__init__() got …Write: units=3"),
         ("tinynet.layers.Dense(3, init='zeros')", "^ValueError: Unrecognized keyword arguments "
          "passed to Dense: {'init': 'zeros'}. Write: kernel_initializer='zeros'.$"),

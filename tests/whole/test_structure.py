@@ -28,7 +28,7 @@ NO_PAGES = {"__init__", "config"}
 
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
-    "backend": 1242, "compat": 2038, "utils": 365, "callbacks": 465, "saving": 440, "engine": 1862,
+    "backend": 1242, "compat": 2055, "utils": 365, "callbacks": 465, "saving": 440, "engine": 1862,
     "inspection": 713, "datasets": 330, "plotting": 566, "web": 183, "doctor": 56,
 }  # fmt: skip
 
@@ -138,7 +138,7 @@ def test_a_wing_stays_within_its_statements(wing):
 def test_the_core_stays_within_its_statements():
     left_out = set(NOT_CORE.split())
     core = [path for name, path in FILES.items() if not {name, name.split(".")[0]} & left_out]
-    assert sum(map(statements, core)) <= 4281
+    assert sum(map(statements, core)) <= 4296
 
 
 def test_imports_point_one_way():

@@ -13,7 +13,7 @@ import gc
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy
 from numpy import (
@@ -182,7 +182,7 @@ def _leave(outer: Device | None, gpu_before: int | None) -> None:
 
 
 def _library(device: Device) -> Library:
-    return NUMPY if device.backend == "numpy" else cast(Library, sys.modules["cupy"])
+    return NUMPY if device.backend == "numpy" else sys.modules["cupy"]
 
 
 if not TYPE_CHECKING:

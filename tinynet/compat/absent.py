@@ -7,7 +7,7 @@ method), and both are compared with Keras's own classes in the tests.
 import inspect
 from collections.abc import Iterable, Mapping
 
-from tinynet.backend.types import Config
+from tinynet.backend.types import Config, Identifier
 from tinynet.compat import missing as tables
 from tinynet.compat.missing import joined
 from tinynet.compat.naming import is_builtin, short
@@ -181,13 +181,18 @@ def no_attribute(kind: type, name: str) -> str:
     return f"'{kind.__name__}' object has no attribute '{name}'"
 
 
-def instead(kind: type, unknown: Mapping[str, object], where: str = "") -> str:
-    """Return what to write instead of arguments that a constructor, or `where`, does not take."""
+def instead(kind: Identifier, unknown: Mapping[str, object], where: str = "") -> str:
+    """Return what to write instead of arguments that a class or function does not take.
+
+    Arguments:
+        where: the name under which former arguments of a function are listed.
+    """
     from tinynet.compat.former import ARGUMENTS as FORMER
 
-    places = [*(base.__name__ for base in kind.__mro__), where]
+    bases = getattr(kind, "__mro__", (kind,))
+    places = [*(base.__name__ for base in bases), where]
     former = {old: new for place in places for old, new in FORMER.get(place, {}).items()}
-    own = next((base for base in kind.__mro__ if is_builtin(base)), object)
+    own = next((base for base in bases if is_builtin(base)), object)
     known, write, leave = inspect.signature(own).parameters, [], []
     for name, value in unknown.items():
         new = former.get(name) or tables.closest(name, known, ())

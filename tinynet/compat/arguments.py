@@ -4,12 +4,18 @@ Arguments that Keras has and tinynet lacks are refused by name, never ignored. T
 checked, or converted from a name to an object, by functions in tables that `constructors` applies.
 """
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar
 
 from tinynet.backend.types import Config
 from tinynet.compat import absent, checks, naming, rules
 from tinynet.compat.naming import is_builtin, short
 from tinynet.compat.rules import Check
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def part_check(kind: str) -> Check:
@@ -168,6 +174,24 @@ def refuse_unknown(kind: type, given: Mapping[str, object]) -> None:
             f"{kind.__name__}.__init__() got an unexpected keyword argument {next(iter(given))!r}. "
             f"{absent.instead(kind, given)}"
         )
+
+
+def named(method: Callable[P, T]) -> Callable[P, T]:
+    """Return a method that says what to write instead of arguments that it does not take."""
+    known = inspect.signature(method).parameters
+
+    @functools.wraps(method)
+    def call(*values: P.args, **given: P.kwargs) -> T:
+        unknown = {name: given[name] for name in given if name not in known}
+        if unknown:
+            name = method.__name__
+            raise TypeError(
+                f"{name}() got an unexpected keyword argument {next(iter(unknown))!r}. "
+                f"{absent.instead(method, unknown, name)}"
+            )
+        return method(*values, **given)
+
+    return call
 
 
 def refuse(

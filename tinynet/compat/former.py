@@ -40,7 +40,10 @@ Functional = Model
 """,
     "backend": """
 abs argmax clip concatenate dot max mean min pow reshape shape square stack sum tanh transpose \
-zeros ones > arrays are NumPy's or CuPy's. Write: numpy.{name}
+zeros ones expand_dims > arrays are NumPy's or CuPy's. Write: numpy.{name}
+relu sigmoid softmax > Write: tinynet.activations.{name}
+cast > Write: x.astype("float32")
+random_normal random_uniform > Write: numpy.random.default_rng(1)
 constant function get_session gradients learning_phase placeholder set_learning_phase \
 set_session variable > symbols
 eval get_value > Write: numpy.asarray(x)
@@ -137,6 +140,10 @@ get_weights weights > Write: optimizer.variables
 """,
 }
 
+_LOADERS = dict.fromkeys(
+    ("workers", "use_multiprocessing", "max_queue_size"), "a PyDataset(workers=4) as x"
+)
+
 # Arguments that Keras 3 no longer takes, by the name of the base class here, each with its name
 # today, or with what to write.
 ARGUMENTS = {
@@ -163,5 +170,18 @@ ARGUMENTS = {
     "RandomNormal": {"std": "stddev"},
     "TruncatedNormal": {"std": "stddev"},
     "RandomUniform": {"min": "minval", "max": "maxval"},
-    "compile": {"optimiser": "optimizer", "metric": "metrics", "losses": "loss"},
+    "compile": {
+        **dict.fromkeys(("optimiser", "optimizers", "optimzer", "opt"), "optimizer"),
+        **dict.fromkeys(("losses", "loss_function"), "loss"),
+        "metric": "metrics",
+    },
+    "fit": {
+        "nb_epoch": "epochs",
+        "num_epochs": "epochs",
+        "nb_val_samples": "validation_steps",
+        "samples_per_epoch": "steps_per_epoch",
+        **_LOADERS,
+    },
+    "evaluate": {"val_samples": "steps", **_LOADERS},
+    "predict": {"val_samples": "steps", **_LOADERS},
 }
