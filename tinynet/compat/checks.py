@@ -20,14 +20,14 @@ from tinynet.compat.naming import short
 
 
 def is_array_like(value: object) -> bool:
-    """Return whether `value` is an array, or can be converted to one, as pandas' tables can."""
+    """Return whether `value` is an array, or can be converted to one, as pandas tables can."""
     return hasattr(value, "__array__") or hasattr(value, "to_numpy") or on_device(value)
 
 
 def array(value: Data, name: str) -> HostArray:
     """Return `value`, an array or what can be converted to one, as an array that `fit` can take.
 
-    A table of pandas' is converted as in Keras, so a Series becomes a column, (n, 1). A list can
+    A pandas table is converted as in Keras, so a Series becomes a column, (n, 1). A list can
     hold the one array of a model with one input.
 
     Raises:
