@@ -24,6 +24,7 @@ from operator import attrgetter
 from unittest import mock
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import tinynet
@@ -265,9 +266,7 @@ CODE = sorted({text.partition("Write: ")[2] for text in sentences().values() if 
 
 def test_what_is_to_be_written_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pytest.importorskip("h5py")
-    pillow, _ = pytest.importorskip("PIL.Image"), pytest.importorskip("matplotlib.pyplot")
-    pillow.fromarray(np.zeros((4, 4), "uint8")).save("image.png")
+    PIL.Image.fromarray(np.zeros((4, 4), "uint8")).save("image.png")
     (tmp_path / "data").write_bytes(b"1")
     np.save("x.npy", np.ones(3))
     assert len(CODE) >= 60
@@ -322,7 +321,6 @@ def test_the_layers_for_images_train_as_keras_s_do_and_are_loaded(keras, tmp_pat
     code = next(each for each in text.split("```")[1::2] if "class Conv2D" in each)
     parts = {"tinynet": tinynet, "np": np, "backend": backend}
     exec(code.partition("\n")[2].partition("\nstack = ")[0], parts)
-    pytest.importorskip("h5py")
 
     def program(library, parts, weights=None, **bias):
         layers = library.layers

@@ -30,6 +30,14 @@ WAYS = {
     "last": "the channels are the last axis. Leave it out",
 }
 
+# What Keras has in both `saving` and `utils`, in the form of NAMES.
+_OBJECTS = """
+CustomObjectScope custom_object_scope get_custom_objects get_registered_name get_registered_object \
+register_keras_serializable = a way to register your own parts > custom
+deserialize_keras_object = a function for configurations > Write: \
+tinynet.layers.deserialize(tinynet.layers.serialize(layer))
+serialize_keras_object = a function for configurations > Write: tinynet.layers.serialize(layer)"""
+
 # By Keras's modules, groups `names = what they are > the way on`. A way is a key of WAYS or a text
 # of its own, in which {name} is the name; what follows "Write: " is code, which the tests run.
 NAMES = {
@@ -287,21 +295,13 @@ L1L2 l1_l2 = a penalty on the size of weights > write it like L1 in examples/REA
 OrthogonalRegularizer orthogonal_regularizer = a penalty on weights > write it like L1 in \
 examples/README.md
 """,
-    "saving": """
-CustomObjectScope custom_object_scope get_custom_objects get_registered_name get_registered_object \
-register_keras_serializable = a way to register your own parts > custom
-deserialize_keras_object = a function for configurations > Write: \
-tinynet.layers.deserialize(tinynet.layers.serialize(layer))
-serialize_keras_object = a function for configurations > Write: tinynet.layers.serialize(layer)
+    "saving": _OBJECTS
+    + """
 KerasFileEditor = an editor of files > edit the file in Keras, and open it here. Write: \
 load_model("model.keras")
 """,
-    "utils": """
-CustomObjectScope custom_object_scope get_custom_objects get_registered_name get_registered_object \
-register_keras_serializable = a way to register your own parts > custom
-deserialize_keras_object = a function for configurations > Write: \
-tinynet.layers.deserialize(tinynet.layers.serialize(layer))
-serialize_keras_object = a function for configurations > Write: tinynet.layers.serialize(layer)
+    "utils": _OBJECTS
+    + """
 disable_interactive_logging enable_interactive_logging is_interactive_logging_enabled = a setting \
 of the progress display > lines
 Progbar = a progress display > Write: model.fit(x, y, verbose=1)

@@ -23,7 +23,6 @@ MODULE_OF = {
     "regularizer": "regularizers",
 }
 
-
 # Public names of a module that are defined in others.
 REEXPORTED = {"tinynet.models": ["save_model"]}
 
@@ -171,10 +170,10 @@ def aliases(place: str) -> dict[str, str]:
 
 
 def closest(name: str, known: Iterable[str], others: Iterable[str]) -> str | None:
-    """Return the name most like `name`, if one is close; of two names, one that is `known`."""
+    """Return the name most like `name`, if one is close; of two such, one that is `known`."""
     import difflib  # needed only for these messages
 
-    mine = {*known}
+    mine = [*known]
 
     def likeness(each: str) -> float:
         alike = difflib.SequenceMatcher(None, folded(each), folded(name)).ratio()
@@ -207,8 +206,7 @@ def resolve(path: str) -> object:
     """Import the module of a path, and return the object."""
     from pkgutil import resolve_name
 
-    module, _, name = path.rpartition(".")
-    return resolve_name(f"tinynet.{module}:{name}")
+    return resolve_name(f"tinynet.{path}")
 
 
 # The interpreter's frames

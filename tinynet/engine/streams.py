@@ -45,7 +45,6 @@ class Stream(Batches):
         self, source: Data, prepare: Callable[..., Samples], dtype: str, argument: str = "x"
     ) -> None:
         self._source, self._prepare, self._dtype = source, prepare, dtype
-        self._argument = argument
         self._rewinds = not hasattr(source, "__next__")
         steps = self.steps = length_of(source)
         self._numbered = hasattr(source, "__getitem__") and (steps is not None or endless(source))
