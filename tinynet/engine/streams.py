@@ -139,7 +139,7 @@ class Stream(Batches):
             numbers = range(first, self.steps)
         if order is not None and len(order):
             numbers = (int(order[n]) for n in numbers)
-        workers = getattr(self._source, "workers", 1) or 1
+        workers = getattr(self._source, "workers", 1)
         ahead = getattr(self._source, "max_queue_size", 1)
         return in_order(self._source.__getitem__, numbers, workers, ahead)
 

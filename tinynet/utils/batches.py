@@ -85,17 +85,17 @@ class PyDataset:
         """Called before each epoch."""
 
     def on_epoch_end(self) -> None:
-        """Called after each epoch and, as in Keras, before the first one of `fit`."""
+        """Called after each epoch and, as in Keras, before the first in `fit` and `evaluate`."""
 
 
 Sequence = PyDataset  # its former name in Keras
 
 
 def in_order(
-    make: Callable[[int], T], numbers: Iterable[int], workers: int, ahead: int
+    make: Callable[[int], T], numbers: Iterable[int], workers: int | None, ahead: int
 ) -> Iterator[T]:
     """Yield ``make(n)`` for each of `numbers`, in their order, made by threads if `workers` > 1."""
-    if workers <= 1:
+    if not workers or workers == 1:
         yield from map(make, numbers)
         return
     from concurrent.futures import ThreadPoolExecutor  # needed only here
