@@ -1,4 +1,4 @@
-"""Shared fixtures: Keras as the oracle, the backends, MNIST, and a fresh global state."""
+"""Shared fixtures: Keras as the oracle, backends, MNIST, a browser, and a fresh global state."""
 
 import contextlib
 import functools
@@ -6,12 +6,14 @@ import gzip
 import importlib.util
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 
 import numpy as np
 import pytest
 import standin
+from networks import SPARSE, tutorial
 
 import tinynet
 from tinynet import backend
@@ -207,3 +209,65 @@ def mnist(mnist_directory):
         read("train-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28),
         read("train-labels-idx1-ubyte.gz", 8),
     )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium; outside CI, tests that need it are skipped where it is missing."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None or importlib.util.find_spec("playwright") is None:
+        assert "CI" not in os.environ, "in CI, the page must be tested in a browser"
+        pytest.skip("It needs Chromium (apt-get install chromium) and pip install playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:  # its end also ends the browser
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page as a file, and assert that it loads nothing else and logs nothing."""
+    seen, pages = [], []
+
+    def opened(path, width=1280, height=900, example=False, clock=False, **options):
+        """Open it. With a clock, time passes only in `page.clock.run_for`, in milliseconds."""
+        page = browser.new_page(viewport={"width": width, "height": height}, **options)
+        pages.append(page)
+        page.on("console", lambda message: seen.append(message.text))
+        page.on("pageerror", lambda error: seen.append(str(error)))
+        page.on("request", lambda request: seen.append(request.url))
+        if clock:
+            page.clock.install(time=0)
+            page.clock.pause_at(1)
+        page.goto(path.as_uri())
+        if not example:
+            page.evaluate("cancelExample()")
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert [one for one in seen if not one.startswith("data:")] == [page.url for page in pages]
+
+
+# Tests that use it are long; the others make do with small networks.
+@pytest.fixture(scope="session", params=[pytest.param("trained", marks=pytest.mark.long)])
+def trained(mnist):
+    """The tutorial's network after three epochs, with 10,000 other images and their labels."""
+    images, labels = mnist[0] / np.float32(255), mnist[1]
+    tinynet.utils.set_random_seed(5)
+    model = tutorial(loss=SPARSE)
+    model.fit(images[:-10_000], labels[:-10_000], epochs=3, verbose=0)
+    return model, images[-10_000:], labels[-10_000:]
+
+
+@pytest.fixture(scope="session")
+def digits_page(trained, tmp_path_factory):
+    model, x, y = trained
+    return tinynet.export_html(model, tmp_path_factory.mktemp("page") / "digits.html", (x, y))
+
+
+@pytest.fixture
+def page(visit, digits_page):
+    return visit(digits_page)

@@ -1,166 +1,40 @@
 """The page in a real browser: its results, its controls, its layout, and refused models."""
 
 import base64
-import importlib.util
 import json
 import os
 import re
-import shutil
 
 import numpy as np
 import pytest
 import strokes
 from arrays import assert_allclose, assert_array_equal
-from networks import SPARSE, Scale, network, random_weights, tutorial
+from networks import Scale, network, random_weights, tutorial
+from webpage import (
+    ACROSS,
+    DOWN,
+    PAD,
+    answer,
+    array,
+    click,
+    computed,
+    draw,
+    focused,
+    ink_of,
+    numbers_in,
+    offending,
+    pad_of,
+    pixels_of,
+    press,
+    settled,
+    texts,
+    unit,
+)
 
 import tinynet
 from tinynet.datasets.mnist import prepare_digit
 from tinynet.layers import Activation, Dense, Dropout, Flatten
 from tinynet.web import samples
-
-PAD = 280  # pixels of the drawing, for a square image
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium; outside CI, tests that need it are skipped where it is missing."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None or importlib.util.find_spec("playwright") is None:
-        assert "CI" not in os.environ, "in CI, the page must be tested in a browser"
-        pytest.skip("It needs Chromium (apt-get install chromium) and pip install playwright")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:  # its end also ends the browser
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-
-
-@pytest.fixture
-def visit(browser):
-    """Open a page as a file, and assert that it loads nothing else and logs nothing."""
-    seen, pages = [], []
-
-    def opened(path, width=1280, height=900, **options):
-        page = browser.new_page(viewport={"width": width, "height": height}, **options)
-        pages.append(page)
-        page.on("console", lambda message: seen.append(message.text))
-        page.on("pageerror", lambda error: seen.append(str(error)))
-        page.on("request", lambda request: seen.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
-    assert [one for one in seen if not one.startswith("data:")] == [page.url for page in pages]
-
-
-# Only long tests need it: the others open the page once.
-@pytest.fixture(scope="module", params=[pytest.param("trained", marks=pytest.mark.long)])
-def trained(mnist):
-    """The tutorial's network after three epochs, with 10,000 other images and their labels."""
-    images, labels = mnist[0] / np.float32(255), mnist[1]
-    tinynet.utils.set_random_seed(5)
-    model = tutorial(loss=SPARSE)
-    model.fit(images[:-10_000], labels[:-10_000], epochs=3, verbose=0)
-    return model, images[-10_000:], labels[-10_000:]
-
-
-@pytest.fixture(scope="module")
-def digits_page(trained, tmp_path_factory):
-    model, x, y = trained
-    return tinynet.export_html(model, tmp_path_factory.mktemp("page") / "digits.html", (x, y))
-
-
-@pytest.fixture
-def page(visit, digits_page):
-    return visit(digits_page)
-
-
-def settled(page):
-    """Wait for two frames, until the page shows its new state."""
-    page.evaluate("() => new Promise(d => requestAnimationFrame(() => requestAnimationFrame(d)))")
-
-
-def click(page, selector, number=0):
-    page.locator(selector).nth(number).click()
-    settled(page)
-
-
-def press(page, *keys):
-    for key in keys:
-        page.keyboard.press(key)
-    settled(page)
-
-
-def array(page, expression):
-    """Return an array of the page, such as the answer, as a NumPy array."""
-    return np.array(json.loads(page.evaluate(f"JSON.stringify([...{expression}])")))
-
-
-def answer(page):
-    return array(page, "state.passes.at(-1).a")
-
-
-def pad_of(page):
-    """Return a function from fractions of the pad's size to a position on the page."""
-    pad = page.locator("#pad")
-    pad.scroll_into_view_if_needed()
-    box, border = pad.bounding_box(), pad.evaluate("pad => pad.clientLeft")
-    width, height = box["width"] - 2 * border, box["height"] - 2 * border
-    return lambda x, y: (box["x"] + border + x * width, box["y"] + border + y * height)
-
-
-def draw(page, lines, width=None):
-    """Draw lines with the mouse, through fractions of the pad's size, and press keys meanwhile."""
-    if width is not None:
-        page.locator("#brush").fill(str(width))
-    place = pad_of(page)
-    for first, *others in lines:
-        page.mouse.move(*place(*first))
-        page.mouse.down()
-        for other in others:
-            if isinstance(other, str):
-                page.keyboard.press(other)
-            else:
-                page.mouse.move(*place(*other))
-        page.mouse.up()
-    settled(page)
-
-
-DOWN, ACROSS = [(0.5, 0.2), (0.5, 0.8)], [(0.3, 0.5), (0.7, 0.5)]
-
-
-def ink_of(page):
-    """Return the page's drawing, of shape (280, 280), with values from 0 to 1."""
-    return array(page, "inkOfDrawing()").astype("float32").reshape(PAD, PAD)
-
-
-def pixels_of(page, selector):
-    """Return what a canvas shows, of shape (height, width, 4), with values from 0 to 255."""
-    data = "c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
-    script = f"c => JSON.stringify([c.height, c.width, ...{data}])"
-    height, width, *data = json.loads(page.locator(selector).first.evaluate(script))
-    return np.reshape(data, (height, width, 4))
-
-
-def computed(page, x):
-    """Return the outputs of the page's forward pass for the rows of `x`."""
-    rows = json.dumps(x.reshape(len(x), -1).tolist())
-    return array(page, f"{rows}.map(row => [...forward(model, Float32Array.from(row)).at(-1).a])")
-
-
-def texts(page, selector):
-    """Return the texts of some elements, with plain spaces and minus signs."""
-    found = page.locator(selector).all_inner_texts()
-    return [text.replace("\xa0", " ").replace("−", "-") for text in found]
-
-
-def offending(page, selector, condition):
-    """Return the elements, as HTML, for which a condition in JavaScript holds."""
-    script = f"all => all.filter(e => {condition}).map(e => e.outerHTML.slice(0, 80))"
-    return page.locator(selector).evaluate_all(script)
-
 
 # Results
 
@@ -199,7 +73,7 @@ def test_the_samples_include_some_wrong_predictions(page, digits_page, trained):
         outputs = said[picked[number]]
         assert_allclose(answer(page), outputs, atol=1e-5)
         assert page.inner_text("#verdict-name") == str(outputs.argmax())
-        words = f"wrong: it is a {truth}." if wrongs[number] else "correct."
+        words = f"wrong: it is {truth}." if wrongs[number] else "correct."
         assert page.inner_text("#verdict-words").endswith(words)
     draw(page, [DOWN])  # removes the sample
     assert page.evaluate("state.sample") is None
@@ -363,10 +237,6 @@ def test_drawing_by_touch_ignores_a_second_finger(visit, digits_page):
     assert page.inner_text("#verdict-name") != "–"
 
 
-def focused(page, what="e.id || e.ariaLabel"):
-    return page.evaluate(f"(e => {what})(document.activeElement)")
-
-
 def test_the_page_can_be_used_with_the_keyboard_alone(page):
     for name in ("theme", "pad"):
         press(page, "Tab")
@@ -412,16 +282,6 @@ def test_the_page_can_be_used_with_the_keyboard_alone(page):
 
 
 # Units and outputs
-
-
-def unit(layer, number):
-    return f"#layers > :nth-child({layer + 1}) .units button:nth-child({number + 1})"
-
-
-def numbers_in(text):
-    """Return the numbers in a line such as z = … = 2.0 − 1.0 = 1.0, as floats."""
-    text = text.split("(of")[0].replace("- ", "-").replace("+ ", "")
-    return [float(n) for n in re.findall(r"(?<![\w.(])-?\d+\.\d+(?:e-?\d+)?", text)]
 
 
 def test_a_unit_shows_its_weights_its_sum_and_its_largest_terms(page, trained):
@@ -511,34 +371,53 @@ COLOURS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(360, 740), (768, 1024), (1280, 900), (3840, 2160)])
-def test_the_page_is_readable_on_every_screen(visit, digits_page, size, scheme):
-    """Everything fits, every control has a name and a size, and every text has enough contrast."""
-    page = visit(digits_page, *size, color_scheme=scheme)
-    click(page, "#samples button", 17)
-    click(page, unit(0, 5))
-    click(page, "#steps summary")
-    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+def assert_readable(page):
+    """Assert that everything fits, each control has a name and a size, and each text a contrast."""
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     wide = "e.scrollWidth > e.clientWidth + 1"
     shown = "!e.children.length && getComputedStyle(e).display !== 'inline'"
     assert offending(page, "section *:not(.unseen)", f"{shown} && {wide}") == []
     assert offending(page, ".table", wide) == []
     small = "e.offsetWidth > 0 && Math.min(e.offsetWidth, e.offsetHeight) < 20"
-    assert offending(page, "button, input", f"!e.closest('.units') && {small}") == []
+    assert offending(page, "button, input, select", f"!e.closest('.units') && {small}") == []
     label = "e.ariaLabel || e.getAttribute('aria-labelledby') || e.labels?.length"
-    named = f"{label} || e.textContent.trim() || e.closest('button')"
+    named = f"{label} || e.textContent.trim() || e.closest('button') || e.ariaHidden"
     assert offending(page, "button, input, canvas, section", f"!({named})") == []
+    words, *colours = zip(*page.evaluate(COLOURS), strict=True)
+    c = np.array(colours) / 255  # (text and background, words, rgb)
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    dark, light = np.sort(linear @ [0.2126, 0.7152, 0.0722], axis=0) + 0.05
+    assert np.array(words)[light / dark < 4.5].tolist() == []  # contrast as WCAG defines it
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(360, 740), (768, 1024), (1280, 900), (3840, 2160)])
+def test_the_page_is_readable_on_every_screen(visit, digits_page, size, scheme):
+    """In every tab, before and in a step of learning, with a unit selected, and in both themes."""
+    page = visit(digits_page, *size, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
     assert page.locator("html[lang=en] h1").count() == 1
-    click(page, "#outputs button", 2)
-    for _ in range(2):  # in both themes
-        words, *colours = zip(*page.evaluate(COLOURS), strict=True)
-        assert len(words) > 130
-        c = np.array(colours) / 255  # (text and background, words, rgb)
-        linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
-        dark, light = np.sort(linear @ [0.2126, 0.7152, 0.0722], axis=0) + 0.05
-        assert np.array(words)[light / dark < 4.5].tolist() == []  # contrast as WCAG defines it
+    assert_readable(page)
+    click(page, "#samples button", 17)
+    tabs = page.locator("#tabs button:visible").count()
+    assert tabs == (4 if size[0] == 360 else 0)
+    for tab in range(tabs or 1):
+        if tabs:
+            click(page, "#tabs button", tab)
+        if not tabs or tab == 3:
+            click(page, "#steps summary")
+        if not tabs or tab == 1:
+            click(page, unit(0, 5))
+            click(page, "#unit-close") if tabs else None
+        assert_readable(page)
+        if not tabs or tab == 2:
+            page.locator("#pace").select_option("next")
+            while page.inner_text("#step") != "One more step":
+                click(page, "#step")
+                assert_readable(page)
+        click(page, "#theme")
+        assert page.inner_text("#theme").lower() == scheme  # the button says what it will do
+        assert_readable(page)
         click(page, "#theme")
 
 
@@ -619,7 +498,7 @@ def test_a_colour_image_is_shown_with_its_pixels(visit, tmp_path):
 def test_a_single_output_and_special_characters_in_names(visit, tmp_path):
     wicked = "</script><script>alert('x')</script><!-- {{data}} \u2028 &amp; '\"\\"
     model = network(Flatten(), Dense(1, "sigmoid", name="<i>x"), inputs=(6, 6))
-    given = np.linspace(0, 1, 144).reshape(4, 6, 6), np.array([[0], [1], [1], [0]])
+    given = np.linspace(0, 1, 144).reshape(4, 6, 6), np.array([[False], [True], [True], [False]])
     page = visit(tinynet.export_html(model, tmp_path / "p.html", given, [wicked], title=wicked))
     assert page.locator("#outputs button span:first-child").all_text_contents() == [wicked]
     assert page.inner_text("h1").split() == wicked.split()
@@ -635,6 +514,7 @@ def test_a_single_output_and_special_characters_in_names(visit, tmp_path):
 
 X, Y = np.zeros((5, 4, 4), "float32"), np.arange(5) % 3
 MODEL = network(Flatten(), (3,), inputs=(4, 4))
+SINGLE = network(Flatten(), (1,), inputs=(4, 4))
 LABELS, BOX = "Expected labels to be a list of names", "Expected box to be from 1 to 4 pixels"
 CLASSES = "class numbers from 0 to 2"
 VECTOR = "neither box nor brightest for a plain vector"
@@ -670,6 +550,7 @@ REFUSED = [
     (MODEL, {"samples": (X, Y + 1)}, f"{CLASSES}, or one-hot rows of 3, received 5"),
     (MODEL, {"samples": (X[:, :3], Y)}, "incompatible with the layer|shape"),
     (MODEL, {"samples": (X * np.nan, Y)}, "Expected finite samples"),
+    (SINGLE, {"samples": (X, Y * np.nan)}, "Expected finite targets"),
     (MODEL, {"samples": (X, np.eye(5))}, r"labels of shape \(5, 5\)"),
     (MODEL, {"samples": (X, Y + 0.4)}, CLASSES),
     (MODEL, {"samples": (X, Y * np.nan)}, CLASSES),

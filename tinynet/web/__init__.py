@@ -1,8 +1,8 @@
-"""The trained network as one HTML page: draw a digit, and see every layer light up.
+"""The trained network as one HTML page: draw a digit, see every layer light up, and let it learn.
 
 `export_html` fills a template. The resulting page needs no server and no internet connection: the
-weights are embedded as text, `network.js` computes the forward pass, and `page.js` draws
-everything that the user sees. Both scripts are written to be read.
+weights are embedded as text, `network.js` computes forward, backward and the optimizers' steps with
+tinynet's numbers, and the other scripts show them. All are written to be read.
 """
 
 import base64
@@ -24,9 +24,24 @@ from tinynet.datasets import prepare
 from tinynet.layers import Activated, Activation, Dense, Dropout, Flatten, Layer
 from tinynet.models import Sequential
 from tinynet.utils import files
+from tinynet.web.learning import describe_learning
 from tinynet.web.samples import check_answers, check_samples, describe_samples
 
 TYPES = ("float32", "float16")
+# In this order: each may use what the ones before it define.
+SCRIPTS = [
+    "network",
+    "prepare",
+    "common",
+    "pad",
+    "bars",
+    "samples",
+    "picture",
+    "unit",
+    "stages",
+    "learn",
+    "page",
+]
 
 
 def export_html(
@@ -45,7 +60,9 @@ def export_html(
 
     The user draws with mouse, pen, finger or keyboard, and sees the drawing preprocessed as in
     MNIST, every activation and the probabilities, the weights and the weighted sum of any unit,
-    and softmax step by step. Units can be turned off.
+    and softmax step by step. Units can be turned off. And the network learns from the drawing: one
+    step of the optimizer, stage by stage with its numbers, which are those of `model.trace` and
+    `train_on_batch` with an optimizer that starts anew; the model in Python stays as it is.
 
     Arguments:
         model: a built `Sequential` of `Dense`, `Flatten`, `Activation` and `Dropout` (which does
@@ -141,6 +158,7 @@ def export_html(
         "labels": names,
         "samples": shown,
         "type": dtype,
+        **describe_learning(model, layers[-1]["activation"]),
     }
     if title is None:
         title = "Draw a digit" if inputs["kind"] == "image" and units == 10 else model.name
@@ -153,8 +171,7 @@ def page(data: Config, title: str) -> str:
     parts = {
         "title": html.escape(title),
         "css": asset("page.css"),
-        "network": asset("network.js"),
-        "page": asset("page.js"),
+        "scripts": "\n".join(asset(f"{name}.js") for name in SCRIPTS),
         # Inside a script element, only `<` could begin the end tag.
         "data": json.dumps(data).replace("<", "\\u003c"),
     }
@@ -208,6 +225,7 @@ def describe_layers(model: Model, shape: tuple[int, ...], dtype: str) -> list[Co
                 "activation": name,
                 "kernel": kernel,
                 "bias": bias,
+                "trains": model.trainable and layer.trainable,
             }
         )
     if not entries:

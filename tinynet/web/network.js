@@ -1,175 +1,249 @@
-// The forward pass of the network, and the preprocessing of a drawing. Nothing here depends on the
-// page: all functions map numbers to numbers, like tinynet's layers.py and datasets/prepare.py.
+// The network: forward, backward, and the steps of SGD and Adam, with the numbers of tinynet. Nothing
+// here depends on the page. Samples are rows: a layer's sums z, activations a and errors δ of B
+// samples are one Float32Array, B × units. Sums are computed in float64 and stored in float32.
 "use strict";
 
-// Reading the data that export_html wrote
-
-function bytesOf(text) {
-  const binary = atob(text);
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
-  return bytes;
-}
-
-function floatsOf(text, type) {
-  const bytes = bytesOf(text);
-  const view = new DataView(bytes.buffer); // little-endian on every machine
-  if (type === "float32") {
-    return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+// Weights: one vector for the whole network, and another for their gradients. A layer's kernel (row
+// by row, inputs × units) and bias are parts of them: subarrays, which share the memory. As in
+// tinynet, frozen layers come last, so an optimizer gets the first `trained` numbers.
+function buildNetwork(description) {
+  let width = description.input.length;
+  const layers = description.layers.map((layer) => {
+    const inputs = width;
+    width = layer.units;
+    return { ...layer, inputs, off: new Set() }; // off: the units that the user has turned off
+  });
+  const parts = layers
+    .flatMap((layer) => [[layer, "kernel"], [layer, "bias"]])
+    .filter(([layer, name]) => layer[name] !== null)
+    .sort(([a], [b]) => b.trains - a.trains);
+  const length = (some) => some.reduce((sum, [layer, name]) => sum + layer[name].length, 0);
+  const weights = new Float32Array(length(parts)), gradient = new Float32Array(weights.length);
+  let start = 0;
+  for (const [layer, name] of parts) {
+    const end = start + layer[name].length;
+    weights.set(layer[name], start);
+    layer[name] = weights.subarray(start, end);
+    layer[`${name}Gradient`] = gradient.subarray(start, end);
+    start = end;
   }
-  return Float32Array.from({ length: bytes.length / 2 }, (_, i) => half(view.getUint16(2 * i, true)));
+  return { ...description, layers, weights, gradient, trained: length(parts.filter(([layer]) => layer.trains)) };
 }
 
-// The value of a float16: a sign bit, five exponent bits and ten fraction bits.
-function half(bits) {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
-function readModel(data) {
-  const layers = data.layers.map((layer) => ({
-    ...layer,
-    kernel: layer.kernel === null ? null : floatsOf(layer.kernel, data.type),
-    bias: layer.bias === null ? null : floatsOf(layer.bias, data.type),
-    off: new Set(), // the units that the user has turned off
-  }));
-  return { ...data, layers };
-}
-
-// The forward pass
-
+// The activations f, and their derivatives f′(z), written in terms of a = f(z). Softmax is not among
+// them, because each of its outputs depends on every z.
 const ACTIVATIONS = {
-  linear: (z) => Float64Array.from(z),
-  sigmoid: (z) => z.map((v) => 1 / (1 + Math.exp(-v))),
-  tanh: (z) => z.map((v) => Math.tanh(v)),
-  relu: (z) => z.map((v) => Math.max(0, v)),
-  softmax: (z) => softmaxSteps(z, 1).p,
+  linear: { f: (z) => z, slope: () => 1 },
+  sigmoid: { f: (z) => 1 / (1 + Math.exp(-z)), slope: (a) => a * (1 - a) },
+  tanh: { f: Math.tanh, slope: (a) => 1 - a * a },
+  relu: { f: (z) => Math.max(0, z), slope: (a) => (a > 0 ? 1 : 0) },
 };
+
+// Forward
+
+// For every layer its input x, sums z = x W + b and activations a = f(z).
+function forward(model, input, temperature = 1) {
+  let x = Float32Array.from(input);
+  return model.layers.map((layer) => {
+    const z = layer.kernel === null ? x : weightedSums(layer, x);
+    const a = activate(layer, z, layer === model.layers.at(-1) ? temperature : 1);
+    const pass = { x, z, a };
+    x = a;
+    return pass;
+  });
+}
+
+// z_j = Σ_i x_i W_ij + b_j. Most pixels are 0 and contribute nothing, so they are skipped.
+function weightedSums({ inputs, units, kernel, bias }, x) {
+  const z = new Float32Array((x.length / inputs) * units), sums = new Float64Array(units);
+  for (let n = 0; n < x.length / inputs; n++) {
+    if (bias === null) sums.fill(0);
+    else sums.set(bias);
+    for (let i = 0; i < inputs; i++) {
+      const value = x[n * inputs + i];
+      if (value !== 0) addScaled(sums, value, kernel, i * units);
+    }
+    z.set(sums, n * units);
+  }
+  return z;
+}
+
+// sums ← sums + factor · (as many numbers of the array, from `start`)
+function addScaled(sums, factor, array, start) {
+  for (let j = 0; j < sums.length; j++) sums[j] += factor * array[start + j];
+}
+
+function activate({ activation, units, off }, z, temperature) {
+  const a = activation === "softmax"
+    ? byRow(z, units, (row) => softmaxSteps(row, temperature, off).p)
+    : z.map(ACTIVATIONS[activation].f);
+  return silence(a, units, off);
+}
+
+// Rows of `units` numbers, each replaced by f(row, its start).
+function byRow(rows, units, f) {
+  const result = new Float32Array(rows.length);
+  for (let start = 0; start < rows.length; start += units) {
+    result.set(f(rows.subarray(start, start + units), start), start);
+  }
+  return result;
+}
+
+// A unit that is off outputs 0, and learns nothing.
+function silence(rows, units, off) {
+  for (const unit of off) {
+    for (let k = unit; k < rows.length; k += units) rows[k] = 0;
+  }
+  return rows;
+}
 
 // p_k = e^(z_k / T) / Σ_j e^(z_j / T). The largest z / T is subtracted first, so that no exponential
 // overflows; this does not change p. A unit that is off has p = 0: its z is replaced by −∞.
 function softmaxSteps(z, temperature, off = new Set()) {
-  const scaled = z.map((v, k) => (off.has(k) && off.size < z.length ? -Infinity : v / temperature));
+  const scaled = Float64Array.from(z, (v, k) => (off.has(k) && off.size < z.length ? -Infinity : v / temperature));
   const largest = scaled.reduce((a, b) => Math.max(a, b), -Infinity);
   const powers = scaled.map((v) => Math.exp(v - largest));
   const sum = powers.reduce((a, b) => a + b, 0);
   return { scaled, largest, powers, sum, p: powers.map((v) => v / sum) };
 }
 
-// z_j = Σ_i x_i W_ij + b_j. Most pixels are 0 and contribute nothing, so they are skipped.
-function weightedSums(layer, x) {
-  const z = layer.bias === null ? new Float64Array(layer.units) : Float64Array.from(layer.bias);
-  for (let i = 0; i < x.length; i++) {
-    if (x[i] === 0) continue;
-    const row = i * layer.units;
-    for (let j = 0; j < layer.units; j++) z[j] += x[i] * layer.kernel[row + j];
-  }
-  return z;
-}
+// Loss: for targets y, B × K, the loss ℓ of each sample, their mean L, and δ = ∂L/∂z of the last
+// layer, in which cross-entropy and its activation are one step: p − y remains of both.
 
-// The forward pass: for every layer its input (x), weighted sums (z) and activations (a).
-function forward(model, input, temperature = 1) {
-  let x = Float64Array.from(input);
-  const passes = [];
-  model.layers.forEach((layer, number) => {
-    const z = layer.kernel === null ? x : weightedSums(layer, x);
-    const last = number === model.layers.length - 1;
-    const a =
-      last && layer.activation === "softmax"
-        ? softmaxSteps(z, temperature, layer.off).p
-        : ACTIVATIONS[layer.activation](z);
-    for (const unit of layer.off) a[unit] = 0;
-    passes.push({ x, z, a });
-    x = a;
+function lossOf(model, { z, a }, y) {
+  const layer = model.layers.at(-1), { units } = layer, { f, delta } = LOSSES[model.loss];
+  const losses = Array.from({ length: y.length / units }, (_, n) => {
+    const row = (all) => all.subarray(n * units, (n + 1) * units);
+    return f(row(z), row(a), row(y), layer.off);
   });
-  return passes;
-}
-
-// MNIST's preprocessing of a drawing with ink from 0 to 1: crop it, scale it to fit the box
-// (20 pixels in MNIST), and put its centre of mass in the middle of the image (28 × 28).
-// `size` and `box` are { h, w }.
-
-function prepare(ink, width, height, size, box) {
-  let top = height, bottom = -1, left = width, right = -1;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      if (ink[y * width + x] > 0) {
-        if (y < top) top = y;
-        if (y > bottom) bottom = y;
-        if (x < left) left = x;
-        if (x > right) right = x;
-      }
-    }
-  }
-  if (bottom < 0) return null;
-  const h = bottom - top + 1, w = right - left + 1;
-  const cropped = new Float32Array(h * w);
-  for (let y = 0; y < h; y++) {
-    const from = (top + y) * width + left;
-    cropped.set(ink.subarray(from, from + w), y * w);
-  }
-  const byHeight = h * box.w >= w * box.h; // which side limits the scale
-  const scale = byHeight ? box.h / h : box.w / w;
-  const newH = byHeight ? box.h : Math.max(1, Math.floor(h * scale + 0.5));
-  const newW = byHeight ? Math.max(1, Math.floor(w * scale + 0.5)) : box.w;
-  const scaled = resize(cropped, h, w, newH, newW);
-  let mass = 0, downward = 0, rightward = 0;
-  for (let y = 0; y < newH; y++) {
-    for (let x = 0; x < newW; x++) {
-      const v = scaled[y * newW + x];
-      mass += v;
-      downward += v * y;
-      rightward += v * x;
-    }
-  }
-  const place = (centre, length, side) =>
-    Math.min(Math.max(Math.floor(side / 2 - centre + 0.5), 0), side - length);
-  const y0 = place(downward / mass, newH, size.h), x0 = place(rightward / mass, newW, size.w);
-  const centred = new Float32Array(size.h * size.w);
-  for (let y = 0; y < newH; y++) {
-    centred.set(scaled.subarray(y * newW, (y + 1) * newW), (y0 + y) * size.w + x0);
-  }
+  const each = delta(layer, z, a, y).map((d) => d / losses.length);
   return {
-    cropped: { pixels: cropped, h, w, top, left },
-    scaled: { pixels: scaled, h: newH, w: newW },
-    centred: { pixels: centred, h: size.h, w: size.w },
+    losses,
+    loss: losses.reduce((sum, one) => sum + one, 0) / losses.length,
+    delta: silence(each, units, layer.off),
   };
 }
 
-// Each new pixel is the mean of the old pixels that it covers, weighted by the covered area.
-function resize(pixels, h, w, newH, newW) {
-  const rows = shares(h, newH), columns = shares(w, newW);
-  const half = new Float64Array(newH * w);
-  rows.forEach(({ first, parts }, y) => {
-    parts.forEach((part, k) => {
-      const from = (first + k) * w;
-      for (let x = 0; x < w; x++) half[y * w + x] += part * pixels[from + x];
-    });
-  });
-  const result = new Float32Array(newH * newW);
-  for (let y = 0; y < newH; y++) {
-    columns.forEach(({ first, parts }, x) => {
+const LOSSES = {
+  // ℓ = −Σ y ln p. From p = e^(z − max) / Σ, ln p = z − max − ln Σ, which never is ln 0.
+  categorical_crossentropy: {
+    f: (z, a, y, off) => {
+      const { scaled, largest, sum } = softmaxSteps(z, 1, off);
+      return y.reduce((total, v, k) => (v === 0 ? total : total - v * (scaled[k] - largest - Math.log(sum))), 0);
+    },
+    delta: ({ units, off }, z, a, y) =>
+      byRow(z, units, (row, start) => softmaxSteps(row, 1, off).p.map((p, k) => p - y[start + k])),
+  },
+  // ℓ = −mean of y ln p + (1 − y) ln(1 − p), with p = σ(z), so that −ln p = ln(1 + e^−z); p = 0 if off.
+  binary_crossentropy: {
+    f: (z, a, y, off) => mean(z.map((v, k) => (off.has(k) ? y[k] && Infinity
+      : Math.max(v, 0) - y[k] * v + Math.log1p(Math.exp(-Math.abs(v)))))),
+    delta: ({ units }, z, a, y) => z.map((v, k) => (ACTIVATIONS.sigmoid.f(v) - y[k]) / units),
+  },
+  // ℓ = mean of (a − y)², so ∂ℓ/∂a = 2 (a − y) / K; then back through the activation.
+  mean_squared_error: {
+    f: (z, a, y) => mean(a.map((v, k) => (v - y[k]) ** 2)),
+    delta: (layer, z, a, y) => throughActivation(layer, a, a.map((v, k) => (2 * (v - y[k])) / layer.units)),
+  },
+};
+
+const mean = (numbers) => numbers.reduce((sum, v) => sum + v, 0) / numbers.length;
+
+// Backward
+
+// From δ of the last layer to the first: writes the gradient of every weight into model.gradient,
+// and returns the δ of every layer.
+function backward(model, passes, delta) {
+  const deltas = [];
+  for (let l = model.layers.length - 1; l >= 0; l--) {
+    const layer = model.layers[l];
+    deltas[l] = delta;
+    if (layer.kernel !== null) weightGradients(layer, passes[l].x, delta);
+    if (l === 0) break;
+    const before = model.layers[l - 1];
+    delta = throughActivation(before, passes[l - 1].a, passOn(layer, delta));
+    silence(delta, before.units, before.off);
+  }
+  return deltas;
+}
+
+// ∂L/∂W_ij = Σ_n x_ni δ_nj and ∂L/∂b_j = Σ_n δ_nj
+function weightGradients({ inputs, units, kernelGradient, bias, biasGradient }, x, delta) {
+  const rows = delta.length / units, sums = new Float64Array(units);
+  for (let i = 0; i < inputs; i++) {
+    sums.fill(0);
+    for (let n = 0; n < rows; n++) {
+      const value = x[n * inputs + i];
+      if (value !== 0) addScaled(sums, value, delta, n * units);
+    }
+    kernelGradient.set(sums, i * units);
+  }
+  if (bias === null) return;
+  sums.fill(0);
+  for (let n = 0; n < rows; n++) addScaled(sums, 1, delta, n * units);
+  biasGradient.set(sums);
+}
+
+// ∂L/∂x_ni = Σ_j δ_nj W_ij
+function passOn({ inputs, units, kernel }, delta) {
+  if (kernel === null) return delta;
+  const result = new Float32Array((delta.length / units) * inputs);
+  for (let n = 0; n < delta.length / units; n++) {
+    for (let i = 0; i < inputs; i++) {
       let sum = 0;
-      parts.forEach((part, k) => (sum += part * half[y * w + first + k]));
-      result[y * newW + x] = sum;
-    });
+      for (let j = 0; j < units; j++) sum += delta[n * units + j] * kernel[i * units + j];
+      result[n * inputs + i] = sum;
+    }
   }
   return result;
 }
 
-// For each of `to` new pixels, the first of the `from` old pixels that it covers, and their weights.
-function shares(from, to) {
-  const length = from / to;
-  return Array.from({ length: to }, (_, i) => {
-    const start = i * length, end = Math.min(start + length, from);
-    const first = Math.floor(start), last = Math.min(Math.ceil(end), from);
-    const parts = [];
-    for (let j = first; j < last; j++) {
-      parts.push((Math.min(j + 1, end) - Math.max(j, start)) / length);
-    }
-    return { first, parts };
+// δ_j = ∂L/∂a_j f′(z_j); for softmax, of which every output depends on every z:
+// δ_j = a_j (∂L/∂a_j − Σ_k a_k ∂L/∂a_k).
+function throughActivation({ activation, units }, a, arriving) {
+  if (activation !== "softmax") return arriving.map((d, k) => d * ACTIVATIONS[activation].slope(a[k]));
+  return byRow(arriving, units, (row, start) => {
+    const total = row.reduce((sum, d, k) => sum + d * a[start + k], 0);
+    return row.map((d, k) => a[start + k] * (d - total));
   });
 }
+
+// Optimizers: one step for the weights w and gradients g, in place. Each has its slots, vectors of
+// zeros at first, and t, the number of its steps.
+
+function makeOptimizer(settings, count) {
+  const slots = OPTIMIZERS[settings.name].slots.map((name) => [name, new Float32Array(count)]);
+  return { ...settings, ...Object.fromEntries(slots), t: 0 };
+}
+
+function takeStep(optimizer, model) {
+  optimizer.t += 1;
+  OPTIMIZERS[optimizer.name].step(optimizer, model.weights, model.gradient);
+}
+
+const OPTIMIZERS = {
+  // v ← μ v − η g, then w ← w + v; with Nesterov's momentum w ← w + μ v − η g
+  SGD: {
+    slots: ["velocity"],
+    step({ learning_rate: eta, momentum: mu, nesterov, velocity: v }, w, g) {
+      for (let i = 0; i < v.length; i++) {
+        v[i] = mu * v[i] - eta * g[i];
+        w[i] += nesterov ? mu * v[i] - eta * g[i] : v[i];
+      }
+    },
+  },
+  // m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², then w ← w − α m / (√v + ε), with
+  // α = η √(1 − β₂ᵗ) / (1 − β₁ᵗ), computed in float32 as in Keras, because that changes results.
+  Adam: {
+    slots: ["m", "v"],
+    step({ learning_rate, beta_1, beta_2, epsilon, t, m, v }, w, g) {
+      const small = Math.fround, rest = (beta) => small(1 - small(small(beta) ** t));
+      const alpha = small(small(small(learning_rate) * Math.sqrt(rest(beta_2))) / rest(beta_1));
+      for (let i = 0; i < m.length; i++) {
+        m[i] = beta_1 * m[i] + (1 - beta_1) * g[i];
+        v[i] = beta_2 * v[i] + (1 - beta_2) * g[i] ** 2;
+        w[i] -= alpha * (m[i] / (Math.sqrt(v[i]) + epsilon));
+      }
+    },
+  },
+};

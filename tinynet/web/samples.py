@@ -30,6 +30,8 @@ def check_samples(
     if not one_hot and labels.shape[1:] == (1,):
         labels = labels[:, 0]
     if units == 1 and labels.ndim == 1:
+        if not np.isfinite(labels).all():
+            raise ValueError("Expected finite targets, received NaN or infinity. Leave those out")
         return x, labels
     if len(x) == 0 or labels.ndim > 1 or not np.isin(labels, np.arange(units)).all():
         raise ValueError(
