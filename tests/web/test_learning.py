@@ -133,6 +133,7 @@ def test_each_stage_of_two_steps_shows_the_numbers_of_a_trace(visit, tmp_path, o
             if stage in (4, 5):
                 assert_worked(page, trace, model, changes=stage == 5)
             if stage < 6:
+                assert page.locator("#outputs .before:visible").count() == 0
                 assert_array_equal(weights_of(page), before)
                 click(page, "#step")
         assert [title.split()[0] for title in titles[1:4]] == ["The", "Back", "Back"]
@@ -147,6 +148,8 @@ def test_each_stage_of_two_steps_shows_the_numbers_of_a_trace(visit, tmp_path, o
         assert found[1:5] == pytest.approx(
             [100 * p[truth], 100 * new[truth], loss, after], abs=0.06, rel=2e-3
         )
+        shown = page.locator("#outputs .before").evaluate_all("e => e.map(i => !i.hidden)")
+        assert shown == [True] * 3
         widths = page.locator("#outputs .before").evaluate_all("e => e.map(i => i.style.width)")
         assert [float(w[:-1]) for w in widths] == pytest.approx(100 * p, abs=0.02)
         assert page.inner_text("#taken").startswith(f"{model.optimizer.iterations} step")
@@ -211,11 +214,30 @@ def test_any_weight_of_any_unit_is_worked_out(visit, tmp_path):
         assert_same_lines(texts(page, "#weight-lines li"), expected)
         row, column = divmod(place + moved, 6)
         assert f"pixel {column + 1} → {row + 1}" in page.inner_text("#weight-title")
+    page.locator("#temperature").evaluate(
+        "e => { e.value = 0.5; e.dispatchEvent(new Event('input')); }"
+    )
+    click(page, "#samples button", 6)  # another step begins with the largest gradient, at T = 1
+    click(page, "#step")
+    assert page.inner_text("#temperature-value") == "1.00"
+    assert page.inner_text("#stage-text").startswith("The temperature is 1 again")
+    for _ in range(4):
+        click(page, "#step")
+    x1 = array(page, "model.samples.rows[6]").astype("float32").reshape(1, 6, 6)
+    trace = model.trace(x1, to_categorical([page.evaluate("model.samples.y[6]")], 3))
+    largest = abs(trace.layers[1]["∂L/∂W"][:, 3]).argmax()
+    assert page.evaluate("[state.chosen.unit, weight.input]") == [3, largest]
+    click(page, "#step")
     click(page, "#outputs button", 1)  # another unit, with its own largest gradient
     trace_of_top = trace.layers[3]["∂L/∂W"][:, 1]
     at = int(abs(trace_of_top).argmax())
     expected = trace.update(f"{model.layers[3].name}/kernel", (at, 1)).steps
     assert_same_lines(texts(page, "#weight-lines li"), expected)
+    click(page, "#unstep")
+    for _ in range(5):  # the next step shows that output's gradient, too
+        click(page, "#step")
+    assert page.inner_text("#step") == "Next: change"
+    assert page.evaluate("[state.chosen.layer, state.chosen.unit]") == [2, 1]
 
 
 # Ten steps, undo, and back
@@ -346,17 +368,21 @@ def test_stages_follow_by_themselves_until_the_pace_is_changed(visit, tmp_path):
 
 @pytest.mark.long
 def test_a_step_that_would_not_be_finite_is_not_taken(visit, tmp_path):
-    model, x = small(SGD(1.0), "mse", (3, "linear"))
-    for weight in model.weights:
-        weight *= 1e37
+    model, x = small(SGD(10.0), "mse", (3, "linear"))
+    for weight in model.weights[-2:]:
+        weight *= 1e15  # which grow, and are too large after a few steps
     page = visit(export(model, x, np.arange(20) % 3, tmp_path), 1366, 768)
     before = weights_of(page)
     click(page, "#samples button", 1)
     click(page, "#ten")
+    page.wait_for_function("() => learning.step === null")
+    settled(page)
     assert_array_equal(weights_of(page), before)
     assert "Choose a lower learning rate" in said(page)
     assert "Choose a lower learning rate" in page.inner_text("#stage-text")
     assert page.inner_text("#verdict-name") in set("012")
+    counts = page.evaluate("[learning.undo.length, learning.taken, learning.optimizer.t]")
+    assert counts == [0, 0, 0]
     assert page.locator("#unstep").get_attribute("aria-disabled") == "true"
 
 
@@ -551,8 +577,9 @@ KINDS = {
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", [(5, 5), (4, 7, 2), (9,)])
+@pytest.mark.parametrize(
+    ("kind", "shape"), [*zip(KINDS, [(5, 5), (4, 7, 2), (9,)] * 2, strict=True)], ids=KINDS
+)
 def test_every_kind_of_model_goes_through_a_step(visit, tmp_path, rng, kind, shape):
     model = network(*KINDS[kind](), inputs=shape)
     x = rng.uniform(size=(20, *shape)).astype("float32")

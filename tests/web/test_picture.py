@@ -104,7 +104,13 @@ def test_lines_lead_to_the_strongest_inputs_and_outputs(visit, tmp_path, rng):
     column, line = pixel % 6, pixel // 6
     middle = left + (column + 0.5) / 6 * (right - left), top + (line + 0.5) / 6 * (bottom - top)
     assert (across + start, down + above) == pytest.approx(middle, abs=1.5)
-    click(page, "#samples button", 4)
+    # They follow units that move because a caption gets longer, though the picture stays as high.
+    page.evaluate("$('outputs').style.minHeight = '30rem'")
+    settled(page)
+    caption = "$('layers').children[1].children[1].dataset.plain = 'units '.repeat(40)"
+    page.evaluate(f"() => {{ {caption}; changed(); }}")
+    settled(page)
+    settled(page)
     places = page.evaluate("[0, 5].map(u => placeOf(0, u))")
     for number, place in zip((0, 5), places, strict=True):
         left, top, right, bottom = box_of(page, unit(0, number))
