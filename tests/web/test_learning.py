@@ -130,6 +130,8 @@ def test_each_stage_of_two_steps_shows_the_numbers_of_a_trace(visit, tmp_path, o
                 order = np.argsort(-abs(terms))
                 expected = np.transpose([trace.layers[3]["δ"][0], weights, terms])[order]
                 assert table == pytest.approx(expected, **NEAR)
+                (foot,) = texts(page, "#unit-terms tfoot tr")
+                assert numbers(foot) == pytest.approx([3, terms.sum()], **NEAR)
             if stage in (4, 5):
                 assert_worked(page, trace, model, changes=stage == 5)
             if stage < 6:

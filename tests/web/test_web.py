@@ -296,6 +296,8 @@ def test_a_unit_shows_its_weights_its_sum_and_its_largest_terms(page, trained):
     assert numbers_in(result) == pytest.approx([1 / (1 + np.exp(-z))], **near)
     rows = [row.split("\t") for row in texts(page, "#unit-top tr")]
     assert len(rows) == 6
+    (foot,) = texts(page, "#unit-terms tfoot tr")
+    assert numbers_in(foot) == numbers_in(line)[:1]  # the sum of all, as in the line above
     for (name, *values), pixel in zip(rows, np.argsort(-abs(share))[:6], strict=True):
         assert name == f"pixel {pixel % 28 + 1} → {pixel // 28 + 1} ↓"
         expected = [x[pixel], kernel[pixel], share[pixel]]

@@ -74,22 +74,21 @@ function showUnit() {
   if (stageNow()?.key === "delta" && delta !== null && l < LAST) return showDeltaTerms(l, u);
   const map = mapOf(l), order = largestFirst(shares);
   const rows = order.map((i) => [map.name(i), number(x[i]), number(weights[i]), number(shares[i])]);
-  showTerms("Largest contributions", ["from", "x", "w", "w x"], rows, shares);
+  showTerms("Largest contributions", ["from", "x", "w", "w x"], rows, shares.length, total);
 }
 
 const largestFirst = (terms) => [...terms.keys()].filter((i) => terms[i] !== 0)
   .sort((p, q) => Math.abs(terms[q]) - Math.abs(terms[p])).slice(0, TOP);
 
 let listed = ""; // by the table, which is made anew only if it differs
-function showTerms(title, names, rows, terms) {
-  const sum = terms.reduce((total, term) => total + term, 0);
+function showTerms(title, names, rows, count, sum) {
   const all = JSON.stringify([built, title, rows, sum]);
   if (listed === all) return;
   listed = all;
   const row = (tag, words) => element("tr", {}, ...words.map((word) => element(tag, {}, word)));
   setText($("unit-terms").firstChild, title);
   const body = element("tbody", { id: "unit-top" }, ...rows.map((words) => row("td", words)));
-  const foot = element("tfoot", {}, row("td", [`sum of all ${terms.length}`, "", "", number(sum)]));
+  const foot = element("tfoot", {}, row("td", [`sum of all ${count}`, "", "", number(sum)]));
   $("unit-terms").lastChild.replaceChildren(element("thead", {}, row("th", names)), body, foot);
 }
 
@@ -100,7 +99,8 @@ function showDeltaTerms(l, u) {
   const terms = Array.from(above, (d, k) => d * weightTo(k));
   const name = (k) => (l + 1 === LAST ? `output ${model.labels[k]}` : `${next.name}, unit ${k + 1}`);
   const rows = largestFirst(terms).map((k) => [name(k), number(above[k]), number(weightTo(k)), number(terms[k])]);
-  showTerms("Where its δ comes from", ["from", "δ", "w", "δ w"], rows, terms);
+  const sum = terms.reduce((total, term) => total + term, 0);
+  showTerms("Where its δ comes from", ["from", "δ", "w", "δ w"], rows, terms.length, sum);
 }
 
 // A picture in which the largest number has the full colour, with its scale.
