@@ -555,6 +555,9 @@ def test_a_single_output_learns_a_number(visit, tmp_path):
     click(page, "#samples button", 2)
     x0 = array(page, "model.samples.rows[2]").astype("float32").reshape(1, 6, 6)
     assert float(page.locator("#truth-number").input_value()) == page.evaluate("model.samples.y[2]")
+    assert numbers(page.locator("#brief").text_content()) == [
+        pytest.approx(model.predict(x0, verbose=0)[0, 0], **NEAR)
+    ]  # in the header, on a phone
     page.locator("#truth-number").fill("2.5")
     trace = model.trace(x0, np.array([2.5], "float32"))
     click(page, "#step")

@@ -170,7 +170,7 @@ function showPad() {
   if (state.strokes.length === 0 && !pen.shown) return invite(context);
   context.strokeStyle = `rgb(${palette.text})`;
   for (const stroke of state.strokes) drawStroke(context, stroke);
-  if (isExample()) label(context);
+  if (isExample()) write(context, "An example. Draw your own here.", "14px", PAD_H - 15);
   if (!pen.shown) return;
   context.lineWidth = 2;
   context.strokeStyle = `rgb(${palette.accent})`;
@@ -185,23 +185,20 @@ function showPad() {
 
 const isOfDigits = isImage && model.labels.join() === "0,1,2,3,4,5,6,7,8,9";
 
-function label(context) {
+function write(context, text, font, y) {
   context.fillStyle = rgba("muted");
   context.textAlign = "center";
-  context.font = "14px system-ui, sans-serif";
-  context.fillText("An example. Draw your own here.", PAD_W / 2, PAD_H - 12);
+  context.textBaseline = "middle";
+  context.font = `${font} system-ui, sans-serif`;
+  context.fillText(text, PAD_W / 2, y);
 }
 function invite(context) {
-  const middle = [PAD_W / 2, PAD_H / 2];
-  context.fillStyle = context.strokeStyle = rgba("muted");
+  context.strokeStyle = rgba("muted");
   context.lineWidth = 2;
   context.setLineDash([6, 8]);
   context.strokeRect(20, 20, PAD_W - 40, PAD_H - 40);
   context.setLineDash([]);
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  context.font = "600 23px system-ui, sans-serif";
-  context.fillText(isOfDigits ? "Draw a digit here" : "Draw here", ...middle);
+  write(context, isOfDigits ? "Draw a digit here" : "Draw here", "600 23px", PAD_H / 2);
 }
 
 const EXAMPLE = {

@@ -78,15 +78,15 @@ function showPreparation() {
       ];
   const list = $("stages");
   if (list.children.length !== stages.length) {
-    list.replaceChildren(...stages.map(() => element("figure", {}, element("canvas"), element("figcaption"))));
+    list.replaceChildren(...stages.map(() =>
+      element("figure", {}, element("canvas", { role: "img" }), element("figcaption"))));
   }
   stages.forEach(([caption, stage], n) => {
     const [canvas, words] = list.children[n].children;
     const shown = onSquare(stage);
     paint(canvas, shown.pixels, shown.side, shown.side, inkTable);
-    if (words.textContent !== caption) words.textContent = caption;
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `${caption}: ${stage.w} by ${stage.h} pixels`);
+    setText(words, caption);
+    setAttribute(canvas, "aria-label", `${caption}: ${stage.w} by ${stage.h} pixels`);
   });
 }
 

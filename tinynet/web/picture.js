@@ -148,7 +148,8 @@ function showVerdict(a, best, blank, classes, probabilities) {
   setText($("verdict-name"), name);
   $("verdict-name").classList.toggle("long", name.length > 2);
   setText($("verdict-words"), words);
-  setText($("brief"), blank || !classes ? "" : probabilities ? `${name} · ${percent(a[best])}` : name);
+  const brief = !classes ? number(a[0]) : probabilities ? `${name} · ${percent(a[best])}` : name;
+  setText($("brief"), blank ? "" : brief);
   clearTimeout(quiet);
   quiet = setTimeout(() => {
     setText($("spoken"), blank || isExample() ? "" : `${name} ${words}`);
