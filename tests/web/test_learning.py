@@ -249,24 +249,30 @@ def test_any_weight_of_any_unit_is_worked_out(visit, tmp_path):
     "reduced", ["reduce", pytest.param("no-preference", marks=pytest.mark.long)]
 )
 def test_ten_steps_undo_and_back_to_the_trained_weights(visit, tmp_path, reduced):
-    model, x = small(Adam(0.01))
-    y = np.arange(20) % 3
+    model, x = small(Adam(0.03))
+    y = np.repeat([0, 1, 2], [10, 6, 4])  # so that other answers make other numbers of mistakes
     page = visit(export(model, x, y, tmp_path), 1366, 768, reduced_motion=reduced)
     trained = weights_of(page)
     for name in ("unstep", "trained"):
         assert page.locator(f"#{name}").get_attribute("aria-disabled") == "true"
-    click(page, "#samples button", 7)
-    x0 = array(page, "model.samples.rows[7]").astype("float32").reshape(1, 6, 6)
-    t0 = to_categorical([page.evaluate("model.samples.y[7]")], 3)
-    after = {0: trained}
+    number = page.evaluate("model.samples.wrong.indexOf(true)")
+    click(page, "#samples button", number)
+    x0 = array(page, f"model.samples.rows[{number}]").astype("float32").reshape(1, 6, 6)
+    t0 = to_categorical([page.evaluate(f"model.samples.y[{number}]")], 3)
+    after, mistakes = {0: trained}, []
     for step in range(1, 31):
         model.train_on_batch(x0, t0)
         after[step] = vector(model)
         if step % 10 == 0:
+            mistakes.append(page.evaluate("countWrong()"))
             click(page, "#ten")
             page.wait_for_function("() => learning.step?.count === 10")
+            settled(page)
+            counts = numbers(page.inner_text("#stage-text"))[-3:]
+            assert counts == [20, page.evaluate("countWrong()"), mistakes[-1]]
             assert_allclose(weights_of(page), after[step], atol=1e-6)
             assert page.inner_text("#taken").startswith(f"{step} steps")
+    assert len(set(mistakes)) > 1
     wrong = page.evaluate("model.samples.wrong")
     rows = array(page, "model.samples.rows.map(row => [...row])").astype("float32")
     answers = model.predict(rows.reshape(-1, 6, 6), verbose=0).argmax(axis=1)
