@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 PAD = 280  # pixels of the drawing, for a square image
+TRAINING = "#tasks button:last-child"  # opens training from nothing
 
 
 def settled(page):
@@ -21,6 +22,13 @@ def click(page, selector, number=0):
 def press(page, *keys):
     for key in keys:
         page.keyboard.press(key)
+    settled(page)
+
+
+def train(page, steps):
+    """Take so many steps of training from nothing, or from where it is, and wait for them."""
+    page.evaluate(f"goOn({steps})")
+    page.wait_for_function("() => !training.running")
     settled(page)
 
 

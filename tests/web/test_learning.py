@@ -455,7 +455,7 @@ def test_undo_in_a_step_only_leaves_it(visit, tmp_path):
     assert page.locator("#rate").input_value() == "0.1"
     click(page, "#step")
     click(page, "#trained")
-    assert page.inner_text("#unstep") == "Undo return"
+    assert page.inner_text("#unstep") == "Undo going back"
     click(page, "#ten")
     page.wait_for_function("() => learning.step?.count === 10")
     settled(page)

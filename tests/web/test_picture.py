@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from arrays import assert_allclose
 from networks import network, random_weights
-from webpage import array, click, draw, ink_of, pixels_of, settled, texts, unit
+from webpage import (
+    TRAINING,
+    array,
+    click,
+    draw,
+    ink_of,
+    pixels_of,
+    settled,
+    texts,
+    train,
+    unit,
+)
 
 import tinynet
 from tinynet.layers import Flatten
@@ -49,6 +60,10 @@ def test_the_network_is_on_one_screen_from_left_to_right(visit, digits_page, siz
         assert_on_screen(page, *size, *row[:-1], "#unit-weights", "#stage-text")
         if size[0] != 1280 and page.locator("#weight-lines").is_visible():
             assert_on_screen(page, *size, "#unit-gradient", "#weight-lines")
+    click(page, TRAINING)
+    train(page, 1)
+    curves = "#curves figure:last-child canvas"
+    assert_on_screen(page, *size, *row[:-1], "#first", "#train", curves, "#stage-title")
 
 
 def test_lines_lead_to_the_strongest_inputs_and_outputs(visit, tmp_path, rng):

@@ -155,7 +155,7 @@ def batches_for(model, rng, sizes=(7, 1, 4)):
 STEPS = """({ batches, marks }) => {
     const optimizer = makeOptimizer(model.optimizers[0], model.trained), losses = [], weights = [];
     const parts = model.layers.flatMap(({ kernel, bias }) => [kernel, bias]).filter((w) => w);
-    const read = batches.map((batch) => batch.map((text) => floatsOf(text, "float32")));
+    const read = batches.map((batch) => batch.map((text) => floatsOf(bytesOf(text), "float32")));
     for (let n = 1; n <= marks.at(-1); n++) {
         const [x, y] = read[(n - 1) % read.length], passes = forward(model, x);
         const { loss, delta } = lossOf(model, passes.at(-1), y);
@@ -235,7 +235,8 @@ OPTIMIZERS = {
     "Nesterov without momentum": SGD(0.1, nesterov=True),
 }
 ALONE = """({ settings, gradients }) => {
-    const read = gradients.map((text) => floatsOf(text, "float32")), weights = read[0].map(() => 0);
+    const read = gradients.map((text) => floatsOf(bytesOf(text), "float32"));
+    const weights = read[0].map(() => 0);
     const trained = weights.length - 1, optimizer = makeOptimizer(settings, trained);
     return read.map((gradient) => {
         takeStep(optimizer, { weights, gradient });
@@ -260,7 +261,8 @@ def test_an_optimizer_takes_the_same_steps_to_six_digits(run, rng, optimizer):
 
 GRADIENTS = """({ batch, off = [] }) => {
     for (const [layer, unit] of off) model.layers[layer].off.add(unit);
-    const [x, y] = batch.map((text) => floatsOf(text, "float32")), passes = forward(model, x);
+    const [x, y] = batch.map((text) => floatsOf(bytesOf(text), "float32"));
+    const passes = forward(model, x);
     const { losses, loss, delta } = lossOf(model, passes.at(-1), y);
     const deltas = backward(model, passes, delta);
     const list = (array) => (array ? [...array] : null);
@@ -549,7 +551,7 @@ def test_the_page_says_that_an_optimizer_starts_anew(optimizer):
     model.train_on_batch(np.ones((2, 6, 6), "float32"), np.eye(3, dtype="float32")[:2])
     notes = describe_learning(model, "softmax")["notes"]
     kind, remembers = type(optimizer).__name__, bool(optimizer.slots)
-    words = f"The page's {kind} has no memory of the earlier steps: it starts anew."
+    words = f"The page's {kind} has no memory of the steps in Python."
     assert notes == [words] * remembers
 
 

@@ -113,7 +113,7 @@ NOT_IN_KERAS = table("""
     plotting: plot_activations plot_confusion plot_digits plot_distributions plot_history
         plot_mistakes plot_network plot_predictions plot_weights
     training: train_step
-    web: export_html
+    web: export_html load_weights
 """)
 
 MODULES = {owner for owner in {**IN_KERAS, **NOT_IN_KERAS} if owner.islower()}

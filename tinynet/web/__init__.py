@@ -5,43 +5,34 @@ weights are embedded as text, `network.js` computes forward, backward and the op
 tinynet's numbers, and the other scripts show them. All are written to be read.
 """
 
-import base64
 import html
 import importlib.resources
 import json
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tinynet import backend
 from tinynet.backend.types import Config, HostArray, Model
 from tinynet.compat import checks, naming
-from tinynet.compat.activation import BUILT_IN, activation_name
 from tinynet.datasets import prepare
-from tinynet.layers import Activated, Activation, Dense, Dropout, Flatten, Layer
-from tinynet.models import Sequential
 from tinynet.utils import files
 from tinynet.web.learning import describe_learning
+from tinynet.web.network import (
+    architecture,
+    check_model,
+    describe_layers,
+    encode_base64,
+    load_weights as load_weights,
+)
 from tinynet.web.samples import check_answers, check_samples, describe_samples
 
 TYPES = ("float32", "float16")
-# In this order: each may use what the ones before it define.
-SCRIPTS = [
-    "network",
-    "prepare",
-    "common",
-    "pad",
-    "bars",
-    "samples",
-    "picture",
-    "unit",
-    "stages",
-    "learn",
-    "page",
-]
+# Each script may use what the ones before it define. Those that only compute also run in a worker.
+COMPUTING = "network prepare trainer"
+SHOWING = "common pad bars samples picture unit stages learn weights curves train download page"
 
 
 def export_html(
@@ -62,7 +53,9 @@ def export_html(
     MNIST, every activation and the probabilities, the weights and the weighted sum of any unit,
     and softmax step by step. Units can be turned off. And the network learns from the drawing: one
     step of the optimizer, stage by stage with its numbers, which are those of `model.trace` and
-    `train_on_batch` with an optimizer that starts anew; the model in Python stays as it is.
+    `train_on_batch` with an optimizer that starts anew. Or it starts from random weights, and
+    learns from the samples. The model in Python stays as it is; `tinynet.web.load_weights` gives it
+    weights that were downloaded from the page.
 
     Arguments:
         model: a built `Sequential` of `Dense`, `Flatten`, `Activation` and `Dropout` (which does
@@ -70,7 +63,8 @@ def export_html(
             (h, w, channels), or a plain vector, whose values are shown as bars.
         path: the file to write; missing folders are created.
         samples: (x, y), such as test data: x as for `predict`, y as class numbers or one-hot rows.
-            About 20 of them are shown, including some that the model gets wrong.
+            About 20 of them are shown, including some that the model gets wrong. Up to 1,500
+            others, and 300 to measure, are for training in the page: as many as fit in 0.4 MB.
         labels: the names of the classes; 0, 1, 2 … if not given.
         title: the page's title.
         brightest: the value of a pixel full of ink in `x`: 1, or 255 for a model of raw pixels.
@@ -87,16 +81,7 @@ def export_html(
         ValueError: if the model or the samples cannot be shown; nothing is written in this case.
         OSError: if the file cannot be written; an existing file stays as it was.
     """
-    if not isinstance(model, Sequential):
-        raise ValueError(
-            f"Expected a model, received {naming.short(model)}. "
-            'Write: export_html(model, "digits.html")'
-        )
-    if not model.built:
-        raise ValueError(
-            "Expected a model with weights, received one that is not built. "
-            "Write: model.build((None, 28, 28)), or train it first"
-        )
+    shape = check_model(model, 'export_html(model, "digits.html")')
     path = files.check_path(path, ".html")
     if path.is_dir():
         raise ValueError(
@@ -104,7 +89,6 @@ def export_html(
         )
     dtype = checks.choice(dtype, "dtype", *TYPES) or TYPES[0]
     brightest = checks.number(brightest, "brightest", 1e-6, 1e9, 255)
-    shape: tuple[Any, ...] = tuple((model.shape_of_input or ())[1:])
     if image_shape is not None:
         if backend.is_integer(image_shape) or len(image_shape) != 2:
             raise ValueError(
@@ -117,7 +101,11 @@ def export_html(
                 f"Expected an image_shape with as many pixels as the model's input {shape}, "
                 f"received {image_shape}. Leave image_shape out"
             )
-    layers = describe_layers(model, shape, dtype)
+    described = describe_layers(model, shape)
+    layers = [
+        layer | {part: encode_base64(layer[part], dtype) for part in ("kernel", "bias")}
+        for layer in described
+    ]
     units = layers[-1]["units"]
     if labels is not None and (isinstance(labels, str) or not hasattr(labels, "__iter__")):
         raise ValueError(
@@ -131,9 +119,9 @@ def export_html(
             "Leave labels out to number them"
         )
     inputs = describe_input(shape, image_shape, brightest, box)
-    sizes = " → ".join(str(n) for n in layer_sizes(layers, inputs))
-    summary = f"{sizes}: {model.count_params():,} weights."
-    shown = None
+    sizes = [inputs["length"], *(layer["units"] for layer in layers if layer["start"])]
+    summary = f"{' → '.join(map(str, sizes))}: {model.count_params():,} weights."
+    shown = training = None
     if samples is not None:
         x, y = check_samples(samples, model, units)
         answers = model.predict(x, verbose=0)
@@ -142,7 +130,7 @@ def export_html(
         if units > 1:
             right = int((answers.argmax(axis=1) == y).sum())
             summary += f" Correct on {right:,} of {len(x):,} samples."
-        shown, low, high = describe_samples(x, y, answers, inputs, units)
+        shown, training, low, high = describe_samples(x, y, answers, inputs, units)
         if inputs["kind"] == "vector":
             inputs["range"] = [min(low, 0.0), max(high, 0.0)] if low or high else [-1.0, 1.0]
         elif max(abs(low), abs(high)) > 10 * brightest:
@@ -155,10 +143,12 @@ def export_html(
         "about": summary,
         "input": inputs,
         "layers": layers,
+        "architecture": architecture(described),
         "labels": names,
         "samples": shown,
+        "training": training,
         "type": dtype,
-        **describe_learning(model, layers[-1]["activation"]),
+        **describe_learning(model, layers[-1]["activation"], training is not None),
     }
     if title is None:
         title = "Draw a digit" if inputs["kind"] == "image" and units == 10 else model.name
@@ -171,7 +161,8 @@ def page(data: Config, title: str) -> str:
     parts = {
         "title": html.escape(title),
         "css": asset("page.css"),
-        "scripts": "\n".join(asset(f"{name}.js") for name in SCRIPTS),
+        "computing": "\n".join(asset(f"{name}.js") for name in COMPUTING.split()),
+        "showing": "\n".join(asset(f"{name}.js") for name in SHOWING.split()),
         # Inside a script element, only `<` could begin the end tag.
         "data": json.dumps(data).replace("<", "\\u003c"),
     }
@@ -182,76 +173,6 @@ def asset(name: str) -> str:
     return (importlib.resources.files(__package__) / name).read_text("utf-8").strip()
 
 
-def describe_layers(model: Model, shape: tuple[int, ...], dtype: str) -> list[Config]:
-    """Return the page's description of each layer that computes."""
-    entries: list[Config] = []
-    for layer in model.layers:
-        if isinstance(layer, Dropout) and type(layer) is Dropout:
-            continue  # it does nothing in inference
-        if type(layer) is Flatten and (layer.data_format == "channels_last" or len(shape) < 3):
-            shape = (int(np.prod(shape)),)
-            continue
-        if not isinstance(layer, Activated) or type(layer) not in (Dense, Activation):
-            raise unsupported_layer(
-                layer,
-                "the page supports Dense, Flatten (channels last), Activation and Dropout. "
-                "Write: a Sequential of these",
-            )
-        if layer.activation not in BUILT_IN:
-            name = activation_name(layer.activation)
-            raise unsupported_layer(
-                layer,
-                f"the page does not support its activation {name}. Write: activation='relu', or "
-                "another of tinynet's own",
-            )
-        if len(shape) != 1:
-            raise unsupported_layer(
-                layer, f"its input is {shape}, not a vector. Write: Flatten() before it"
-            )
-        name = activation_name(layer.activation)
-        if isinstance(layer, Activation):
-            if entries and entries[-1]["activation"] == "linear":
-                entries[-1]["activation"] = name  # the two are one Dense with an activation
-                continue
-            kernel = bias = None
-        elif isinstance(layer, Dense):
-            kernel = encode_base64(backend.to_numpy(layer.kernel), dtype)
-            bias = encode_base64(backend.to_numpy(layer.bias), dtype) if layer.use_bias else None
-            shape = (layer.units,)
-        entries.append(
-            {
-                "name": layer.name,
-                "units": shape[0],
-                "activation": name,
-                "kernel": kernel,
-                "bias": bias,
-                "trains": model.trainable and layer.trainable,
-            }
-        )
-    if not entries:
-        raise ValueError("Expected a model with layers that compute, received none. Add a Dense")
-    return entries
-
-
-def unsupported_layer(layer: Layer, why: str) -> ValueError:
-    return ValueError(
-        f"Expected a model that the page can compute, received layer '{layer.name}' "
-        f"({type(layer).__name__}): {why}"
-    )
-
-
-def encode_base64(array: np.ndarray, dtype: str) -> str:
-    """Return the array as base64 of little-endian floats."""
-    with backend.ignore_overflow():
-        small = array.astype(np.dtype(dtype).newbyteorder("<"))
-    if not np.isfinite(small).all():
-        raise ValueError(
-            f"Expected weights that are finite in {dtype}, received NaN, infinity or numbers too "
-            'large for it. Write: dtype="float32", with a model whose loss is finite'
-        )
-    return base64.b64encode(small.tobytes()).decode()
-
-
 def describe_input(
     shape: tuple[int, ...],
     image_shape: Sequence[int] | None,
@@ -259,11 +180,6 @@ def describe_input(
     box: int | Sequence[int] | None,
 ) -> Config:
     """Return the page's description of the input: an image to draw, or a vector as bars."""
-    if any(size is None for size in shape) or len(shape) > 3:
-        raise ValueError(
-            f"Expected a model of images (h, w) or (h, w, channels), or of vectors, received "
-            f"inputs of shape {shape}. Write: Input((28, 28))"
-        )
     if len(shape) == 1 and image_shape is None:
         if box is not None or brightest != 1:
             raise ValueError(
@@ -273,11 +189,14 @@ def describe_input(
         return {"kind": "vector", "length": shape[0], "brightest": 1, "range": [-1.0, 1.0]}
     height, width, *rest = image_shape if image_shape is not None else shape
     sides = (height, width)
-    boxes: Any = tuple(map(prepare.box_of, sides)) if box is None else box
+    boxes: object = tuple(map(prepare.box_of, sides)) if box is None else box
     boxes = (boxes, boxes) if backend.is_integer(boxes) else boxes
-    fits = isinstance(boxes, tuple | list) and len(boxes) == 2
-    if not fits or not all(
-        backend.is_integer(one) and 1 <= one <= side for one, side in zip(boxes, sides, strict=True)
+    if not (
+        isinstance(boxes, tuple | list)
+        and len(boxes) == 2
+        and all(
+            backend.is_integer(b) and 1 <= b <= side for b, side in zip(boxes, sides, strict=True)
+        )
     ):
         raise ValueError(
             f"Expected box to be from 1 to {min(sides)} pixels, or (h, w) within {sides}, "
@@ -293,7 +212,3 @@ def describe_input(
         "channels": channels,
         "length": height * width * channels,
     }
-
-
-def layer_sizes(layers: list[Config], inputs: Config) -> list[int]:
-    return [inputs["length"], *(layer["units"] for layer in layers if layer["kernel"])]

@@ -23,8 +23,6 @@ const state = {
 // Values of 0 … 1, scaled to the range that the network was trained on.
 const inputOf = (values) => values.map((v) => v * model.input.brightest);
 const isBlank = () => isImage && state.sample === null && state.stages === null;
-// The index of the largest number; NaN is never the largest.
-const bestOf = (a) => a.reduce((best, v, k) => (v > a[best] || Number.isNaN(a[best]) ? k : best), 0);
 const largestOf = (values) => values.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
 const reducedMotion = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -64,6 +62,8 @@ const number = (v) => {
   if (size === 0 || (size >= 0.001 && size < 10000)) return withMinus(v.toFixed(3));
   return withMinus(twoDigits(v.toExponential(2)));
 };
+// A loss that is nearly 0 is more easily read so.
+const small = (v) => (v > 0 && v < 0.001 ? "<\u00a00.001" : number(v));
 // As Python prints exponents: 1e-05
 const twoDigits = (text) => text.replace(/e([+-])(\d)$/, "e$10$2");
 // A probability in so many decimals that 1 − p and ln p can be computed from them.
@@ -82,7 +82,7 @@ function readPalette() {
     const hex = style.getPropertyValue(name).trim().slice(1);
     return [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
   };
-  const names = ["zero", "positive", "negative", "cell", "text", "accent", "muted"];
+  const names = ["zero", "positive", "negative", "cell", "text", "accent", "muted", "line", "wrong"];
   palette = Object.fromEntries(names.map((name) => [name, rgb(`--${name}`)]));
   inkTable = tableOf(asInk);
   tintTable = tableOf(tint);

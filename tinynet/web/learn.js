@@ -4,46 +4,16 @@
 const MANY = 10; // the steps of the button ×10
 const READING = { once: 2000, character: 35 }; // milliseconds for a stage that the next follows by itself
 const BETWEEN = 150; // milliseconds between ten steps, in which the answer can be seen to move
-const MOST_UNDO = Math.max(2, Math.min(20, Math.floor(2e8 / (12 * model.weights.length)))); // at most 200 MB
 const RATES = [1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001];
-const TRAINED = model.weights.slice();
 const learning = {
   optimizer: null, // a new one starts with slots of zeros, as in a model that was just compiled
-  taken: 0, // steps since the trained weights
+  taken: 0, // steps since the trained weights, or since the training from random weights
   undo: [], // what was before each press of a button that changed the weights
   step: null, // the step, or the ten steps, that are shown
   timer: 0, // of the next stage
   note: "", // what happened otherwise, in words
+  run: null, // of the training from random weights: { seed, samples, steps, points of the curves }
 };
-
-// The weights and the optimizer's state, as they are, and as they were
-
-function copyOf(optimizer) {
-  const { slots } = OPTIMIZERS[optimizer.name];
-  return { ...optimizer, ...Object.fromEntries(slots.map((slot) => [slot, optimizer[slot].slice()])) };
-}
-function save() {
-  return { weights: model.weights.slice(), optimizer: copyOf(learning.optimizer), taken: learning.taken };
-}
-function restore({ weights, optimizer, taken }) {
-  model.weights.set(weights);
-  Object.assign(learning, { optimizer: copyOf(optimizer), taken });
-  showOptimizer();
-  checkSamples();
-}
-function newOptimizer(name, rate = null) {
-  const settings = model.optimizers.find((one) => one.name === name);
-  const learning_rate = rate ?? Number(settings.learning_rate.toPrecision(7)); // 0.001, not float32's 0.00100…047
-  learning.optimizer = makeOptimizer({ ...settings, learning_rate }, model.trained);
-  showOptimizer();
-}
-function showOptimizer() {
-  const { name, learning_rate: rate } = learning.optimizer;
-  const all = [...new Set([...RATES, rate])].sort((p, q) => q - p);
-  $("rate").replaceChildren(...all.map((one) => element("option", { value: one }, withMinus(String(one)))));
-  $("rate").value = rate;
-  $("optimizer").value = name;
-}
 
 // A step
 
@@ -131,7 +101,7 @@ function advance() {
   if (key === "gradient") showUnitOf(state.selected?.layer ?? firstTrained());
   if (key !== "answer") return;
   changeWeights();
-  if (learning.step !== null) checkSamples();
+  if (learning.step !== null) weightsChanged();
 }
 
 function pressTen() {
@@ -142,7 +112,7 @@ function pressTen() {
     if (learning.step === null) return showStage();
     const more = learning.step.count < MANY;
     if (more && ($("pace").value === "fast" || reducedMotion())) return another();
-    checkSamples();
+    weightsChanged();
     showStage(!more);
     if (more) learning.timer = setTimeout(another, BETWEEN);
   };
@@ -182,32 +152,6 @@ function leaveStep() {
   learning.note = step !== null && step.count === 0 ? "The step was left before the weights changed." : "";
   if (learning.note !== "") say(learning.note);
   learning.step = null;
-}
-
-function undoSteps() {
-  const saved = learning.undo.at(-1), underway = !isOver();
-  leaveStep();
-  if (underway) return changed(); // that was to undo
-  if (saved === undefined) return;
-  learning.undo = learning.undo.slice(0, -1);
-  const { name, learning_rate } = learning.optimizer;
-  restore(saved);
-  if (learning.optimizer.name === name) Object.assign(learning.optimizer, { learning_rate }); // as chosen since
-  showOptimizer();
-  learning.note = "Undone: the weights are as they were before.";
-  showStage();
-}
-function backToTrained() {
-  if (learning.taken === 0) return;
-  leaveStep();
-  learning.undo = [...learning.undo, save()].slice(-MOST_UNDO);
-  const { name, learning_rate } = learning.optimizer;
-  model.weights.set(TRAINED);
-  learning.taken = 0;
-  newOptimizer(name, learning_rate);
-  checkSamples();
-  learning.note = "The network has its trained weights again.";
-  showStage();
 }
 
 // What other parts show of a step
@@ -284,24 +228,25 @@ function setUpLearning() {
     newOptimizer($("optimizer").value);
     learning.note = `The learning rate is ${learning.optimizer.learning_rate} now.`;
     showStage();
+    continueTraining();
   });
   $("rate").addEventListener("change", () => {
     leaveStep();
     learning.optimizer.learning_rate = Number($("rate").value);
-    changed();
+    continueTraining();
   });
   $("pace").addEventListener("change", () => {
     if (!isOver()) showStage(false);
   });
   const buttons = { step: pressStep, ten: pressTen, unstep: undoSteps, trained: backToTrained };
-  for (const [id, act] of Object.entries(buttons)) {
-    // `aria-disabled`, as `disabled` would take the focus from who uses the keyboard.
-    $(id).addEventListener("click", () => {
-      compute(); // what is on the pad may have changed since the last frame
-      act();
-    });
-    $(id).addEventListener("keydown", (event) => event.repeat && event.preventDefault());
-  }
+  for (const [id, act] of Object.entries({ ...buttons, download: downloadWeights })) onPress(id, act);
+}
+function onPress(id, act) {
+  $(id).addEventListener("click", () => {
+    compute(); // what is on the pad may have changed since the last frame
+    act();
+  });
+  $(id).addEventListener("keydown", (event) => event.repeat && event.preventDefault());
 }
 function setTarget(target) {
   leaveStep();
@@ -315,25 +260,30 @@ function showLearning() {
   const why = hindrance(), stage = stageNow(), undone = learning.undo.at(-1);
   const next = isOver() ? null : learning.step.stages[learning.step.at + 1];
   setText($("step"), next !== null ? `Next: ${next.name}` : learning.step === null ? "One step" : "One more step");
-  const steps = undone === undefined ? 1 : learning.taken - undone.taken;
-  const last = steps < 0 ? "return" : steps === 1 ? "step" : `${steps} steps`;
+  const steps = learning.taken - undone?.taken;
+  const last = steps > 1 ? `${steps} steps` : undone?.what ?? "step";
   setText($("unstep"), isOver() ? `Undo ${last}` : "Leave step");
+  setText($("about"), model.about + (isChanged() ? " That was before it learned here." : ""));
   $("take").hidden = model.samples === null || !(isBlank() || (stage === null && why === "" && isRight()));
   setText($("take"), countWrong() > 0 ? "Take a sample that it gets wrong" : "Take a sample");
   document.body.classList.toggle("stepping", !isOver());
+  document.body.classList.toggle("running", isRunning());
+  // Not `disabled`, which would take the focus from who uses the keyboard.
   setAttribute($("step"), "aria-disabled", why !== "");
   setAttribute($("ten"), "aria-disabled", why !== "");
-  setAttribute($("unstep"), "aria-disabled", undone === undefined && isOver());
-  setAttribute($("trained"), "aria-disabled", learning.taken === 0);
+  setAttribute($("unstep"), "aria-disabled", (undone === undefined && isOver()) || isRunning());
+  setAttribute($("trained"), "aria-disabled", !isChanged());
   [...$("truth").querySelectorAll("button")].forEach((button, k) => setAttribute(button, "aria-pressed", isTruth(k)));
   const field = $("truth-number");
   if (field !== null && document.activeElement !== field) field.value = state.target ?? "";
+  showTraining();
+  if (isTraining()) return;
   setText($("stage-title"), stage !== null ? stage.title : why === "" ? "Ready for a step" : "Before a step");
   const waits = [learning.note, why].filter(Boolean).join(" ") || readyText();
   setText($("stage-text"), stage === null ? waits : stage.text());
+  const origin = learning.run === null ? "the trained weights" : "the weights trained here";
   setText($("taken"), learning.taken === 0 ? "" :
-    `${learning.taken} ${learning.taken === 1 ? "step" : "steps"} from the trained weights`);
-  setText($("about"), model.about + (learning.taken === 0 ? "" : " That was before the steps taken here."));
+    `${learning.taken} ${learning.taken === 1 ? "step" : "steps"} from ${origin}`);
   const items = [...$("stage-list").children];
   const at = stage === null ? -1 : items.length - learning.step.stages.length + learning.step.at;
   items.forEach((item, n) => {

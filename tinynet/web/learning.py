@@ -1,6 +1,6 @@
 """Describe the loss and the optimizers with which the page takes steps of its own."""
 
-from tinynet import losses, optimizers
+from tinynet import initializers, losses, optimizers
 from tinynet.backend.types import Config, Model
 from tinynet.layers import Dense, Dropout
 
@@ -19,11 +19,12 @@ SETTINGS = {
 }
 
 
-def describe_learning(model: Model, top: str) -> Config:
+def describe_learning(model: Model, top: str, trains: bool = False) -> Config:
     """Return the page's loss (None if it has none), its optimizers, and notes in words.
 
     Arguments:
         top: the activation of the last layer, which decides on the loss if there is none yet.
+        trains: whether the page has samples on which to train from nothing.
     """
     loss, chosen = FITTING.get(top, "mean_squared_error"), Config()
     note = "The model was not compiled: the page chose the loss and the optimizer."
@@ -38,12 +39,31 @@ def describe_learning(model: Model, top: str) -> Config:
             notes.append(f"The page's steps leave out the dropout of {layer.name}.")
         if isinstance(layer, Dense) and layer.kernel_regularizer is not None:
             notes.append(f"The page's steps leave out the regularizer of {layer.name}.")
+        learns = trains and model.trainable and layer.trainable
+        if learns and isinstance(layer, Dense) and not has_start(layer):
+            notes.append(f"From nothing, {layer.name} starts with glorot_uniform and zeros here.")
     others = [
         describe_optimizer(kind(name=""))[0]
         for kind in SETTINGS
         if kind is not type(model.optimizer)
     ]
     return {"loss": loss, "optimizers": [chosen, *others] if chosen else others, "notes": notes}
+
+
+def has_start(layer: Dense) -> bool:
+    """Return whether the page can draw first weights as the layer's own initializers do."""
+    kernel, bias = layer.kernel_initializer, layer.bias_initializer
+    return (
+        isinstance(kernel, initializers.VarianceScaling)
+        and type(kernel).__module__ == initializers.__name__  # a subclass may draw in another way
+        and (not layer.use_bias or type(bias) is initializers.Zeros)
+    )
+
+
+def describe_start(layer: Dense) -> Config:
+    """Return the distribution of the layer's first weights, or Keras's default in its place."""
+    own = layer.kernel_initializer if has_start(layer) else initializers.GlorotUniform()
+    return {key: getattr(own, key) for key in ("scale", "mode", "distribution")}
 
 
 def describe_loss(loss: losses.Loss, top: str) -> tuple[str, str]:
@@ -69,8 +89,7 @@ def describe_optimizer(optimizer: optimizers.Optimizer) -> tuple[Config, str]:
     settings = {key: getattr(optimizer, key) for key in known}  # of a schedule, the rate now
     missing = [
         *["learning-rate schedule"] * callable(optimizer.set_rate),
-        *["memory of the earlier steps: it starts anew"]
-        * bool(optimizer.slots and optimizer.iterations),
+        *["memory of the steps in Python"] * bool(optimizer.slots and optimizer.iterations),
     ]
     return {"name": name, **settings}, describe_missing(optimizer, known, *missing)
 

@@ -43,7 +43,7 @@ const ACTIVATIONS = {
 
 // For every layer its input x, sums z = x W + b and activations a = f(z).
 function forward(model, input, temperature = 1) {
-  let x = Float32Array.from(input);
+  let x = new Float32Array(input);
   return model.layers.map((layer) => {
     const z = layer.kernel === null ? x : weightedSums(layer, x);
     const a = activate(layer, z, layer === model.layers.at(-1) ? temperature : 1);

@@ -134,6 +134,7 @@ function openTab(name) {
 }
 function layoutChanged() {
   places = null;
+  training.stale = true;
   changed();
 }
 
@@ -146,6 +147,7 @@ function setTheme(dark) {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   $("theme").textContent = dark ? "Light" : "Dark"; // what the button will do
   readPalette();
+  training.stale = true;
   paintSamples();
   changed();
 }
@@ -164,6 +166,7 @@ function begin() {
   else setUpBars();
   setUpSamples();
   setUpLearning();
+  setUpTraining();
   $("softmax").hidden = model.layers[LAST].activation !== "softmax";
   setTemperature(0);
   $("temperature").addEventListener("input", (event) => {

@@ -124,7 +124,7 @@ function showOutputs() {
     if (before !== null) old.style.width = width(before[u]);
     setText(value, blank ? "" : probabilities && delta === null ? percent(a[u]) : number(shown));
     button.classList.toggle("best", !blank && classes && delta === null && u === best);
-    button.classList.toggle("truth", isTruth(u));
+    button.classList.toggle("truth", isTruth(u) && !isTraining());
   });
   showVerdict(a, best, blank, classes, probabilities);
 }
@@ -149,7 +149,7 @@ function showVerdict(a, best, blank, classes, probabilities) {
   $("verdict-name").classList.toggle("long", name.length > 2);
   setText($("verdict-words"), words);
   const brief = !classes ? number(a[0]) : probabilities ? `${name} · ${percent(a[best])}` : name;
-  setText($("brief"), blank ? "" : brief);
+  setText($("brief"), blank ? "" : epochUnderWay() + brief);
   clearTimeout(quiet);
   quiet = setTimeout(() => {
     setText($("spoken"), blank || isExample() ? "" : `${name} ${words}`);

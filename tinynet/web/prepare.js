@@ -11,8 +11,7 @@ function bytesOf(text) {
   return bytes;
 }
 
-function floatsOf(text, type) {
-  const bytes = bytesOf(text);
+function floatsOf(bytes, type) {
   const view = new DataView(bytes.buffer); // little-endian on every machine
   if (type === "float32") {
     return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
@@ -31,7 +30,7 @@ function half(bits) {
 
 // The network that export_html described, with its numbers decoded.
 function readModel(data) {
-  const decoded = (text) => (text === null ? null : floatsOf(text, data.type));
+  const decoded = (text) => (text === null ? null : floatsOf(bytesOf(text), data.type));
   const layers = data.layers.map((layer) => ({
     ...layer, kernel: decoded(layer.kernel), bias: decoded(layer.bias),
   }));

@@ -4,7 +4,7 @@
 function setUpSamples() {
   const { samples } = model;
   if (samples === null) return $("samples-part").remove();
-  const all = samples.type === "uint8" ? bytesOf(samples.x) : floatsOf(samples.x, "float32");
+  const bytes = bytesOf(samples.x), all = samples.type === "uint8" ? bytes : floatsOf(bytes, "float32");
   const length = model.input.length;
   samples.rows = Array.from({ length: samples.y.length }, (_, n) =>
     Float32Array.from(all.subarray(n * length, (n + 1) * length), (v) => v * samples.scale));

@@ -26,7 +26,9 @@ function mapOf(l) {
 
 // The weights into a unit, of a vector in which kernels are stored as in model.weights.
 function columnOf({ inputs, units }, unit, kernel) {
-  return Float32Array.from({ length: inputs }, (_, i) => kernel[i * units + unit]);
+  const column = new Float32Array(inputs);
+  for (let i = 0; i < inputs; i++) column[i] = kernel[i * units + unit];
+  return column;
 }
 
 function look(unit) {
@@ -120,7 +122,7 @@ function buildUnit(l, u) {
   const switched = () => {
     leaveStep();
     checkSamples();
-    changed();
+    continueTraining();
   };
   off.addEventListener("change", () => {
     if (off.checked) layer.off.add(u);
