@@ -145,6 +145,13 @@ DAMAGE = {
     "an array that ends too early": (changed("kernel_1.npy", lambda data: data[:-1]), "kernel_1"),
     "no array": (changed("kernel_1.npy", b"weights"), "kernel_1"),
     "a zip in place of an array": (changed("kernel_1.npy", b"PK\3\4" + bytes(99)), "kernel_1"),
+    "a shape beyond all numbers": (
+        changed(
+            "kernel_1.npy",
+            lambda data: data.replace(b"(12, 7), }" + b" " * 18, b"(" + b"9" * 20 + b", 7), }"),
+        ),
+        "kernel_1",
+    ),
     "a header that is no dictionary": (
         changed("kernel_1.npy", lambda data: data.replace(b"{'", b"('")),
         "kernel_1",

@@ -100,13 +100,13 @@ def test_train_pause_go_on_one_step_and_start_anew(visit, tmp_path):
             const { worker } = training, post = worker.postMessage.bind(worker);
             window.sent = [];
             worker.postMessage = (job) => {
-                sent.push(job?.most ?? null);
+                sent.push(job && [job.most, job.measure]);
                 post(job);
             };
         }"""
     )
     pause(page)
-    assert page.evaluate("sent") == [None, 0]  # the worker is told to end, and to measure
+    assert page.evaluate("sent") == [None, [0, True]]  # the worker is to end, and to measure
     assert run_of(page, "points.at(-1).steps") == run_of(page, "steps")
     steps, state = run_of(page, "steps"), state_of(page)
     page.wait_for_timeout(100)
@@ -119,6 +119,7 @@ def test_train_pause_go_on_one_step_and_start_anew(visit, tmp_path):
     assert page.inner_text("#about").endswith("That was before it learned here.")
     click(page, "#batch")
     page.wait_for_function("() => !training.running")
+    assert page.evaluate("sent[2]") == [1, False]  # these weights have been measured
     assert run_of(page, "steps") == steps + 1
     last = run_of(page, "points.at(-1)")
     assert last["epoch"] == pytest.approx((steps + 1) / 39)  # a single step is measured as well
@@ -178,6 +179,7 @@ def test_training_is_undone_exactly(visit, tmp_path):
     states.append(state_of(page))
     train(page, 3)
     assert page.evaluate("learning.optimizer.t") == 50
+    assert page.evaluate("learning.taken") == 0  # the step on a digit is one of those before
     for state in reversed(states):
         click(page, "#unstep")
         assert state_of(page) == state
@@ -488,6 +490,20 @@ def test_overfitting_is_seen_and_said(visit, tmp_path):
 
 
 HELD = [2.0, 1.0, 1.2, 1.04, 1.2, 1.2, 1.2]  # a loss that is higher once may be chance
+
+
+def test_the_loss_axis_ends_where_later_differences_can_be_seen(visit, tmp_path):
+    page = page_of(visit, tmp_path)
+    for losses, top in (
+        ([2, 1, 0.5, 0.4, 0.6] + [0.3] * 16, 0.6),  # after the first tenth
+        ([2, 1, 1, 50, 1, 1], 4),  # steps that are too large do not hide the rest
+        ([2, 1, 1, 50], 50),  # unless it is there that it stands
+    ):
+        points = [
+            {"epoch": n, "training": {"loss": loss}, "held": None} for n, loss in enumerate(losses)
+        ]
+        found = page.evaluate("points => topOf(points, 'loss')", points)
+        assert found == pytest.approx(1.05 * top)
 
 
 def test_overfitting_is_more_than_one_high_loss(visit, tmp_path):
