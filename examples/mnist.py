@@ -82,7 +82,7 @@ def main() -> None:
         samples=(x_test, y_test),
         brightest=brightest if arguments.raw else 1,
     )
-    print(f"To draw a digit and watch every unit, open {page} in a browser.")
+    print(f"To draw a digit and watch the network learn, open {page} in a browser.")
 
 
 if __name__ == "__main__":

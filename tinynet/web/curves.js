@@ -49,7 +49,7 @@ const CURVES = [
 let looked = null; // the epoch at which the pointer is, whose numbers are shown in place of the last
 
 function setUpCurves() {
-  const look = (epoch) => {
+  const read = (epoch) => {
     looked = epoch;
     training.stale = true;
     changed();
@@ -63,15 +63,15 @@ function setUpCurves() {
     for (const kind of ["pointermove", "pointerdown"]) {
       canvas.addEventListener(kind, (event) => {
         const { left, right, epochs } = frameOf(canvas, learning.run?.points ?? []);
-        look(Math.max(0, (event.offsetX - left) / (right - left)) * epochs);
+        read(Math.max(0, (event.offsetX - left) / (right - left)) * epochs);
       });
     }
-    canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && look(null));
+    canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && read(null));
     $("curves").append(element("figure", {}, caption, canvas));
   }
   // What a finger has touched stays to be read, until it touches something else.
   document.addEventListener("pointerdown", ({ target }) => {
-    if (looked !== null && !$("curves").contains(target)) look(null);
+    if (looked !== null && !$("curves").contains(target)) read(null);
   });
 }
 

@@ -104,9 +104,8 @@ function startAnew(seed) {
 // Random weights, and an optimizer and curves to go with them.
 function beginRun(seed, what = "training") {
   if (learning.run?.steps !== 0) keepForUndo(what); // else there is nothing new to keep
-  const { name, learning_rate } = learning.optimizer;
   randomize(model, seed);
-  newOptimizer(name, learning_rate);
+  renewOptimizer();
   Object.assign(learning, { taken: 0, run: { seed, samples: Number($("count").value), steps: 0, points: [] } });
   weightsChanged();
 }
@@ -250,7 +249,8 @@ function storyOf(run) {
       `${percent(last.held.accuracy)} of those held out, from which it has not learned.`;
   }
   const batches = batchesOf(run), { name, trains } = model.layers[FIRST];
-  const watch = isImage && trains ? ` Watch the weights of ${name} turn from noise into strokes, and the answer.` : "";
+  const watch = isImage && trains
+    ? ` Watch the weights of ${name} turn from noise into strokes, and the answer change.` : "";
   return `An epoch is ${batches === 1 ? "1 step" : `${batches} steps`}.${watch}`;
 }
 function introduction() {

@@ -128,6 +128,11 @@ function trainBatch(model, optimizer, samples, run) {
   run.steps += 1;
 }
 
+function copyOf(optimizer) {
+  const { slots } = OPTIMIZERS[optimizer.name];
+  return { ...optimizer, ...Object.fromEntries(slots.map((slot) => [slot, optimizer[slot].slice()])) };
+}
+
 // The job of the worker is { id, model, optimizer, run, measure, most, speed, interval }: at most so many
 // steps, so many a second, with reports at most every so many milliseconds at full speed; first, it
 // measures the weights if they were not. Another job, or null, ends it.
@@ -160,16 +165,14 @@ async function work(own) {
 
 // Send the page copies of the weights and of the optimizer; or tell it that they are no longer finite.
 function report({ id, model, optimizer, run }, points, done) {
-  const { slots } = OPTIMIZERS[optimizer.name];
-  const [weights, ...moments] = [model.weights, ...slots.map((slot) => optimizer[slot])].map((all) => all.slice());
+  const weights = model.weights.slice(), copy = copyOf(optimizer);
+  const numbers = [weights, ...OPTIMIZERS[copy.name].slots.map((slot) => copy[slot])];
   const losses = points.flatMap(({ training, held }) => [training.loss, held?.loss ?? 0]);
-  if (![weights, ...moments, losses].every((numbers) => numbers.every(Number.isFinite))) {
+  if (![...numbers, losses].every((some) => some.every(Number.isFinite))) {
     postMessage({ id, run, done: true, weights: null });
     return false;
   }
-  const copy = { ...optimizer, ...Object.fromEntries(slots.map((slot, n) => [slot, moments[n]])) };
-  const buffers = [weights, ...moments].map(({ buffer }) => buffer);
-  postMessage({ id, run, done, weights, optimizer: copy, points }, buffers);
+  postMessage({ id, run, done, weights, optimizer: copy, points }, numbers.map(({ buffer }) => buffer));
   return true;
 }
 

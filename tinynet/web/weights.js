@@ -13,10 +13,6 @@ function weightsChanged() {
   training.stale = true;
 }
 
-function copyOf(optimizer) {
-  const { slots } = OPTIMIZERS[optimizer.name];
-  return { ...optimizer, ...Object.fromEntries(slots.map((slot) => [slot, optimizer[slot].slice()])) };
-}
 function save(what = "step") {
   const { optimizer, taken, run } = learning;
   return { what, weights: model.weights.slice(), optimizer: copyOf(optimizer), taken, run };
@@ -35,6 +31,11 @@ function newOptimizer(name, rate = null) {
   const learning_rate = rate ?? Number(settings.learning_rate.toPrecision(7)); // 0.001, not float32's 0.00100…047
   learning.optimizer = makeOptimizer({ ...settings, learning_rate }, model.trained);
   showOptimizer();
+}
+// As in a model that was just compiled, with what the user chose.
+function renewOptimizer() {
+  const { name, learning_rate } = learning.optimizer;
+  newOptimizer(name, learning_rate);
 }
 function showOptimizer() {
   const { name, learning_rate: rate } = learning.optimizer;
@@ -64,10 +65,9 @@ function backToTrained() {
   leaveStep();
   pauseTraining();
   keepForUndo("going back");
-  const { name, learning_rate } = learning.optimizer;
   model.weights.set(TRAINED);
   Object.assign(learning, { taken: 0, run: null });
-  newOptimizer(name, learning_rate);
+  renewOptimizer();
   weightsChanged();
   learning.note = "The network has its trained weights again.";
   showStage();
