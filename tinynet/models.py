@@ -15,7 +15,7 @@ from tinynet.compat.targets import as_loss
 from tinynet.engine import device, evaluation, tracker
 from tinynet.engine.network import BackwardHook, Layers
 from tinynet.engine.preparation import Prepared
-from tinynet.inspection import summary, trace
+from tinynet.inspection import model_table, summary, trace
 from tinynet.losses import Objective
 from tinynet.saving import hdf5, load, save_model as save_model
 
@@ -61,9 +61,8 @@ class Sequential(Prepared):
         arguments.refuse("compile", {"loss_weights": loss_weights, **unsupported})
         if optimizer is None or loss is None:
             raise rules.missing_optimizer() if optimizer is None else rules.missing_loss()
-        chosen = tracker.check_metrics(metrics)
-        chosen_optimizer, self.loss = optimizers.get(optimizer), loss
-        self.optimizer, self.compile_metrics = chosen_optimizer, chosen
+        checked, chosen = tracker.check_metrics(metrics), optimizers.get(optimizer)
+        self.loss, self.optimizer, self.compile_metrics = loss, chosen, checked
 
     # The path of a batch
 
@@ -96,6 +95,7 @@ class Sequential(Prepared):
     predict = arguments.named(evaluation.predict)
     predict_on_batch = arguments.named(evaluation.predict_on_batch)
     summary = summary.summary
+    _repr_html_ = model_table.model_table
     trace = trace.trace
     to = device.to
     save_weights = hdf5.save_weights

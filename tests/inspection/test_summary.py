@@ -102,6 +102,7 @@ def test_memory_equals_keras(keras):
         array = SimpleNamespace(shape=(count,), nbytes=4 * count)
         layer = SimpleNamespace(name="x", trainable_weights=[array], non_trainable_weights=[])
         vars(layer).update(built=True, output_shape=None, count_params=lambda n=count: n)
+        vars(layer).update(trainable=True, weights=[array])
         shown = text_of(partial(summary, SimpleNamespace(name="m", layers=[layer], optimizer=None)))
         total = f"params: {count:,} ({readable_memory_size(4 * count)})\n"
         assert "│ ?  " in shown

@@ -52,8 +52,9 @@ ORDER = """
     engine.rollback engine.surface engine.network engine.preparation engine.device engine.advice
     engine.evaluation engine.plan engine.steps engine.training_state
     training
-    inspection inspection.summary inspection.worked_update inspection.trace_table inspection.trace
-    inspection.gradient_report inspection.gradient_check inspection.dead_units
+    inspection inspection.summary inspection.model_table inspection.worked_update
+    inspection.trace_table inspection.trace inspection.gradient_report inspection.gradient_check
+    inspection.dead_units
     models
     datasets.digits datasets.prepare datasets.loader datasets.mnist
     datasets.fashion_mnist datasets
@@ -71,8 +72,9 @@ NOT_CORE = """
     callbacks.learning_rate engine.surface
     utils.files utils.interrupt callbacks.backup engine.advice engine.device engine.finite
     engine.memory engine.rollback engine.steps engine.streams engine.training_state utils.batches
-    inspection.worked_update inspection.trace_table inspection.trace inspection.gradient_report
-    inspection.gradient_check inspection.dead_units
+    inspection.model_table inspection.worked_update inspection.trace_table inspection.trace
+    inspection.gradient_report inspection.gradient_check
+    inspection.dead_units
     saving datasets plotting web doctor
 """
 

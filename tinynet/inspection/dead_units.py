@@ -102,7 +102,12 @@ learning rate, or another activation.
             if isinstance(layer, Activated) and layer.activation in SATURATING:
                 a = backend.to_numpy(output).reshape(-1, output.shape[-1])
                 steepest = BACKWARDS[layer.activation](np.ones_like(a), a).max(axis=0)  # f′(z)
-                dead = tuple(np.flatnonzero(steepest < MIN_SLOPE).tolist())
-                name = activation_name(layer.activation)
-                layer_units.append(LayerUnits(layer.name, name, a.shape[1], dead))
+                layer_units.append(
+                    LayerUnits(
+                        name=layer.name,
+                        activation=activation_name(layer.activation),
+                        units=a.shape[1],
+                        dead=tuple(np.flatnonzero(steepest < MIN_SLOPE).tolist()),
+                    )
+                )
     return DeadUnits(len(x), tuple(layer_units))

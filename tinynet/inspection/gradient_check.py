@@ -74,11 +74,10 @@ def check_gradients(
     if samples is not None:
         samples = checks.count(samples, "samples")
     x, y, sample_weight = prepare_data(model, x, y, sample_weight)
-    target = y.astype("float64") if y.dtype.kind == "f" else y
     with isolated_copy(model, x.shape) as (model_copy, reset_randomness):
         batch = Batch(
             x.astype("float64"),
-            target,
+            y.astype("float64") if y.dtype.kind == "f" else y,
             None if sample_weight is None else sample_weight.astype("float64"),
         )
         counters = [
@@ -129,21 +128,6 @@ def check_gradients(
     return GradientCheck(model.name, len(x), value, tuple(parameter_checks))
 
 
-def float64_copy(model: Model, shape: tuple[int, ...]) -> Model:
-    """Return a float64 copy of the model on the CPU, its gradients NaN until they are written."""
-    with turns.turn():
-        model_copy = copy.deepcopy(model).to("numpy")
-    model_copy.ensure_built(shape)
-    model_copy._own_dtype = "float64"
-    for layer in model_copy.parameters.every_layer():
-        layer._own_dtype = "float64"
-    model_copy.parameters.gather("float64")
-    model_copy.prepare_evaluation(shape)
-    model_copy.end_backward_at(None)
-    model_copy.parameters.gradients[...] = np.nan
-    return model_copy
-
-
 def forward(model: Model, x: HostArray) -> HostArray:
     """Run the forward pass, requiring float64 throughout: differences need that precision."""
     for layer in model.layers:
@@ -168,7 +152,8 @@ def isolated_copy(
 ) -> Iterator[tuple[Model, Callable[[], None]]]:
     """Compute on the CPU in float64, with the threads that products of inputs of `shape` need.
 
-    Yields: a float64 copy of the model, and a function that resets tinynet's random generator.
+    Yields: a float64 copy of the model, its gradients NaN until they are written, and a function
+    that resets tinynet's random generator.
     """
     with (
         backend.use_device(Device("numpy")),
@@ -180,7 +165,16 @@ def isolated_copy(
         def reset_randomness() -> None:
             generator.bit_generator.state = state
 
-        model_copy = float64_copy(model, shape)  # built, so that its products are known
+        with turns.turn():
+            model_copy = copy.deepcopy(model).to("numpy")
+        model_copy.ensure_built(shape)
+        model_copy._own_dtype = "float64"
+        for layer in model_copy.parameters.every_layer():
+            layer._own_dtype = "float64"
+        model_copy.parameters.gather("float64")
+        model_copy.prepare_evaluation(shape)
+        model_copy.end_backward_at(None)
+        model_copy.parameters.gradients[...] = np.nan
         with threads.for_layers(model_copy.layers, shape[0]):
             yield model_copy, reset_randomness
 

@@ -71,21 +71,24 @@ class GradientCheck:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"Gradients of model '{self.model}', {self.samples} samples, loss {self.loss:.6g}"]
         for name, shape, checked, error, verdict in rows:
-            cells = (name.ljust(widths[0]), shape.ljust(widths[1]), checked.rjust(widths[2]))
-            lines.append("  ".join(("", *cells, error.rjust(widths[3]), verdict)).rstrip())
-        for one in self.parameters:
-            if not one.ok:
-                place = f"[{', '.join(map(str, one.index))}]" if one.index else ""
-                lines.append(
-                    f"{one.name}{place}: backward says {one.backward:.6g}, central differences "
-                    f"say {one.differences:.6g}. {one.hint}".rstrip()
-                )
+            lines.append(
+                (
+                    f"  {name:{widths[0]}}  {shape:{widths[1]}}  {checked:>{widths[2]}}"
+                    f"  {error:>{widths[3]}}  {verdict}"
+                ).rstrip()
+            )
+        wrong = [one for one in self.parameters if not one.ok]
+        for one in wrong:
+            place = f"[{', '.join(map(str, one.index))}]" if one.index else ""
+            lines.append(
+                f"{one.name}{place}: backward says {one.backward:.6g}, central differences "
+                f"say {one.differences:.6g}. {one.hint}".rstrip()
+            )
         worst = max((one.error for one in self.parameters), default=0.0)
-        wrong = sum(not one.ok for one in self.parameters)
         if wrong:
-            first = [one for one in self.parameters if not one.ok and one.name != "input"][-1:]
-            lines.append(f"{wrong} of {len(self.parameters)} gradients are wrong.")
-            if wrong > 1 and first:
+            first = [one for one in wrong if one.name != "input"][-1:]
+            lines.append(f"{len(wrong)} of {len(self.parameters)} gradients are wrong.")
+            if len(wrong) > 1 and first:
                 lines.append(
                     f"A mistake spreads to all layers below. Look first at {first[0].name}, the "
                     "nearest to the output: at its formula, then at ∂L/∂x of the layer above."
@@ -114,19 +117,21 @@ def likely_mistake(
     large = np.abs(numeric) > 100 * floor
     if not large.any():
         return ""
-    ratios = computed[large] / numeric[large]
-    ratio = float(np.median(ratios))
+    ratio = float(np.median(computed[large] / numeric[large]))
     same = np.allclose(computed, ratio * numeric, rtol=100 * TOLERANCE, atol=floor)
     if not same or math.isclose(ratio, 1, rel_tol=100 * TOLERANCE):
         return ""
-    if ratio == 0:
-        return "It is zero everywhere."
     words = {
+        0.0: "It is zero everywhere.",
         -1.0: "It has the wrong sign.",
         float(batch): f"It is {batch} times too large, the number of samples: was 1/B forgotten?",
         1 / batch: f"It is {batch} times too small, the number of samples: was 1/B taken twice?",
     }
-    for expected, text in words.items():
-        if math.isclose(ratio, expected, rel_tol=100 * TOLERANCE):
-            return text
-    return f"It is {ratio:.4g} times as large as it should be, everywhere."
+    return next(
+        (
+            text
+            for expected, text in words.items()
+            if math.isclose(ratio, expected, rel_tol=100 * TOLERANCE)
+        ),
+        f"It is {ratio:.4g} times as large as it should be, everywhere.",
+    )

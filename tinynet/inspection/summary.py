@@ -7,6 +7,7 @@ notebook gets Rich's HTML, and a pipe, a file or a `print_fn` gets plain text.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -66,7 +67,7 @@ def summary(
     from rich.console import Console, Group
 
     table = _table(line_length, show_trainable, positions)
-    for prefix, layer in _listed(_chosen(model.layers, layer_range), expand_nested):
+    for prefix, layer in listed(_chosen(model.layers, layer_range), expand_nested):
         table.add_row(*_row(prefix, layer, show_trainable))
     text = Group(_text((f'Model: "{model.name}"', "bold")), table, *_totals(model))
 
@@ -78,10 +79,8 @@ def summary(
         return
     with console.capture() as capture:
         console.print(text)
-    if print_fn is None:
-        print(printable(capture.get()), end="")
-    else:
-        print_fn(printable(capture.get()))
+    write = print_fn or functools.partial(print, end="")
+    write(printable(capture.get()))
 
 
 def _chosen(layers: Sequence[Layer], layer_range: Sequence[str] | None) -> Sequence[Layer]:
@@ -102,7 +101,7 @@ def _chosen(layers: Sequence[Layer], layer_range: Sequence[str] | None) -> Seque
     return layers[first[0] : last[-1] + 1]
 
 
-def _listed(
+def listed(
     layers: Iterable[AnyLayer], expand_nested: bool, prefix: str = ""
 ) -> Iterator[tuple[str, AnyLayer]]:
     """Yield the layers, if `expand_nested` also those inside, and what precedes their names."""
@@ -110,7 +109,7 @@ def _listed(
         yield prefix, layer
         if expand_nested:
             inside = layers_in(getattr(layer, "layers", None))
-            yield from _listed(inside, True, f"   {prefix or '└ '}")
+            yield from listed(inside, True, f"   {prefix or '└ '}")
 
 
 def _table(
@@ -154,11 +153,10 @@ def _row(prefix: str, layer: Layer, show_trainable: bool) -> list[Text]:
     count = f"{layer.count_params() if layer.built else 0:,}"
     built = layer.built or isinstance(layer, Activation | Dropout)  # nothing to build, in Keras
     parameters = _text((count, _NUMBER), ("" if built else " (unbuilt)", ""))
-    row = [name, _shape(getattr(layer, "output_shape", None)), parameters]
-    if show_trainable:
-        letter, style = ("Y", _YES) if layer.trainable else ("N", _NO)
-        row.append(_text((letter, style) if layer.weights else ("-", "bold")))
-    return row
+    letter = ("Y", _YES) if layer.trainable else ("N", _NO)
+    trainable = _text(letter if layer.weights else ("-", "bold"))
+    row = [name, _shape(getattr(layer, "output_shape", None)), parameters, trainable]
+    return row[: 3 + show_trainable]
 
 
 def _shape(shape: tuple[int | None, ...] | None) -> Text:

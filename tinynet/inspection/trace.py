@@ -115,8 +115,7 @@ def _formula(f: ActivationFunction) -> str:
 def _losses(objective: Objective, y: HostArray, output: HostArray) -> HostArray:
     """Return ℓ of each sample as training computes it: if possible, from the logits."""
     if objective.softmax:
-        target = objective.loss.targets(y, output)
-        return np.array(crossentropy(target, objective.layer.surprisal))
+        return np.array(crossentropy(objective.loss.targets(y, output), objective.layer.surprisal))
     if objective.fused:
         z = objective.layer.z.reshape(output.shape)
         return np.array(objective.loss.call_from_z(match_rank(y, output), z))
@@ -154,10 +153,11 @@ def _trace_backward(model: Model, y: HostArray, output: HostArray) -> list[list[
         for name in layer.trainable_names:
             symbol = {"kernel": "∂L/∂W", "bias": "∂L/∂b"}.get(name, f"∂L/∂{name}")
             kernel = "xᵀ δ" if layer.penalty() is None else "xᵀ δ + ∂R/∂W"
-            formula = {"kernel": kernel, "bias": "Σ δ over the batch"}.get(name, "")
-            formula = formula if dense else ""
+            formulas = {"kernel": kernel, "bias": "Σ δ over the batch"} if dense else {}
             quantities.append(
-                TracedArray(symbol, formula, np.array(getattr(layer, f"{name}_gradient")))
+                TracedArray(
+                    symbol, formulas.get(name, ""), np.array(getattr(layer, f"{name}_gradient"))
+                )
             )
         formula = "δ Wᵀ" if dense else "δ" if type(layer) is Activation else ""
         traces.append([*quantities, TracedArray("∂L/∂x", formula, passed_on, ", passed on")])
@@ -169,10 +169,7 @@ def _delta(layer: Layer, arriving: HostArray) -> tuple[HostArray | None, str, st
     """Return δ = ∂L/∂z of a layer with an activation, its formula, and an empty note."""
     if not isinstance(layer, Activated) or not (_is_dense(layer) or type(layer) is Activation):
         return None, "", ""
-    f = layer.activation
-    if f is activations.linear:
-        return arriving.copy(), "∂L/∂a", ""
-    layer_a = layer._a.copy()
+    f, layer_a = layer.activation, layer._a.copy()
     rows = arriving.reshape(layer_a.shape)
     z_or_a = layer.z.copy() if f in FROM_Z else layer_a
     delta = BACKWARDS[f](rows, z_or_a).reshape(arriving.shape)

@@ -1,12 +1,13 @@
 """The result of `model.trace`: every number of one batch, as arrays and as a printed table."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinynet.backend.types import HostArray
+from tinynet.inspection.model_table import LEFT, row, table
 from tinynet.inspection.worked_update import Update, work_out
 from tinynet.optimizers import Optimizer
 from tinynet.utils.progress import printable
@@ -14,12 +15,18 @@ from tinynet.utils.progress import printable
 # Arrays with more elements than this are shown by their minimum, mean and maximum only.
 SHOWN = 40
 
-_LEFT = " style='text-align:left;white-space:nowrap;vertical-align:top;font-weight:normal'"
-
+# A notebook has rules for `pre` and `code`, which break lines even within a number.
+_WHOLE = "style='margin:0;white-space:pre;background:none;font-family:monospace'"
 
 TracedWeight = tuple[
     HostArray, HostArray, tuple[HostArray, ...]
 ]  # value, gradient, optimizer's slots
+
+
+def _known(name: str, names: Collection[str]) -> str:
+    if name not in names:
+        raise KeyError(f"Expected one of {list(names)}, received: {name!r}")
+    return name
 
 
 class Printable:
@@ -88,9 +95,7 @@ class LayerTrace(Printable):
     def __getitem__(self, symbol: str) -> np.ndarray:
         """Return the values of a quantity by its symbol, such as ``"z"`` or ``"∂L/∂W"``."""
         by_name = {one.symbol: one.values for one in (*self.forward, *self.backward)}
-        if symbol not in by_name:
-            raise KeyError(f"Expected one of {list(by_name)}, received: {symbol!r}")
-        return by_name[symbol]
+        return by_name[_known(symbol, by_name)]
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,7 @@ class Trace:
         if isinstance(layer, int):
             return self.layers[layer]
         by_name = {one.name: one for one in self.layers}
-        if layer not in by_name:
-            raise KeyError(f"Expected one of {list(by_name)}, received: {layer!r}")
-        return by_name[layer]
+        return by_name[_known(layer, by_name)]
 
     def update(self, weight: str, index: int | Sequence[int] = ()) -> Update:
         """Work out, step by step, how the optimizer would change one number of a weight.
@@ -134,9 +137,7 @@ class Trace:
             KeyError: if there is no trainable weight of that name.
             IndexError: if `index` does not select one number of it.
         """
-        if weight not in self.weights:
-            raise KeyError(f"Expected one of {list(self.weights)}, received: {weight!r}")
-        values, gradient, state = self.weights[weight]
+        values, gradient, state = self.weights[_known(weight, self.weights)]
         place: tuple[int, ...] = tuple(np.ravel(index).tolist())
         if len(place) != values.ndim or any(
             at not in range(-length, length) for at, length in zip(place, values.shape, strict=True)
@@ -176,17 +177,13 @@ class Trace:
         return printable("\n".join(lines))
 
     def _repr_html_(self) -> str:
-        parts = [f"<h3>One batch through model ‘{html.escape(self.model)}’</h3><table>"]
-        for title, statistics, rows in self._lines():
-            numbers = html.escape("\n".join(rows))
-            shown = f"<pre style='margin:0'>{numbers}</pre>" if rows else ""
-            if statistics:
-                cells = [f"<code>{html.escape(title)}</code>", *map(html.escape, statistics), shown]
-                parts.append(f"<tr>{''.join(f'<td{_LEFT}>{cell}</td>' for cell in cells)}</tr>")
-            else:
-                words = () if rows else ("shape", "min", "mean", "max", "values")
-                heads = [f"<b>{html.escape(title)}</b>", *words]
-                parts.append(f"<tr>{''.join(f'<th{_LEFT}>{head}</th>' for head in heads)}</tr>")
-                if rows:
-                    parts.append(f"<tr><td colspan='6'{_LEFT}>{shown}</td></tr>")
-        return "".join([*parts, "</table>"])
+        rows = []
+        for title, figures, lines in self._lines():
+            text, values = html.escape(title), html.escape("\n".join(lines))
+            name = f"<code {_WHOLE}>{text}</code>" if figures else f"<b>{text}</b>"
+            # The heading of the loss has values and no figures.
+            words = figures or (() if lines else ("shape", "min", "mean", "max", "values"))
+            shown = [f"<pre {_WHOLE}>{values}</pre>"] if lines else []
+            cells = [name, *map(html.escape, words), *shown]
+            rows.append(row("td" if figures else "th", cells, f"{LEFT} colspan='{7 - len(cells)}'"))
+        return f"<h3>One batch through model ‘{html.escape(self.model)}’</h3>{table(rows)}"

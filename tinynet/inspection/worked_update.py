@@ -28,8 +28,7 @@ class Update:
     new: float
 
     def __repr__(self) -> str:
-        lines = [f"Update of {self.weight}", *(f"  {step}" for step in self.steps)]
-        return printable("\n".join(lines))
+        return printable("\n  ".join((f"Update of {self.weight}", *self.steps)))
 
 
 def work_out(
@@ -92,10 +91,10 @@ def work_out(
         if "momentum" in slots:
             m_old, m = slots["momentum"], mu * slots["momentum"] - change
             change = -m
-            lines.append(
-                f"m ← μ m + η g / √({symbol} + ε) = {mu:g} · {m_old:.6g} + {step} = {m:.6g}"
-            )
-            lines.append(f"Δw = −m = −1 · {m:.6g} = {change:.6g}")
+            lines += [
+                f"m ← μ m + η g / √({symbol} + ε) = {mu:g} · {m_old:.6g} + {step} = {m:.6g}",
+                f"Δw = −m = −1 · {m:.6g} = {change:.6g}",
+            ]
         else:
             lines.append(f"Δw = −η g / √({symbol} + ε) = −{step} = {change:.6g}")
     elif type(optimizer) is SGD and not optimizer.momentum:
@@ -105,9 +104,11 @@ def work_out(
         mu, (old,) = optimizer.momentum, state
         velocity = mu * old - rate * g
         change = mu * velocity - rate * g if optimizer.nesterov else velocity
-        lines.append(f"v ← μ v − η g = {mu:g} · {old:.6g} − {rate:.6g} · {g:.6g} = {velocity:.6g}")
         nesterov = f"μ v − η g = {mu:g} · {velocity:.6g} − {rate:.6g} · {g:.6g} = {change:.6g}"
-        lines.append(f"Δw = {nesterov if optimizer.nesterov else f'v = {change:.6g}'}")
+        lines += [
+            f"v ← μ v − η g = {mu:g} · {old:.6g} − {rate:.6g} · {g:.6g} = {velocity:.6g}",
+            f"Δw = {nesterov if optimizer.nesterov else f'v = {change:.6g}'}",
+        ]
     else:
         raise ValueError(
             f"Expected Adam, RMSprop or SGD, received {type(optimizer).__name__}: "
