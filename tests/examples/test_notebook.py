@@ -1,87 +1,37 @@
 """`examples/mnist.ipynb` runs, does what `examples/mnist.py` does, and stores its own outputs.
 
-After a change, run it again and store it: python tests/examples/test_notebook.py
+What it shows of a model and of a trace is complete and readable.
+
+After a change, run it again and store it: python tests/helpers/notebooks.py examples/mnist.ipynb
 """
 
 import ast
 import base64
-import io
-import os
-import pathlib
 import re
 import runpy
 import sys
-import tempfile
 from unittest import mock
 
+import numpy as np
 import pytest
+from networks import SPARSE, network, tutorial
+from notebooks import (
+    ABSOLUTE,
+    EXAMPLES,
+    code_of,
+    executed,
+    kinds,
+    outputs_of,
+    printed,
+    read,
+    source_of,
+)
 
 import tinynet
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-NOTEBOOK, PROGRAM = ROOT / "examples" / "mnist.ipynb", ROOT / "examples" / "mnist.py"
+NOTEBOOK, PROGRAM = EXAMPLES / "mnist.ipynb", EXAMPLES / "mnist.py"
 # On Windows, tornado warns that it uses another event loop.
 pytestmark = pytest.mark.filterwarnings("ignore:Proactor event loop")
-
-
-def code_of(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def outputs_of(notebook):
-    return [output for cell in code_of(notebook) for output in cell.outputs]
-
-
-def printed(notebook):
-    """Return the text printed by all cells of a notebook."""
-    return "".join(out.text for out in outputs_of(notebook) if out.output_type == "stream")
-
-
-def kinds(cell):
-    """Return the forms of each output of a cell except what it prints."""
-    return [sorted(out.get("data", {})) for out in cell.outputs if out.output_type != "stream"]
-
-
-def read(path):
-    import nbformat  # imported here so that the file can be collected without Jupyter
-
-    return nbformat.read(path, as_version=4)
-
-
-def execute(notebook, directory):
-    """Run a notebook in `directory`, as in Jupyter, whatever it stores and the tests have set."""
-    import nbclient
-
-    for cell in code_of(notebook):
-        cell.outputs = []
-    resources = {"metadata": {"path": str(directory)}}
-    with mock.patch.dict(os.environ):
-        os.environ.pop("MPLBACKEND", None)  # a notebook uses its own backend
-        nbclient.NotebookClient(
-            notebook, timeout=600, resources=resources, record_timing=False, coalesce_streams=True
-        ).execute()
-
-
-def store(path):
-    """Run a notebook and store it: small pictures, and no names of temporary files."""
-    import nbformat
-    from PIL import Image
-
-    notebook = read(path)
-    with tempfile.TemporaryDirectory() as directory:
-        execute(notebook, directory)
-    notebook.metadata.language_info = {"name": "python"}
-    for output in outputs_of(notebook):
-        if output.get("name") == "stderr":
-            output.text = re.sub(r"\S*\bipykernel_\d+\S*?(?=:\d)", "<this cell>", output.text)
-        if picture := output.get("data", {}).get("image/png"):
-            file = io.BytesIO()
-            image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
-            # Median cut would merge the colours of thin lines, such as two curves of a plot.
-            few = image.quantize(64, method=Image.Quantize.MAXCOVERAGE, kmeans=3)
-            few.save(file, "png", optimize=True)
-            output.data["image/png"] = base64.b64encode(file.getvalue()).decode()
-    nbformat.write(notebook, path)
 
 
 @pytest.fixture(scope="module")
@@ -106,49 +56,49 @@ EXERCISES = (
 
 @pytest.mark.long
 def test_the_notebook_runs_and_its_stored_outputs_match(stored, mnist_directory, tmp_path):
-    import nbformat
-
-    executed = read(NOTEBOOK)
-    texts = [cell.source.replace("−", "-").replace("\n", " ") for cell in executed.cells]
+    texts = [source_of(cell).replace("−", "-").replace("\n", " ") for cell in stored["cells"]]
     answers = [n for n, text in enumerate(texts) if "<summary>Answer</summary>" in text]
-    changed = []
+    changed, expected = [], []
     for place, (code, figures) in zip(answers, EXERCISES, strict=True):
         for change, figure in figures.items():
             assert figure in texts[place]
-            source = executed.cells[place - 1].source.replace(code, change)
-            changed.append((nbformat.v4.new_code_cell(source), figure))
-    executed.cells += [cell for cell, _ in changed]
-    with mock.patch.dict(os.environ, TFDS_DATA_DIR=str(mnist_directory.parent.parent)):
-        execute(executed, tmp_path)
-    del executed.cells[len(texts) :]
+            exercise = stored["cells"][place - 1]
+            changed.append({**exercise, "source": source_of(exercise).replace(code, change)})
+            changed[-1]["id"] = f"changed-{len(changed)}"
+            expected.append(figure)
+    longer = {**stored, "cells": [*stored["cells"], *changed]}
+    data = str(mnist_directory.parent.parent)
+    longer = executed(longer, tmp_path, TFDS_DATA_DIR=data)
+    now = {**longer, "cells": longer["cells"][: len(texts)]}
     assert [path.name for path in tmp_path.iterdir()] == ["digits.html"]
-    for notebook in (stored, executed):
-        assert not [out for out in outputs_of(notebook) if out.output_type == "error"]
-        (warned,) = [out.text for out in outputs_of(notebook) if out.get("name") == "stderr"]
+    for notebook in (stored, now):
+        assert not [out for out in outputs_of(notebook) if out["output_type"] == "error"]
+        warned = printed(notebook, "stderr")
+        assert warned.count("Warning") == 1
         assert re.search(r":\d+: UserWarning: Expected inputs between about -1 and 1", warned)
-    for was, now in zip(code_of(stored), code_of(executed), strict=True):
-        assert (was.execution_count, kinds(was)) == (now.execution_count, kinds(now))
+    for one, other in zip(code_of(stored), code_of(now), strict=True):
+        assert (one["execution_count"], kinds(one)) == (other["execution_count"], kinds(other))
     for figure, least in (("Accuracy:", 97), ("Raw pixels: accuracy", 90), ("with L2:", 96)):
-        texts = map(printed, (stored, executed))
-        was, now = (float(re.search(rf"{figure} ([\d.]+)%", text)[1]) for text in texts)
-        assert was == pytest.approx(now, abs=0.7)  # rounding depends on the processor
-        assert was > least
-    for cell, figure in changed:
-        expected, reached = (
+        both = map(printed, (stored, now))
+        before, after = (float(re.search(rf"{figure} ([\d.]+)%", text)[1]) for text in both)
+        assert before == pytest.approx(after, abs=0.7)  # rounding depends on the processor
+        assert before > least
+    for cell, figure in zip(longer["cells"][len(texts) :], expected, strict=True):
+        told, reached = (
             float(re.findall(r"[-+]?\d+\.\d\d+", text)[-1])
-            for text in (figure, cell.outputs[-1].text)
+            for text in (figure, printed({"cells": [cell]}))
         )
-        assert reached == pytest.approx(expected, abs=2 if expected > 1 else 2e-6)
-    assert "All gradients are right" in str(code_of(executed))
+        assert reached == pytest.approx(told, abs=2 if told > 1 else 2e-6)
+    assert "All gradients are right" in str(code_of(now))
     # The live plot is one picture above the progress lines, and not an empty figure.
-    (cell,) = [cell for cell in code_of(executed) if "callbacks=[LivePlot()" in cell.source]
+    (cell,) = [cell for cell in code_of(now) if "callbacks=[LivePlot()" in source_of(cell)]
     assert str(kinds(cell)).count("image/png") == 1
-    assert len(base64.b64decode(cell.outputs[0].data["image/png"])) > 40_000
+    assert len(base64.b64decode(cell["outputs"][0]["data"]["image/png"])) > 40_000
 
 
 def test_the_test_images_are_not_used_before_training_has_ended(stored):
-    used = [n for n, cell in enumerate(code_of(stored)) if re.search(r"\b[xt]_test\b", cell.source)]
-    sources = [cell.source for cell in code_of(stored)]
+    sources = [*map(source_of, code_of(stored))]
+    used = [n for n, source in enumerate(sources) if re.search(r"\b[xt]_test\b", source)]
     prepared = next(n for n, source in enumerate(sources) if "x_test = x_train / 255" in source)
     trained = next(n for n, source in enumerate(sources) if "model.fit(" in source)
     assert [n for n in used if n <= trained] == [prepared]
@@ -171,7 +121,7 @@ def steps_of(source):
 
 
 def test_the_notebook_trains_the_same_network_as_the_program(stored, monkeypatch):
-    cells = "\n".join(cell.source for cell in code_of(stored))
+    cells = "\n".join(map(source_of, code_of(stored)))
     assert sorted(steps_of(cells)) == sorted(steps_of(PROGRAM.read_text("utf-8")))
     assert len(list(steps_of(cells))) == 6
     assert str([kinds(cell) for cell in code_of(stored)]).count("image/png") == 12
@@ -190,14 +140,66 @@ def test_the_notebook_trains_the_same_network_as_the_program(stored, monkeypatch
 
 def test_the_notebook_is_small_and_contains_no_absolute_paths(stored):
     assert NOTEBOOK.stat().st_size < 600_000  # see CONTRIBUTING.md
-    texts = [cell.source for cell in stored.cells] + [printed(stored)]
+    texts = [*map(source_of, stored["cells"]), printed(stored)]
     for output in outputs_of(stored):
-        texts += [output.get("data", {}).get(kind, "") for kind in ("text/plain", "text/html")]
-    absolute = re.compile(r"""(?:^|[\s"'(=])(?:/\w+/|[A-Za-z]:\\)""", re.MULTILINE)
-    assert absolute.search('File "' + str(ROOT))  # the pattern matches such a path
-    assert not [text for text in texts if absolute.search(text)]
+        data = output.get("data", {})
+        texts += ["".join(data.get(kind, "")) for kind in ("text/plain", "text/html")]
+    assert ABSOLUTE.search('File "' + str(EXAMPLES))  # the pattern matches such a path
+    assert not [text for text in texts if ABSOLUTE.search(text)]
 
 
-if __name__ == "__main__":
-    for argument in sys.argv[1:] or [NOTEBOOK]:
-        store(argument)
+# How a notebook shows a model and a trace
+
+
+def test_a_notebook_shows_a_table_of_a_model_and_other_programs_the_short_form():
+    from IPython.core.formatters import DisplayFormatter
+
+    model = tutorial()
+    data, _ = DisplayFormatter().format(model)
+    assert data["text/html"] == model._repr_html_()
+    assert data["text/plain"] == "<Sequential name=sequential, built=True>"
+
+
+# JupyterLab's rules for the HTML of an output, as far as they concern where lines are broken.
+JUPYTERLAB = """
+    pre { border: none; margin: 0; padding: 0; overflow: auto; word-break: break-all;
+          overflow-wrap: break-word; white-space: pre-wrap; }
+    code { white-space: pre-wrap; }
+    table { border-collapse: collapse; table-layout: fixed; font-size: 13px; }
+    td, th, tr { vertical-align: middle; text-align: right; padding: 0.5em; white-space: normal;
+                 max-width: none; }
+"""
+BROKEN = """() => {
+    const broken = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    let count = 0;
+    while (walk.nextNode())
+        for (const { 0: text, index } of walk.currentNode.data.matchAll(/-?\\d[\\d.e-]*/g)) {
+            const range = new Range();
+            range.setStart(walk.currentNode, index);
+            range.setEnd(walk.currentNode, index + text.length);
+            count += 1;
+            if (new Set([...range.getClientRects()].map(({ top }) => top)).size > 1)
+                broken.push(text);
+        }
+    const tops = (cell) => [...cell.querySelectorAll("code, b")].map((e) => e.getClientRects());
+    return [broken, count, [...document.querySelectorAll("tr > :first-child")].flatMap(tops)
+        .filter((rects) => rects.length > 1).length];
+}"""
+
+
+def test_a_notebook_breaks_no_number_and_no_formula(browser):
+    """The table scrolls sideways in its own place, as the notebook itself does not scroll."""
+    model = network((12, "tanh"), (10, "softmax"), inputs=(3,), loss=SPARSE)
+    content = model.trace(np.eye(3), np.arange(3))._repr_html_()
+    page = browser.new_page(viewport={"width": 600, "height": 800})
+    page.set_content(f"<style>{JUPYTERLAB}</style><body>{content}</body>")
+    broken, count, formulas = page.evaluate(BROKEN)
+    assert count > 400
+    assert (broken, formulas) == ([], 0)
+    widths = page.evaluate(
+        """() => [document.querySelector("table").parentElement, document.documentElement]
+            .flatMap(({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth])"""
+    )
+    assert widths[0] > widths[1] + 200
+    assert widths[2] == widths[3]
+    page.close()

@@ -5,7 +5,6 @@ import pickle
 from xml.etree import ElementTree
 
 import numpy as np
-import pytest
 from networks import ONE_HOT, Scale, network, tutorial
 
 import tinynet
@@ -35,14 +34,6 @@ def test_the_tutorial_model():
         ],
         "94,494 parameters; optimizer Adam, loss categorical_crossentropy",
     )
-
-
-def test_a_notebook_shows_it_and_other_programs_the_short_form():
-    formatters = pytest.importorskip("IPython.core.formatters")
-    model = tutorial()
-    data, _ = formatters.DisplayFormatter().format(model)
-    assert data["text/html"] == model._repr_html_()
-    assert data["text/plain"] == "<Sequential name=sequential, built=True>"
 
 
 def test_numbers_are_aligned_on_the_right():

@@ -231,52 +231,6 @@ def test_a_notebook_gets_well_formed_html():
     assert "‘a<b’" in page.find("h3").text
 
 
-# JupyterLab's rules for the HTML of an output, as far as they concern where lines are broken.
-JUPYTERLAB = """
-    pre { border: none; margin: 0; padding: 0; overflow: auto; word-break: break-all;
-          overflow-wrap: break-word; white-space: pre-wrap; }
-    code { white-space: pre-wrap; }
-    table { border-collapse: collapse; table-layout: fixed; font-size: 13px; }
-    td, th, tr { vertical-align: middle; text-align: right; padding: 0.5em; white-space: normal;
-                 max-width: none; }
-"""
-BROKEN = """() => {
-    const broken = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    let count = 0;
-    while (walk.nextNode())
-        for (const { 0: text, index } of walk.currentNode.data.matchAll(/-?\\d[\\d.e-]*/g)) {
-            const range = new Range();
-            range.setStart(walk.currentNode, index);
-            range.setEnd(walk.currentNode, index + text.length);
-            count += 1;
-            if (new Set([...range.getClientRects()].map(({ top }) => top)).size > 1)
-                broken.push(text);
-        }
-    const tops = (cell) => [...cell.querySelectorAll("code, b")].map((e) => e.getClientRects());
-    return [broken, count, [...document.querySelectorAll("tr > :first-child")].flatMap(tops)
-        .filter((rects) => rects.length > 1).length];
-}"""
-
-
-@pytest.mark.host
-def test_a_notebook_breaks_no_number_and_no_formula(browser):
-    """The table scrolls sideways in its own place, as the notebook itself does not scroll."""
-    model = network((12, "tanh"), (10, "softmax"), inputs=(3,), loss=SPARSE)
-    content = model.trace(np.eye(3), np.arange(3))._repr_html_()
-    page = browser.new_page(viewport={"width": 600, "height": 800})
-    page.set_content(f"<style>{JUPYTERLAB}</style><body>{content}</body>")
-    broken, count, formulas = page.evaluate(BROKEN)
-    assert count > 400
-    assert (broken, formulas) == ([], 0)
-    widths = page.evaluate(
-        """() => [document.querySelector("table").parentElement, document.documentElement]
-            .flatMap(({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth])"""
-    )
-    assert widths[0] > widths[1] + 200
-    assert widths[2] == widths[3]
-    page.close()
-
-
 LOSSES = {  # arguments, the hidden activation, words in the text, whether δ = (p − y) / B is noted
     "plain": ({}, "tanh", "ℓ = −Σ y ln p", True),
     "sparse": ({}, "relu", "ℓ = −ln p of the true class", True),

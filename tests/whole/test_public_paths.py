@@ -85,7 +85,8 @@ IN_KERAS = table("""
 
 # Names that Keras does not have, or has under another path.
 NOT_IN_KERAS = table("""
-    tinynet: Callback check_gradients export_html find_dead_units doctor plotting training web
+    tinynet: Callback check_gradients export_html find_dead_units course doctor plotting training
+        web
         __all__ __version__
     activations: backward backward_of linear_backward relu_backward sigmoid_backward
         softmax_backward tanh_backward
@@ -95,6 +96,12 @@ NOT_IN_KERAS = table("""
     callbacks: Distributions LivePlot
     callbacks.Callback: accepts_nan comes_last get_state goes_on kept set_course set_state
         set_training_state
+    course: Gap GapError being_wrong load_data neuron plot_images plot_pixels plot_slope
+        plot_softmax plot_sums plot_way_back way_back
+    course.being_wrong: cross_entropy gradient_of_scores guessing same_as_tinynet slope softmax
+        stable_softmax step
+    course.neuron: dense_weights parameters sigmoid template threshold to_row weighted_sum
+    course.way_back: chain dense_backward same_as_trace shapes sigmoid_backward two_layers
     datasets: digits
     datasets.digits: load_data
     datasets.mnist: prepare_digit
@@ -257,7 +264,8 @@ def code_of(path):
         return "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
     if path.suffix == ".ipynb":
         cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-        return "\n".join("".join(cell["source"]) for cell in cells)
+        lines = "\n".join("".join(cell["source"]) for cell in cells).splitlines()
+        return "\n".join(re.sub(r"%pip .*", "pass", line) for line in lines)
     return text
 
 
@@ -290,8 +298,8 @@ def paths_in_text(text):
     return found | {f"tinynet.{path}" for path in inner if not path.endswith(".py")}
 
 
-EXAMPLES = [path for kind in ("py", "ipynb") for path in sorted(ROOT.glob(f"examples/*.{kind}"))]
-SHOWN = [ROOT / "README.md", *ROOT.glob("*/README.md"), *EXAMPLES]
+EXAMPLES = [path for kind in ("py", "ipynb") for path in sorted(ROOT.glob(f"examples/**/*.{kind}"))]
+SHOWN = [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("examples/*/*.md"), *EXAMPLES]
 READ = [*SHOWN, *sorted((ROOT / "tinynet").rglob("*.py"))]
 
 

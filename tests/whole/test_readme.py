@@ -11,7 +11,7 @@ from conftest import ROOT
 import tinynet
 
 README = (ROOT / "README.md").read_text("utf-8")
-FILES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
+FILES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), *ROOT.glob("examples/*/README.md")]
 
 
 def blocks(text):

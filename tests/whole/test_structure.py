@@ -29,7 +29,7 @@ NO_PAGES = {"__init__", "config"}
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
     "backend": 1242, "compat": 2055, "utils": 365, "callbacks": 465, "saving": 440, "engine": 1862,
-    "inspection": 713, "datasets": 330, "plotting": 566, "web": 300, "doctor": 56,
+    "inspection": 713, "datasets": 330, "plotting": 566, "web": 300, "course": 503, "doctor": 56,
 }  # fmt: skip
 
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.
@@ -60,6 +60,8 @@ ORDER = """
     datasets.fashion_mnist datasets
     plotting.pictures plotting.curves plotting.learned plotting.live plotting
     web.learning web.samples web.network web
+    course.grading course.data course.pictures course.neuron course.being_wrong course.way_back
+    course
     doctor doctor.__main__
     __init__
 """
@@ -73,9 +75,8 @@ NOT_CORE = """
     utils.files utils.interrupt callbacks.backup engine.advice engine.device engine.finite
     engine.memory engine.rollback engine.steps engine.streams engine.training_state utils.batches
     inspection.model_table inspection.worked_update inspection.trace_table inspection.trace
-    inspection.gradient_report inspection.gradient_check
-    inspection.dead_units
-    saving datasets plotting web doctor
+    inspection.gradient_report inspection.gradient_check inspection.dead_units
+    saving datasets plotting web course doctor
 """
 
 # The only imports of a later file by an earlier one.

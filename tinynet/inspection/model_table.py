@@ -33,11 +33,11 @@ def model_table(model: Model) -> str:
         frozen = ", frozen" if layer.weights and not layer.trainable else ""
         cells = (
             f"{indent}{layer.name} ({type(layer).__name__}){frozen}",
-            getattr(layer, "output_shape", None) or "?",
+            f"{getattr(layer, 'output_shape', None) or '?'}",
             _name_of(getattr(layer, "activation", None)),
             f"{sum(weight.size for weight in layer.weights):,}" if layer.built else "?",
         )
-        rows.append(row("td", [html.escape(str(cell)) for cell in cells], RIGHT))
+        rows.append(row("td", [*map(html.escape, cells)], RIGHT))
     total, trained = (
         sum(weight.size for weight in weights)
         for weights in (model.weights, model.trainable_weights)
@@ -47,12 +47,15 @@ def model_table(model: Model) -> str:
         texts = ["not built yet: the weights are made when the shape of the input is known"]
     if model.optimizer is not None:
         texts.append(f"optimizer {_name_of(model.optimizer)}, loss {_name_of(model.loss) or '?'}")
-    about = f"({type(model).__name__}), input {model.shape_of_input or '?'}"
-    name, about, below = map(html.escape, (model.name, about, "; ".join(texts)))
-    return f"<b>{name}</b> {about}{table(rows)}{below}"
+    name, kind, shape, below = map(
+        html.escape,
+        (model.name, type(model).__name__, f"{model.shape_of_input or '?'}", "; ".join(texts)),
+    )
+    return f"<b>{name}</b> ({kind}), input {shape}{table(rows)}{below}"
 
 
 def _name_of(part: object) -> str:
     """Return the name of an activation, an optimizer or a loss; empty for None."""
-    name = "" if part is None else getattr(part, "__name__", type(part).__name__)
-    return part if isinstance(part, str) else name
+    if isinstance(part, str | None):
+        return part or ""
+    return str(getattr(part, "__name__", type(part).__name__))

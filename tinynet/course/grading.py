@@ -1,0 +1,314 @@
+"""Grade what somebody has written into a gap of a lesson, and name the likely mistake.
+
+A `Gap` holds the right answer, inputs to try it on, and typical mistakes, each written as the
+formula that it leads to. An answer that equals such a formula on all inputs is that mistake, and
+its hint is shown. Other wrong answers get a hint from their shape, their ratio to what is right, or
+the first place where they differ.
+"""
+
+import contextlib
+import copy
+import functools
+import inspect
+import re
+import textwrap
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinynet.backend.types import HostArray
+from tinynet.inspection.gradient_report import likely_mistake
+from tinynet.utils.progress import printable
+
+Case = tuple[object, ...]  # the arguments of one call
+OPEN = "This gap is still open: write your answer in place of the dots, `...`."
+LIBRARIES = (str(Path(__file__).parents[1]), str(Path(re.__file__).parents[1]), "-packages")
+
+
+class GapError(AssertionError):
+    """A gap that is open or wrong; the message is the hint.
+
+    A notebook shows the hint alone, without a traceback, and stops. Programs that grade notebooks
+    find an AssertionError.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
+
+
+def not_yet(hint: str) -> GapError:
+    """Return the error of a gap that is not right yet, with its hint."""
+    return GapError(printable(fill(f"✗ Not yet. {hint}")))
+
+
+def right(praise: str) -> None:
+    """Print that a gap is right, and why that matters."""
+    print(printable(fill(f"✓ Right. {praise}")))
+
+
+def fill(text: str) -> str:
+    """Wrap each line of a text; a line that starts with a space is code, and stays as it is."""
+    return "\n".join(
+        line if line[:1] == " " else textwrap.fill(line, 92, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The check of one gap: a function or a value.
+
+    Attributes:
+        right: the right answer: a function, or the value itself.
+        praise: what is said of a right answer.
+        mistakes: hints, each with the wrong function or value that it is about.
+        cases: the arguments to try a function with, one tuple for each call.
+        part: which of several results it is about, before each hint.
+
+    Raises, when called with an answer that is open or wrong: `GapError`, with a hint.
+
+    >>> half = Gap(lambda x: x / 2, "Half of it.", {"It looks doubled.": lambda x: 2 * x}, [(3.0,)])
+    >>> half(lambda x: 0.5 * x)
+    ✓ Right. Half of it.
+    >>> half(lambda x: x + x)
+    Traceback (most recent call last):
+    tinynet.course.grading.GapError: ✗ Not yet. It looks doubled.
+    """
+
+    right: object
+    praise: str
+    mistakes: Mapping[str, object]
+    cases: Sequence[Case] = ((),)
+    part: str = ""
+
+    def __call__(self, answer: object) -> None:
+        """Print the praise if `answer` is right, or raise `GapError` with a hint."""
+        self.grade(answer)
+        right(self.praise)
+
+    @np.errstate(all="ignore")
+    def grade(self, answer: object) -> None:
+        """Raise `GapError` with a hint unless `answer` is right."""
+        if answer is ...:
+            raise not_yet(OPEN)
+        if callable(self.right) != callable(answer):
+            kind = "the function itself, without brackets" if callable(self.right) else "the value"
+            raise not_yet(f"Expected {kind}, received {answer!r:.60}.")
+        values = [self.run(answer, case) for case in self.cases]
+        results = [*map(numbers, values)]
+        goals = [np.asarray(value_of(self.right, case)) for case in self.cases]
+        if all(map(agree, results, goals)):
+            if any(isinstance(value, list | tuple) for value in values):
+                raise not_yet(
+                    "The numbers are right, but later cells need an array: use np.array(…)."
+                )
+            return
+        for hint, wrong in self.mistakes.items():
+            with contextlib.suppress(ValueError, IndexError):  # it fails for these shapes
+                if all(map(agree, results, [np.asarray(value_of(wrong, c)) for c in self.cases])):
+                    raise not_yet(self.part + hint)
+        which = [agree(*pair) for pair in zip(results, goals, strict=True)].index(False)
+        case = self.cases[which]
+        samples = [len(first) for first in map(np.asarray, case[:1]) if first.ndim] or [1]
+        hint = difference(results[which], goals[which], describe(answer, case), *samples)
+        raise not_yet(self.part + hint + globals_read(answer))
+
+    def run(self, answer: object, case: Case) -> object:
+        """Return what the answer gives for the arguments, or raise `GapError`."""
+        given = copy.deepcopy(case)
+        try:
+            value = value_of(answer, given)
+        except GapError:
+            raise
+        except Exception as error:
+            hint = failure(error, describe(answer, case))
+            raise not_yet(hint + globals_read(answer)) from None
+        names = parameters(answer)
+        for n, (before, after) in enumerate(zip(case, given, strict=True)):
+            if isinstance(before, np.ndarray) and before.tobytes() != np.asarray(after).tobytes():
+                name = names[n] if n < len(names) else f"number {n + 1}"
+                raise not_yet(
+                    f"It changes its argument {name} in place, and with it the caller's array. "
+                    "Compute a new array instead."
+                )
+        return value
+
+
+def parameters(answer: object) -> list[str]:
+    """Return the names of a function's parameters; none if it is a value, or does not tell them."""
+    try:
+        found = inspect.signature(answer).parameters.values()  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return []
+    return [one.name for one in found if one.kind is not one.VAR_POSITIONAL]
+
+
+def describe(answer: object, case: Case) -> str:
+    """Return the arguments in words: small ones with their values, others with their shapes."""
+    words = []
+    for name, value in zip(parameters(answer), case, strict=False):
+        array = np.asarray(value)
+        text = f"{name} = {array.tolist()}"
+        words.append(text if len(text) <= 30 else f"{name} of shape {array.shape}")
+    return ", ".join(words)
+
+
+def failure(error: Exception, called: str) -> str:
+    """Say what an error in the student's code is, in which line, and what that looks like."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    lines = traceback.extract_tb(error.__traceback__)
+    own = [n for n, one in enumerate(lines) if not any(lib in one.filename for lib in LIBRARIES)]
+    line = f"\n    {lines[own[-1]].line}" if own and lines[own[-1]].line else ""
+    unfilled = [name for n in own for name, v in frames[n].f_locals.items() if v is ...]
+    if unfilled:
+        return f"Still open: {', '.join(unfilled)}. Write your answer in place of the dots, `...`."
+    if re.search("'ellipsis'|type ellipsis|received Ellipsis", str(error)):
+        return OPEN + line
+    given = f"\nIt was called with {called}." if called else ""
+    hint = f"Your code raised {type(error).__name__}: {error}{line}{given}\n{misfit(str(error))}"
+    return hint.rstrip()
+
+
+def misfit(message: str) -> str:
+    """Return the likely mistake behind one of NumPy's errors about shapes; empty if none is known.
+
+    >>> misfit("could not broadcast input array from shape (3,2) into shape (2,3)")
+    'It looks transposed.'
+    """
+    if inner := re.search(r"size (\d+) is different from (\d+)", message):
+        return f"In A @ B, A needs as many columns as B has rows. Here: {inner[2]} and {inner[1]}."
+    if "not aligned" in message:
+        return (
+            "In a product, the last dimension of the first array has to be equal to the first "
+            "dimension of the second."
+        )
+    if "is out of bounds" in message:
+        return "Give a row number with each label: y[np.arange(n), labels]."
+    if "indexing arrays" in message:
+        return "There has to be one row number for each label: np.arange(len(p))."
+    if "could not be broadcast together" in message:
+        return "Shapes are compared from the right: sizes match if they are equal, or one is 1."
+    if missing := re.search("name '(x|a|kernel|bias)' is not defined", message):
+        return f"What forward has kept is in self: self.{missing[1]}."
+    if re.search("name 'math'|can be converted to Python scalars", message):
+        return "For whole arrays, use NumPy's functions, such as np.exp."
+    shapes = re.search(r"from shape \(([\d, ]+)\) into shape \(([\d, ]+)\)", message)
+    if shapes is None:
+        return ""
+    given, expected = ([int(n) for n in re.findall(r"\d+", shape)] for shape in shapes.groups())
+    if given == expected[::-1] != expected:
+        return "It looks transposed."
+    return "Is a sum over the samples missing, axis=0?" if given[1:] == expected else ""
+
+
+def globals_read(answer: object) -> str:
+    """Return a hint if a function uses an array of the notebook in place of its arguments."""
+    function = inspect.unwrap(answer) if callable(answer) else None
+    names = getattr(getattr(function, "__code__", None), "co_names", ())
+    known = getattr(function, "__globals__", {})
+    arrays = [name for name in names if isinstance(known.get(name), np.ndarray)]
+    return f" It uses the notebook's {' and '.join(arrays)}, not its arguments." * bool(arrays)
+
+
+def numbers(value: object) -> HostArray:
+    """Return a result as an array; raise `GapError` if it is open, nothing, or not of numbers."""
+    if value is None:
+        raise not_yet("There is no result: is the `return` missing?")
+    try:
+        result = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        result = np.array(None)
+    if result.dtype.kind not in "buif":
+        what = f"Expected numbers, received {textwrap.shorten(repr(value), 200, placeholder=' …')}."
+        raise not_yet(OPEN if any(one is ... for one in result.flat) else what)
+    return result
+
+
+def value_of(answer: object, case: Case) -> object:
+    """Return the result of a function for the arguments `case`, or the answer, if it is a value."""
+    return answer(*case) if callable(answer) else answer
+
+
+def constant(value: object) -> Callable[..., object]:
+    """Return a function that returns `value` for any arguments."""
+    return lambda *_: value
+
+
+def agree(one: HostArray, two: HostArray) -> bool:
+    """Whether two results have one shape, and the same numbers up to the rounding of float32."""
+    return one.shape == two.shape and np.allclose(one, two, 1e-4, 1e-6, equal_nan=True)
+
+
+def difference(result: HostArray, goal: HostArray, called: str = "", samples: int = 1) -> str:
+    """Say in what a result differs from what is expected: shape, NaN, ratio, or one number."""
+    given = f" for {called}" if called else ""
+    if result.shape != goal.shape:
+        turned = " It looks transposed." if agree(result.T, goal) else ""
+        shape = f"Expected an array of shape {goal.shape}" if goal.ndim else "Expected one number"
+        return f"{shape}{given}; received an array of shape {result.shape}.{turned}"
+    if not np.isfinite(result).all():
+        return f"Expected finite numbers{given}; received nan or inf."
+    pair = result.astype("float64").ravel(), goal.astype("float64").ravel()
+    ratio = likely_mistake(result, np.arange(goal.size), *pair, samples, 1e-6) * (goal.size > 1)
+    ratio = ratio.replace("1/B", "1/n")  # as the lessons call it
+    if not called and not goal.ndim:  # a value: the hint is not to tell it
+        return f"{result:.6g} is too {'large' if result > goal else 'small'}."
+    worst = np.unravel_index(np.argmax(np.abs(pair[0] - pair[1])), goal.shape)
+    place = f" at {[int(n) for n in worst]}" if goal.ndim else ""
+    return (
+        f"Expected {goal[worst]:.6g}{place}{given}; received {result[worst]:.6g}. {ratio}".strip()
+    )
+
+
+def central_differences(loss: Callable[[], float], array: HostArray, h: float = 1e-5) -> HostArray:
+    """Return (L(w + h) − L(w − h)) / 2h for every element w of an array that the loss L reads.
+
+    >>> w = np.array([3.0, 4.0])
+    >>> print(central_differences(lambda: w[0] * w[1], w).round(6))
+    [4. 3.]
+    """
+    slopes = np.zeros(array.shape)
+    for place in np.ndindex(array.shape):
+        value = array[place]
+        array[place] = value + h
+        above = loss()
+        array[place] = value - h
+        slopes[place] = (above - loss()) / (2 * h)
+        array[place] = value
+    return slopes
+
+
+def grade_parts(
+    answer: Callable[..., object],
+    cases: Sequence[Case],
+    parts: Sequence[tuple[str, object, Mapping[str, object]]],
+) -> None:
+    """Grade a function that returns several results: each has a name, what is right, and mistakes.
+
+    The hint is about the first result that is wrong.
+    """
+    if not callable(answer):
+        raise not_yet(OPEN if answer is ... else "Expected the function itself, without brackets.")
+    for number, (name, goal, mistakes) in enumerate(parts):
+        done = ", ".join(name for name, _, _ in parts[:number])
+        before = f"{done} {'are' if number > 1 else 'is'} right. " if done else ""
+
+        @functools.wraps(answer)
+        def one(
+            *case: object, number: int = number, name: str = name, before: str = before
+        ) -> object:
+            results = answer(*case)
+            if not isinstance(results, tuple | list) or len(results) != len(parts):
+                names = ", ".join(name for name, _, _ in parts)
+                raise not_yet(
+                    OPEN if results is ... else f"Expected {len(parts)} results: {names}."
+                )
+            if results[number] is ...:
+                raise not_yet(f"{before}{name} is still open.")
+            return results[number]
+
+        expected = goal if callable(goal) else constant(goal)
+        Gap(expected, "", mistakes, cases, f"{before}{name}: ").grade(one)
