@@ -16,6 +16,7 @@ from notebooks import (
     OFFLINE,
     code_of,
     executed,
+    is_open,
     kinds,
     outputs_of,
     printed,
@@ -51,6 +52,9 @@ WRONG = {
         ("x @ w + b", "np.sum(x * w + b)", "over all images, too, and b"),
         ("x @ w + b", "w @ x + b", "as many columns as B has rows"),
         ("x @ w + b", "x @ w * b", "multiplies by b"),
+        ("x @ w + b", "x @ w - b", "subtracts b"),
+        ("x @ w + b", "(x * w).mean(axis=1) + b", "mean over the pixels"),
+        ("x @ w + b", "(x * w).sum(axis=0) + b", "over the images"),
         ("return x @ w + b", "z = x @ w + b", "`return` missing"),
         ("x @ w + b", "x_train @ w + b", "notebook's x_train, not its arguments"),
     ],
@@ -76,12 +80,13 @@ WRONG = {
         ("1 / (1 + np.exp(-z))", "1 / 1 + np.exp(-z)", "brackets around the sum"),
         ("1 / (1 + np.exp(-z))", "np.exp(-z)", "e⁻ᶻ alone"),
         ("1 / (1 + np.exp(-z))", "np.tanh(z)", "tanh"),
+        ("1 / (1 + np.exp(-z))", "1 / np.exp(-z)", "in the denominator, add 1"),
         ("np.exp(-z)", "math.exp(-z)", "use NumPy's functions"),
         ("1 + np.exp(-z)", "1 - np.exp(-z)", "with a plus"),
         ("check.sigmoid(sigmoid)", "check.sigmoid(sigmoid(0))", "the function itself"),
     ],
     "dense_weights": [
-        ("w[:, None]", "w", r"Here \(64, 1\): reshape w"),
+        ("w[:, None]", "w", r"here \(64, 1\). This one is of shape \(64,\): reshape w"),
         ("w[:, None]", "w[None, :]", "transposed"),
         ("[w[:, None], np.array([b])]", "[np.array([b]), w[:, None]]", "wrong order"),
         ("np.array([b])", "b", "one number for each unit"),
@@ -103,6 +108,7 @@ WRONG = {
         (" / np.exp(z).sum(axis=1, keepdims=True)", "", "not divided by their sum"),
         ("np.exp(z)", "np.exp(-z)", "not of −z"),
         ("/ np.exp(z).sum", "/ z.sum", "denominator sums the scores"),
+        ("np.exp(z)", "z", "scores themselves"),
         ("np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)", "1 / (1 + np.exp(-z))", "sigmoid"),
         (", keepdims=True", "", "compared from the right"),
     ],
@@ -123,6 +129,9 @@ WRONG = {
         ("p[np.arange(len(p)), labels]", "p.max(axis=1)", "predicted digit"),
         ("p[np.arange(len(p)), labels]", "p[:, labels]", "every image with every label"),
         ("np.log(", "np.log10(", "base 10"),
+        ("np.log(", "np.log2(", "base 2"),
+        ("labels]).mean()", "labels].mean())", "logarithm of the mean"),
+        ("np.arange(len(p))", "np.arange(10)", "one row number for each label"),
         ("p[np.arange(len(p)), labels]).mean()", "p).mean()", "all digits"),
         ("-np.log(p[np.arange(len(p)), labels])", "(1 - p[np.arange(len(p)), labels])", "1 − p"),
     ],
@@ -131,12 +140,15 @@ WRONG = {
         ("np.log(10)", "2.0", "2 is too small"),
         ("np.log(10)", "0.1", "probability of the right digit"),
         ("np.log(10)", "np.log10(10)", "base 10"),
-        ("np.log(10)", "-np.log(0.9)", "wrong digits together"),
+        ("np.log(10)", "np.log2(10)", "base 2"),
+        ("np.log(10)", "0.9", "This is 1 − p"),
+        ("np.log(10)", "-np.log(0.9)", "all the wrong digits together"),
         ("np.log(10)", "10 * np.log(10)", "only the right digit"),
     ],
     "slope": [
         ("(f(w + h) - f(w - h)) / (2 * h)", "(f(w + h) - f(w)) / h", "to the right only"),
-        ("(2 * h)", "h", "twice too large"),
+        ("(2 * h)", "h", "twice as large"),
+        ("(f(w + h) - f(w - h)) / (2 * h)", "(f(w) - f(w - h)) / h", "to the left only"),
         ("f(w + h) - f(w - h)", "f(w - h) - f(w + h)", "reversed"),
         (" / (2 * h)", "", "not divided"),
         ("(2 * h)", "2", "not by h"),
@@ -146,19 +158,32 @@ WRONG = {
     ],
     "gradient_of_scores": [
         (" / len(p)", "", "not divided by the number of images"),
+        (
+            "(p - np.eye(p.shape[1])[labels]) / len(p)",
+            "np.eye(p.shape[1])[labels] - p",
+            "reversed, and",
+        ),
+        ("(p - np.eye(p.shape[1])[labels])", "-np.eye(p.shape[1])[labels] / p", "−1/p"),
         ("(p - np.eye(p.shape[1])[labels])", "p - np.eye(p.shape[1])[labels]", "Only y is divided"),
         ("(p - np.eye(p.shape[1])[labels])", "(np.eye(p.shape[1])[labels] - p)", "y − p"),
-        ("np.eye(p.shape[1])[labels]", "1", "from all digits"),
+        ("np.eye(p.shape[1])[labels]", "1", "from every digit"),
         ("(p - np.eye(p.shape[1])[labels])", "p", "subtract y"),
         ("np.eye(p.shape[1])[labels]", "labels[:, None]", "label itself"),
         ("np.eye(p.shape[1])[labels]", "np.eye(10)[labels]", "compared from the right"),
         ("/ len(p)", "/ p.shape[1]", "number of classes"),
+        (
+            "return (p - np.eye(p.shape[1])[labels])",
+            "y = np.zeros_like(p)\n    y[labels] = 1\n    return (p - y)",
+            "row number with each label",
+        ),
         ("len(p)", "p.size", "number of all scores"),
     ],
     "step": [
         ("w - rate", "w + rate", "uphill"),
         ("rate * gradient", "gradient", "rate is missing"),
         ("w - rate * gradient", "rate * gradient", "step alone"),
+        ("w - rate * gradient", "-rate * gradient", "without the weights"),
+        ("rate * gradient", "gradient / rate", "divides by the rate"),
         ("w - rate * gradient", "w - rate", "forgets the gradient"),
         ("return w - rate * gradient", "w -= rate * gradient\n    return w", "in place"),
     ],
@@ -173,6 +198,7 @@ WRONG = {
         ("2 * (a - t)", "(a - t)", "The 2"),
         ("2 * (a - t)", "(a - t) ** 2", "The loss itself"),
         ("(a - t)", "(t - a)", "sign"),
+        ("a * (1 - a)", "(x * w + b) * (1 - x * w - b)", "not z"),
         ("a * (1 - a)", "sigmoid(a) * (1 - sigmoid(a))", "σ is applied twice"),
         ("dL_da * da_dz * dz_dw", "dL_da + da_dz + dz_dw", "multiplied"),
     ],
@@ -200,6 +226,10 @@ WRONG = {
             "dW2: It is not divided by the number of images",
         ),
         ("delta2 = (p - y) / n", "delta2 = (y - p) / n", "dW2: δ2 is y − p"),
+        ("delta2 = (p - y) / n", "delta2 = (p - y) / n**2", "divided by n twice"),
+        ("dW2 = a.T @ delta2", "dW2 = a.T @ p", "dW2: It uses p"),
+        (" * a * (1 - a)", " * a", r"a \(1 − a\), not a\."),
+        ("db1 = delta1.sum(axis=0)", "db1 = (delta2 @ W2.T).sum(axis=0)", "db1: .* is missing"),
         ("delta2 = (p - y) / n", "delta2 = (p - y) / p.shape[1]", "number of classes"),
         ("dW2 = a.T @ delta2", "dW2 = x.T @ delta2", "dW2: It uses x"),
         ("dW2 = a.T @ delta2", "dW2 = delta2.T @ a", "dW2: It looks transposed"),
@@ -230,6 +260,11 @@ WRONG = {
         ("kernel_gradient[:] =", "kernel_gradient[:] +=", "∂L/∂W: It adds to what was there"),
         ("bias_gradient[:] =", "bias_gradient[:] +=", "∂L/∂b: It adds to what was there"),
         ("self.kernel_gradient[:] = self.x.T @ delta", "pass", "backward does not write it"),
+        ("self.x.T @ delta", "self.kernel.T @ delta", "multiplies by W"),
+        ("self.x.T @ delta", "self.x * delta", "element by element"),
+        ("= delta.sum(axis=0)", "= delta.sum(axis=1)", "over the units"),
+        ("delta @ self.kernel.T", "self.kernel @ delta.T", "wrong order"),
+        ("delta @ self.kernel.T", "delta @ self.x.T", "It uses x"),
         ("= delta.sum(axis=0)", "= delta", "sum over the samples missing"),
         ("= delta.sum(axis=0)", "= delta.mean(axis=0)", "∂L/∂b: This is the mean"),
         ("= delta.sum(axis=0)", "= delta.sum()", "summed over everything"),
@@ -248,6 +283,7 @@ WRONG = {
     "sigmoid_backward": [
         ("gradient * self.a * (1 - self.a)", "self.a * (1 - self.a)", "arrives is missing"),
         ("gradient * self.a * (1 - self.a)", "gradient * self.a", "not a"),
+        ("gradient * self.a * (1 - self.a)", "gradient * (1 - self.a)", "not 1 − a"),
         ("gradient * self.a * (1 - self.a)", "gradient", "passes unchanged"),
         ("(1 - self.a)", "(1 - self.x)", "has no attribute 'x'"),
         ("(1 - self.a)", "(1 - a)", "in self: self.a"),
@@ -357,7 +393,6 @@ def test_a_gap_that_is_open_or_wrong_is_caught_with_a_hint_that_names_the_fault(
     assert missed == []
     gaps = gaps_of(lesson)
     assert len(gaps) >= 4
-    assert len(tried) >= 4 * len(gaps)
     assert capsys.readouterr().out.count("✓ Right.") >= len(gaps)
 
 
@@ -398,15 +433,11 @@ def test_a_solution_runs(lesson, data, tmp_path, request):
 @pytest.mark.filterwarnings("ignore:Proactor event loop")
 def test_an_open_gap_shows_the_hint_alone(tmp_path):
     lesson = lesson_and_solution(LESSONS[0])[0]
-    first = next(n for n, cell in enumerate(lesson["cells"]) if check_in(cell))
+    first = next(n for n, cell in enumerate(lesson["cells"]) if is_open(cell))
     notebook = executed({**lesson, "cells": lesson["cells"][: first + 1]}, tmp_path, **OFFLINE)
     (shown,) = [out for out in outputs_of(notebook) if out["output_type"] == "error"]
     assert len(shown["traceback"]) == 1
     assert shown["traceback"][0].startswith("✗ Not yet. This gap is still open")
-
-
-def check_in(cell):
-    return cell["cell_type"] == "code" and GAP.search(source_of(cell))
 
 
 def test_the_stored_outputs_are_complete_and_small(lesson):

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from networks import network
 from oracle import both, refused, same
 
 import tinynet
@@ -160,3 +161,13 @@ def test_an_unknown_argument_is_a_type_error_as_in_keras(built):
     for model in built:
         with pytest.raises(TypeError, match="color"):
             model.summary(color=True)
+
+
+def test_any_print_fn_gets_the_text_also_one_that_is_false():
+    class Lines(list):
+        __call__ = list.append
+
+    lines = Lines()  # an empty list is false
+    network((3, "tanh"), inputs=(2,)).summary(print_fn=lines)
+    assert len(lines) == 1
+    assert "Total params: 9" in lines[0]

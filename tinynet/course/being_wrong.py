@@ -36,7 +36,7 @@ softmax = Gap(
         "The denominator sums the scores. Divide by the sum of the powers.": (
             lambda z: np.exp(z) / z.sum(axis=1, keepdims=True)
         ),
-        "It is e to the power of z, not of −z: the largest score got the smallest probability.": (
+        "Take e to the power of z, not of −z: the largest score got the smallest probability.": (
             lambda z: np.exp(-z) / np.exp(-z).sum(axis=1, keepdims=True)
         ),
         "This is the sigmoid of each score: a row does not add up to 1.": (
@@ -126,7 +126,7 @@ slope = Gap(
         "It looks one step to the left only. Look at both sides.": (
             lambda f, w, h: (f(w) - f(w - h)) / h
         ),
-        "It is twice too large: from w − h to w + h the distance is 2h, not h.": (
+        "It is twice as large as it should be: from w − h to w + h the distance is 2h, not h.": (
             lambda f, w, h: (f(w + h) - f(w - h)) / h
         ),
         "The sign is reversed: the right value minus the left one.": (
@@ -161,7 +161,7 @@ def guessing(answer: object) -> None:
             "This is 1 − p. The loss is −ln p.": 0.9,
             "The logarithm has base 10: use np.log.": 1.0,
             "The logarithm has base 2: use np.log.": math.log2(10),
-            "This is −ln of the probability of the wrong digits together.": -math.log(0.9),
+            "This is −ln of the probability of all the wrong digits together.": -math.log(0.9),
             "This is the sum over ten digits: only the right digit counts.": 10 * math.log(10),
         },
     )(math.log(10) if near else answer)
@@ -197,7 +197,7 @@ def gradient_of_scores(answer: object) -> None:
             "The sign is reversed, and it is not divided by the number of images.": (
                 lambda p, labels: y(p, labels) - p
             ),
-            "1 is subtracted from all digits, and should be only from the right one: y is 1 there "
+            "1 is subtracted from every digit. Subtract it from the right one only: y is 1 there "
             "and 0 elsewhere.": lambda p, labels: (p - 1) / len(p),
             "These are the probabilities, divided by n: subtract y.": lambda p, labels: p / len(p),
             "This is −1/p for the right digit, ∂L/∂p. It has yet to pass through the softmax.": (

@@ -180,26 +180,21 @@ def misfit(message: str) -> str:
     """
     if inner := re.search(r"size (\d+) is different from (\d+)", message):
         return f"In A @ B, A needs as many columns as B has rows. Here: {inner[2]} and {inner[1]}."
-    if "not aligned" in message:
-        return (
-            "In a product, the last dimension of the first array has to be equal to the first "
-            "dimension of the second."
-        )
     if "is out of bounds" in message:
-        return "Give a row number with each label: y[np.arange(n), labels]."
+        return "Give a row number with each label, such as p[np.arange(len(p)), labels]."
     if "indexing arrays" in message:
         return "There has to be one row number for each label: np.arange(len(p))."
     if "could not be broadcast together" in message:
         return "Shapes are compared from the right: sizes match if they are equal, or one is 1."
     if missing := re.search("name '(x|a|kernel|bias)' is not defined", message):
-        return f"What forward has kept is in self: self.{missing[1]}."
+        return f"If forward has kept it, it is in self: self.{missing[1]}."
     if re.search("name 'math'|can be converted to Python scalars", message):
         return "For whole arrays, use NumPy's functions, such as np.exp."
     shapes = re.search(r"from shape \(([\d, ]+)\) into shape \(([\d, ]+)\)", message)
     if shapes is None:
         return ""
     given, expected = ([int(n) for n in re.findall(r"\d+", shape)] for shape in shapes.groups())
-    if given == expected[::-1] != expected:
+    if given == expected[::-1]:
         return "It looks transposed."
     return "Is a sum over the samples missing, axis=0?" if given[1:] == expected else ""
 
@@ -210,7 +205,7 @@ def globals_read(answer: object) -> str:
     names = getattr(getattr(function, "__code__", None), "co_names", ())
     known = getattr(function, "__globals__", {})
     arrays = [name for name in names if isinstance(known.get(name), np.ndarray)]
-    return f" It uses the notebook's {' and '.join(arrays)}, not its arguments." * bool(arrays)
+    return f" It uses the notebook's {' and '.join(arrays)}, not its arguments." if arrays else ""
 
 
 def numbers(value: object) -> HostArray:
@@ -232,11 +227,6 @@ def value_of(answer: object, case: Case) -> object:
     return answer(*case) if callable(answer) else answer
 
 
-def constant(value: object) -> Callable[..., object]:
-    """Return a function that returns `value` for any arguments."""
-    return lambda *_: value
-
-
 def agree(one: HostArray, two: HostArray) -> bool:
     """Whether two results have one shape, and the same numbers up to the rounding of float32."""
     return one.shape == two.shape and np.allclose(one, two, 1e-4, 1e-6, equal_nan=True)
@@ -251,16 +241,15 @@ def difference(result: HostArray, goal: HostArray, called: str = "", samples: in
         return f"{shape}{given}; received an array of shape {result.shape}.{turned}"
     if not np.isfinite(result).all():
         return f"Expected finite numbers{given}; received nan or inf."
-    pair = result.astype("float64").ravel(), goal.astype("float64").ravel()
-    ratio = likely_mistake(result, np.arange(goal.size), *pair, samples, 1e-6) * (goal.size > 1)
-    ratio = ratio.replace("1/B", "1/n")  # as the lessons call it
     if not called and not goal.ndim:  # a value: the hint is not to tell it
         return f"{result:.6g} is too {'large' if result > goal else 'small'}."
-    worst = np.unravel_index(np.argmax(np.abs(pair[0] - pair[1])), goal.shape)
-    place = f" at {[int(n) for n in worst]}" if goal.ndim else ""
-    return (
-        f"Expected {goal[worst]:.6g}{place}{given}; received {result[worst]:.6g}. {ratio}".strip()
-    )
+    received, expected = (array.astype("float64").ravel() for array in (result, goal))
+    worst = int(np.argmax(np.abs(received - expected)))
+    place = f" at {[int(n) for n in np.unravel_index(worst, goal.shape)]}" if goal.ndim else ""
+    what = f"Expected {expected[worst]:.6g}{place}{given}; received {received[worst]:.6g}."
+    ratio = likely_mistake(result, np.arange(goal.size), received, expected, samples, 1e-6)
+    # The ratio of two numbers says nothing. The number of samples is n in the lessons.
+    return f"{what} {ratio.replace('1/B', '1/n')}".rstrip() if goal.size > 1 else what
 
 
 def central_differences(loss: Callable[[], float], array: HostArray, h: float = 1e-5) -> HostArray:
@@ -292,23 +281,27 @@ def grade_parts(
     """
     if not callable(answer):
         raise not_yet(OPEN if answer is ... else "Expected the function itself, without brackets.")
+    names = [name for name, _, _ in parts]
     for number, (name, goal, mistakes) in enumerate(parts):
-        done = ", ".join(name for name, _, _ in parts[:number])
-        before = f"{done} {'are' if number > 1 else 'is'} right. " if done else ""
+        done = f"{', '.join(names[:number])} {'are' if number > 1 else 'is'} right. " * (number > 0)
+        one = part_of(answer, number, names, f"{done}{name}")
+        expected = goal if callable(goal) else functools.partial(lambda value, *_: value, goal)
+        Gap(expected, "", mistakes, cases, f"{done}{name}: ").grade(one)
 
-        @functools.wraps(answer)
-        def one(
-            *case: object, number: int = number, name: str = name, before: str = before
-        ) -> object:
-            results = answer(*case)
-            if not isinstance(results, tuple | list) or len(results) != len(parts):
-                names = ", ".join(name for name, _, _ in parts)
-                raise not_yet(
-                    OPEN if results is ... else f"Expected {len(parts)} results: {names}."
-                )
-            if results[number] is ...:
-                raise not_yet(f"{before}{name} is still open.")
-            return results[number]
 
-        expected = goal if callable(goal) else constant(goal)
-        Gap(expected, "", mistakes, cases, f"{before}{name}: ").grade(one)
+def part_of(
+    answer: Callable[..., object], number: int, names: list[str], what: str
+) -> Callable[..., object]:
+    """Return a function that calls `answer` and returns one of its results, `what` in hints."""
+
+    @functools.wraps(answer)
+    def one(*case: object) -> object:
+        results = answer(*case)
+        if not isinstance(results, tuple | list) or len(results) != len(names):
+            expected = f"Expected {len(names)} results: {', '.join(names)}."
+            raise not_yet(OPEN if results is ... else expected)
+        if results[number] is ...:
+            raise not_yet(f"{what} is still open.")
+        return results[number]
+
+    return one

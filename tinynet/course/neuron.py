@@ -9,7 +9,7 @@ _draw = np.random.default_rng(1).normal
 _images = np.random.default_rng(1).integers(0, 256, (2, 3, 4))
 
 to_row = Gap(
-    lambda image, white: np.asarray(image).reshape(-1) / white,
+    lambda image, white: image.reshape(-1) / white,
     "Rows of pixels one after the other, and numbers from 0 to 1.",
     {
         "The numbers still go up to `white`: divide by it.": lambda i, white: i.reshape(-1),
@@ -23,9 +23,7 @@ to_row = Gap(
         "It divides by 16, which is right for the small digits only: divide by `white`.": (
             lambda i, white: i.reshape(-1) / 16
         ),
-        "Two slashes cut off the decimals. Divide with one.": (
-            lambda i, white: i.reshape(-1) // white
-        ),
+        "Two slashes cut off the decimals. Use one.": (lambda i, white: i.reshape(-1) // white),
         "It divides by the largest pixel of this image: a pale image would become a dark one. "
         "Divide by `white`.": lambda i, white: i.reshape(-1) / i.max(),
         "It looks like a table with one row. Its shape should have one number only.": (
@@ -64,13 +62,13 @@ weighted_sum = Gap(
 )
 
 sigmoid = Gap(
-    lambda z: 1 / (1 + np.exp(-np.asarray(z))),
+    lambda z: 1 / (1 + np.exp(-z)),
     "Any number becomes one between 0 and 1; z = 0 becomes 0.5.",
     {
         "The sign of z is reversed: large z should give a number near 1. Write "
         "np.exp(-z).": lambda z: 1 / (1 + np.exp(z)),
         "This is 1 + e⁻ᶻ, and 1 should be divided by it, with brackets around the sum: Python "
-        "divides before it adds.": (lambda z: 1 / 1 + np.exp(-z)),
+        "divides before it adds.": lambda z: 1 / 1 + np.exp(-z),
         "This is e⁻ᶻ alone, which goes on to infinity. The sigmoid is 1 divided by 1 + e⁻ᶻ.": (
             lambda z: np.exp(-z)
         ),
@@ -87,7 +85,7 @@ def template(w: object, x: HostArray, yes: HostArray) -> None:
 
     Arguments: the weights (d,); all images (n, d); whether each is of the wanted class (n,).
     """
-    if w is not ... and numbers(w).ndim == 2 and numbers(w).size == x.shape[1]:
+    if numbers(w).ndim == 2 and numbers(w).size == x.shape[1]:
         if 1 in numbers(w).shape:
             raise not_yet(f"Its shape should be ({x.shape[1]},): leave out keepdims=True.")
         raise not_yet("It still has rows and columns: take x_train, with a small x, not X_train.")
@@ -139,23 +137,17 @@ def threshold(b: object, z: HostArray, yes: HostArray) -> None:
 def dense_weights(weights: object, w: HostArray, b: float) -> None:
     """Check the weights made for `Dense(1)`: a list of the kernel (d, 1) and the bias (1,)."""
     d = np.size(w)
-    if weights is ... or not isinstance(weights, list | tuple):
-        numbers(weights)
+    if not isinstance(weights, list | tuple):
+        numbers(weights)  # which says so if the gap is open
     if not isinstance(weights, list | tuple) or len(weights) != 2:
         raise not_yet("Expected a list of two arrays: first the kernel, then the bias.")
     kernel, bias = map(numbers, weights)
     if kernel.shape in ((1,), ()) and bias.size == d:
         raise not_yet("They are in the wrong order: first the kernel, then the bias.")
-    hints = {
-        (
-            d,
-        ): f"The kernel is a table: a row for each pixel, a column for each unit. Here ({d}, 1): "
-        "reshape w to that.",
-        (1, d): "The kernel looks transposed: pixels are rows, units are columns.",
-    }
     if kernel.shape != (d, 1):
-        what = f"Expected a kernel of shape ({d}, 1), received {kernel.shape}."
-        raise not_yet(hints.get(kernel.shape, what))
+        is_what = "transposed" if kernel.shape == (1, d) else f"of shape {kernel.shape}: reshape w"
+        rule = f"a row for each pixel and a column for each unit, here ({d}, 1)"
+        raise not_yet(f"The kernel is a table with {rule}. This one is {is_what}.")
     if bias.shape != (1,):
         raise not_yet(f"The bias has one number for each unit: [b]. Received shape {bias.shape}.")
     if not np.allclose(kernel[:, 0], np.ravel(w), 1e-4, 1e-6) or not np.allclose(bias, b):

@@ -61,10 +61,10 @@ def plot_images(images: dict[str, HostArray], signed: bool = False) -> "list[Axe
     """
     figure = pyplot().figure(figsize=(2.2 * len(images), 2.75), layout="constrained")
     axes = list(np.ravel(figure.subplots(1, len(images))))
+    largest = {name: float(np.abs(image).max()) or 1.0 for name, image in images.items()}
     for ax, (name, image) in zip(axes, images.items(), strict=True):
         image = as_images(np.squeeze(image)[None])[0]
-        scale = [*images.values()] if signed else [image]
-        strongest = max(float(np.abs(one).max()) for one in scale) or 1.0
+        strongest = max(largest.values()) if signed else largest[name]
         coloured = signed or image.min() < 0
         colours = signed_colours(strongest) if coloured else {"cmap": "gray_r"}
         ax.imshow(image, interpolation="nearest", **colours)

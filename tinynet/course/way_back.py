@@ -63,7 +63,7 @@ chain = Gap(
         "The 2 of the square's derivative is missing.": (
             lambda x, w, b, t: np.prod(_factors(x, w, b, t)) / 2
         ),
-        "The sign is reversed: it is a − t, not t − a.": (
+        "The sign is reversed: it is a − t, not t − a, and 1 − a, not a − 1.": (
             lambda x, w, b, t: -np.prod(_factors(x, w, b, t))
         ),
         "The factor of the sigmoid is a (1 − a), not a.": (
@@ -115,15 +115,11 @@ def shapes(answer: Mapping[str, object], n: int, d: int, units: int) -> None:
             hint = "It has a row for each sample and a column for each unit: (n, d) @ (d, units)."
         elif name == "∂L/∂b" and shape == goals["δ"]:
             hint = "That is δ's. All rows use the same b, so its gradient is the sum of the rows."
-        turned = isinstance(shape, tuple) and shape == goal[::-1] != goal
+        turned = isinstance(shape, tuple) and shape == goal[::-1]
         raise not_yet(
             f"The shape of {name} is not {given!r:.60}. {'It looks transposed. ' * turned}{hint}"
         )
     right("A gradient always has the shape of what it is the gradient of.")
-
-
-def _delta2(labels: HostArray, p: HostArray) -> HostArray:
-    return np.asarray((p - np.eye(p.shape[1])[labels]) / len(p))
 
 
 def two_layers(answer: Callable[..., object]) -> None:
@@ -152,7 +148,7 @@ def _two_layers(answer: Callable[..., object], n: int, d: int, units: int, class
 
     dW1, db1, dW2, db2 = (central_differences(loss, weight) for weight in weights)
     a, p = forward()
-    delta2 = _delta2(labels, p)
+    delta2 = (p - np.eye(classes)[labels]) / n
     through = delta2 @ W2.T  # ∂L/∂a
     delta1 = through * a * (1 - a)
     no_factor = "The factor of the sigmoid, a (1 − a), is missing in δ1."
@@ -319,7 +315,6 @@ def sigmoid_backward(layer: Callable[[], Layer]) -> None:
                 ),
                 "The factor is a (1 − a), not a.": lambda x, g: g * _sigmoid(x),
                 "The factor is a (1 − a), not 1 − a.": lambda x, g: g * (1 - _sigmoid(x)),
-                "The factor is a (1 − a), not z (1 − z).": lambda x, g: g * x * (1 - x),
                 "The gradient passes unchanged. The sigmoid is flat in places: multiply by its "
                 "slope.": lambda x, g: g,
                 "This is the factor of tanh, 1 − a². The sigmoid's is a (1 − a).": (

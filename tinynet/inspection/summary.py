@@ -79,7 +79,7 @@ def summary(
         return
     with console.capture() as capture:
         console.print(text)
-    write = print_fn or functools.partial(print, end="")
+    write = functools.partial(print, end="") if print_fn is None else print_fn
     write(printable(capture.get()))
 
 
