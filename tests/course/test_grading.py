@@ -9,10 +9,10 @@ from networks import network
 
 from tinynet import backend
 from tinynet.course import Gap, GapError, being_wrong, way_back
+from tinynet.course.errors import misfit
 from tinynet.course.grading import (
     central_differences,
     grade_parts,
-    misfit,
     not_yet,
     right,
 )
@@ -61,6 +61,20 @@ def test_what_is_right_is_praised_in_any_form(answer, capsys):
 )
 def test_a_gap_that_is_open_is_called_open(answer):
     assert "still open" in hint(mean, answer)
+
+
+def test_dots_that_raise_no_error_are_called_open():
+    def unfinished(x):
+        transposed = ...
+        if transposed:  # dots are true
+            x = x.T
+        return x.mean(axis=0)
+
+    assert "This gap is still open" in hint(mean, unfinished)
+    # These dots are no gap.
+    mean(lambda x: x[...].mean(axis=0))
+    assert hint(mean, lambda x: x[...].sum(axis=0)) == "These are sums."
+    assert "no attribute 'median'" in hint(mean, lambda x: x[...].median())
 
 
 def test_dots_that_make_another_error_are_found_in_the_students_variables():
@@ -123,9 +137,22 @@ def test_an_error_shows_the_students_line_and_the_arguments():
     assert "return x.median(axis=0) It was called with x of shape (2, 3)." in words
 
 
+def test_many_arguments_are_shortened():
+    many = Gap(lambda *arrays: 0.0, "", {}, [(X,) * 9])
+    words = hint(many, lambda a, b, c, d, e, f, g, h, i: 1.0)
+    assert "a of shape (2, 3), b of shape (2, 3)" in words
+    assert "…" in words
+    assert "i of" not in words
+
+
 def test_the_ratio_of_a_single_number_is_not_a_hint():
     total = Gap(lambda x: x.sum(), "", {}, [(X,)])
     assert hint(total, lambda x: 3 * x.sum()) == "Expected 21 for x of shape (2, 3); received 63."
+
+
+def test_zero_has_no_sign_in_a_hint():
+    zeros = Gap(lambda x: 0 * -x, "", {}, [(X,)])
+    assert "Expected 0 at" in hint(zeros, lambda x: x == 1)
 
 
 def test_an_interruption_is_not_a_hint():
@@ -157,6 +184,7 @@ def test_of_several_results_the_first_wrong_one_is_named():
         "low is right. high: Expected 6 for x of shape (2, 3)"
     )
     assert hint(grade, lambda x: x.min()) == "Expected 2 results: low, high."
+    grade(lambda x: np.array([x.min(), x.max()]))
     assert hint(grade, lambda x: (x.min(), ...)) == "low is right. high is still open."
     assert "still open" in hint(grade, lambda x: ...)
     assert "uses the notebook's X, not its" in hint(grade, lambda x: (x.min(), X.max() + 1))

@@ -76,6 +76,55 @@ def test_the_way_back_names_every_box_and_arrow():
     assert words == {"x", "Dense", "z", "∂L/∂x", "∂L/∂W", "loss", "L", "δ"}
 
 
+def test_curves_have_their_values_names_and_different_styles():
+    curves = {f"curve {n}": np.arange(30.0) + n for n in range(6)}
+    ax = course.plot_curves(curves, "epoch", "loss")
+    lines = ax.get_lines()
+    for line, (name, values) in zip(lines, curves.items(), strict=True):
+        assert line.get_label() == name
+        assert (line.get_xdata() == np.arange(1, 31)).all()
+        assert (line.get_ydata() == values).all()
+    for look in ("get_color", "get_marker"):
+        assert len({getattr(line, look)() for line in lines}) == 6
+    assert lines[0].get_markevery() == 3
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == list(curves)
+
+
+def test_curves_can_be_drawn_over_other_numbers_and_on_logarithmic_axes():
+    ax = course.plot_curves({"loss": [3, 2, 5]}, "η", "loss", x=[0.01, 0.1, 1], log="x")
+    assert ax.get_lines()[0].get_xdata().tolist() == [0.01, 0.1, 1]
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+    ax.figure.canvas.draw()
+    labels = {label.get_text() for label in ax.get_xticklabels(which="both")} - {""}
+    assert (
+        {"0.01", "0.03", "0.1", "0.3", "1"}
+        <= labels
+        <= {f"{k * 10.0**n:g}" for k in (1, 3) for n in range(-4, 3)}
+    )
+    assert course.plot_curves({"loss": [3, 2]}, "step", "loss", log="y").get_yscale() == "log"
+
+
+def test_paths_are_drawn_on_lines_of_equal_loss():
+    def loss(w):
+        return (np.array([1.0, 25.0]) * w**2).sum(axis=-1)
+
+    path = np.array([[-4.0, 1.0], [-2.0, 0.5], [9.0, 9.0]])
+    left, right = course.plot_paths(loss, {"one": path, "other": path / 2})
+    assert (left.get_title(), right.get_title()) == ("one", "other")
+    assert (np.transpose(left.get_lines()[0].get_data()) == path).all()
+    assert (np.transpose(right.get_lines()[0].get_data()) == path / 2).all()
+    assert (left.get_xlim(), left.get_ylim()) == ((-5, 5), (-1.25, 1.25))  # a path may leave it
+    assert (left.get_xlabel(), left.get_ylabel(), right.get_ylabel()) == ("w₁", "w₂", "")
+    assert np.ravel(left.get_lines()[1].get_data()).tolist() == [0, 0]  # the minimum
+    levels, lines = left.collections[0].levels, left.collections[0].get_paths()
+    assert levels[-1] == loss(path[0])
+    assert len(levels) == 7
+    for level, line in zip(levels, lines, strict=True):
+        assert loss(line.vertices) == pytest.approx(level, rel=0.05)
+
+
 def test_the_embedded_digits_are_used_where_mnist_is_not(monkeypatch, capsys):
     monkeypatch.setenv("TFDS_DATA_DIR", "none")
     monkeypatch.setenv("KERAS_HOME", "none")

@@ -96,12 +96,15 @@ NOT_IN_KERAS = table("""
     callbacks: Distributions LivePlot
     callbacks.Callback: accepts_nan comes_last get_state goes_on kept set_course set_state
         set_training_state
-    course: Gap GapError being_wrong load_data neuron plot_images plot_pixels plot_slope
-        plot_softmax plot_sums plot_way_back way_back
+    course: Gap GapError being_wrong by_heart load_data neuron plot_curves plot_images plot_paths
+        plot_pixels plot_slope plot_softmax plot_sums plot_way_back taking_steps way_back your_own
     course.being_wrong: cross_entropy gradient_of_scores guessing same_as_tinynet slope softmax
         stable_softmax step
+    course.by_heart: at_most dropout early_stopping flat_share split with_l2
     course.neuron: dense_weights parameters sigmoid template threshold to_row weighted_sum
+    course.taking_steps: adam batches faster largest_rate momentum optimizer position running_mean
     course.way_back: chain dense_backward same_as_trace shapes sigmoid_backward two_layers
+    course.your_own: activation convolution filter_parameters loss multiplications
     datasets: digits
     datasets.digits: load_data
     datasets.mnist: prepare_digit

@@ -10,22 +10,18 @@ import contextlib
 import copy
 import functools
 import inspect
-import re
 import textwrap
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from tinynet.backend.types import HostArray
+from tinynet.course.errors import OPEN, failure, globals_read, stores_dots
 from tinynet.inspection.gradient_report import likely_mistake
 from tinynet.utils.progress import printable
 
 Case = tuple[object, ...]  # the arguments of one call
-OPEN = "This gap is still open: write your answer in place of the dots, `...`."
-LIBRARIES = (str(Path(__file__).parents[1]), str(Path(re.__file__).parents[1]), "-packages")
 
 
 class GapError(AssertionError):
@@ -106,6 +102,9 @@ class Gap:
                     "The numbers are right, but later cells need an array: use np.array(…)."
                 )
             return
+        code = getattr(inspect.unwrap(answer) if callable(answer) else None, "__code__", None)
+        if code and stores_dots(code):
+            raise not_yet(OPEN)
         for hint, wrong in self.mistakes.items():
             with contextlib.suppress(ValueError, IndexError):  # it fails for these shapes
                 if all(map(agree, results, [np.asarray(value_of(wrong, c)) for c in self.cases])):
@@ -124,8 +123,7 @@ class Gap:
         except GapError:
             raise
         except Exception as error:
-            hint = failure(error, describe(answer, case))
-            raise not_yet(hint + globals_read(answer)) from None
+            raise not_yet(failure(error, describe(answer, case))) from None
         names = parameters(answer)
         for n, (before, after) in enumerate(zip(case, given, strict=True)):
             if isinstance(before, np.ndarray) and before.tobytes() != np.asarray(after).tobytes():
@@ -153,65 +151,13 @@ def describe(answer: object, case: Case) -> str:
         array = np.asarray(value)
         text = f"{name} = {array.tolist()}"
         words.append(text if len(text) <= 30 else f"{name} of shape {array.shape}")
-    return ", ".join(words)
-
-
-def failure(error: Exception, called: str) -> str:
-    """Say what an error in the student's code is, in which line, and what that looks like."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    lines = traceback.extract_tb(error.__traceback__)
-    own = [n for n, one in enumerate(lines) if not any(lib in one.filename for lib in LIBRARIES)]
-    line = f"\n    {lines[own[-1]].line}" if own and lines[own[-1]].line else ""
-    unfilled = [name for n in own for name, v in frames[n].f_locals.items() if v is ...]
-    if unfilled:
-        return f"Still open: {', '.join(unfilled)}. Write your answer in place of the dots, `...`."
-    if re.search("'ellipsis'|type ellipsis|received Ellipsis", str(error)):
-        return OPEN + line
-    given = f"\nIt was called with {called}." if called else ""
-    hint = f"Your code raised {type(error).__name__}: {error}{line}{given}\n{misfit(str(error))}"
-    return hint.rstrip()
-
-
-def misfit(message: str) -> str:
-    """Return the likely mistake behind one of NumPy's errors about shapes; empty if none is known.
-
-    >>> misfit("could not broadcast input array from shape (3,2) into shape (2,3)")
-    'It looks transposed.'
-    """
-    if inner := re.search(r"size (\d+) is different from (\d+)", message):
-        return f"In A @ B, A needs as many columns as B has rows. Here: {inner[2]} and {inner[1]}."
-    if "is out of bounds" in message:
-        return "Give a row number with each label, such as p[np.arange(len(p)), labels]."
-    if "indexing arrays" in message:
-        return "There has to be one row number for each label: np.arange(len(p))."
-    if "could not be broadcast together" in message:
-        return "Shapes are compared from the right: sizes match if they are equal, or one is 1."
-    if missing := re.search("name '(x|a|kernel|bias)' is not defined", message):
-        return f"If forward has kept it, it is in self: self.{missing[1]}."
-    if re.search("name 'math'|can be converted to Python scalars", message):
-        return "For whole arrays, use NumPy's functions, such as np.exp."
-    shapes = re.search(r"from shape \(([\d, ]+)\) into shape \(([\d, ]+)\)", message)
-    if shapes is None:
-        return ""
-    given, expected = ([int(n) for n in re.findall(r"\d+", shape)] for shape in shapes.groups())
-    if given == expected[::-1]:
-        return "It looks transposed."
-    return "Is a sum over the samples missing, axis=0?" if given[1:] == expected else ""
-
-
-def globals_read(answer: object) -> str:
-    """Return a hint if a function uses an array of the notebook in place of its arguments."""
-    function = inspect.unwrap(answer) if callable(answer) else None
-    names = getattr(getattr(function, "__code__", None), "co_names", ())
-    known = getattr(function, "__globals__", {})
-    arrays = [name for name in names if isinstance(known.get(name), np.ndarray)]
-    return f" It uses the notebook's {' and '.join(arrays)}, not its arguments." if arrays else ""
+    return textwrap.shorten(", ".join(words), 120, placeholder=" …")
 
 
 def numbers(value: object) -> HostArray:
     """Return a result as an array; raise `GapError` if it is open, nothing, or not of numbers."""
     if value is None:
-        raise not_yet("There is no result: is the `return` missing?")
+        raise not_yet("There is no result. In a function: is the `return` missing?")
     try:
         result = np.asarray(value)
     except ValueError:  # rows of different lengths
@@ -220,6 +166,19 @@ def numbers(value: object) -> HostArray:
         what = f"Expected numbers, received {textwrap.shorten(repr(value), 200, placeholder=' …')}."
         raise not_yet(OPEN if any(one is ... for one in result.flat) else what)
     return result
+
+
+def index_arrays(given: object, expected: str) -> list[HostArray]:
+    """Return a list of arrays of sample numbers, each (n,), or raise `GapError`."""
+    if not isinstance(given, list | tuple):
+        if given is None or given is ...:
+            numbers(given)  # names dots, and a missing result
+        raise not_yet(f"Expected {expected}; received {type(given).__name__}.")
+    arrays = [*map(numbers, given)]
+    if any(one.ndim != 1 or one.dtype.kind not in "iu" for one in arrays):
+        shapes = ", ".join(f"{one.dtype} {one.shape}" for one in arrays)
+        raise not_yet(f"Expected {expected}, each of whole numbers, (n,); received {shapes}.")
+    return arrays
 
 
 def value_of(answer: object, case: Case) -> object:
@@ -243,7 +202,7 @@ def difference(result: HostArray, goal: HostArray, called: str = "", samples: in
         return f"Expected finite numbers{given}; received nan or inf."
     if not called and not goal.ndim:  # a value: the hint is not to tell it
         return f"{result:.6g} is too {'large' if result > goal else 'small'}."
-    received, expected = (array.astype("float64").ravel() for array in (result, goal))
+    received, expected = (array.astype("float64").ravel() + 0.0 for array in (result, goal))
     worst = int(np.argmax(np.abs(received - expected)))
     place = f" at {[int(n) for n in np.unravel_index(worst, goal.shape)]}" if goal.ndim else ""
     what = f"Expected {expected[worst]:.6g}{place}{given}; received {received[worst]:.6g}."
@@ -279,14 +238,20 @@ def grade_parts(
 
     The hint is about the first result that is wrong.
     """
-    if not callable(answer):
-        raise not_yet(OPEN if answer is ... else "Expected the function itself, without brackets.")
+    expect_function(answer)
     names = [name for name, _, _ in parts]
     for number, (name, goal, mistakes) in enumerate(parts):
         done = f"{', '.join(names[:number])} {'are' if number > 1 else 'is'} right. " * (number > 0)
         one = part_of(answer, number, names, f"{done}{name}")
         expected = goal if callable(goal) else functools.partial(lambda value, *_: value, goal)
         Gap(expected, "", mistakes, cases, f"{done}{name}: ").grade(one)
+
+
+def expect_function(answer: object) -> None:
+    """Raise `GapError` unless the answer is a function."""
+    if not callable(answer):
+        received = f"Expected the function itself, without brackets, received {answer!r:.60}."
+        raise not_yet(OPEN if answer is ... else received)
 
 
 def part_of(
@@ -297,7 +262,7 @@ def part_of(
     @functools.wraps(answer)
     def one(*case: object) -> object:
         results = answer(*case)
-        if not isinstance(results, tuple | list) or len(results) != len(names):
+        if not isinstance(results, tuple | list | np.ndarray) or len(results) != len(names):
             expected = f"Expected {len(names)} results: {', '.join(names)}."
             raise not_yet(OPEN if results is ... else expected)
         if results[number] is ...:

@@ -1,4 +1,4 @@
-"""The pictures of the lessons: numbers in pixels, weighted sums, a slope, the way back."""
+"""The pictures of the lessons: pixels, sums, slopes, the way back, curves, steps on a surface."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinynet.backend.types import HostArray
+from tinynet.backend.types import Config, HostArray
 from tinynet.plotting.pictures import (
     BLUE,
+    GREEN,
     GREY,
     NEGATIVE,
+    ORANGE,
     POSITIVE,
+    PURPLE,
+    SKY,
     VERMILLION,
     as_images,
     pyplot,
@@ -22,6 +26,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WINDOW = 10  # the most rows and columns of pixels that are drawn with their numbers
+STYLES: list[Config] = [  # of curves: they differ in colour, dashes and markers
+    {"color": colour, "linestyle": line, "marker": marker, "markersize": 4}
+    for colour, line, marker in zip(
+        (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY), ("-", "--", "-.") * 2, "os^Dvx", strict=True
+    )
+]
 
 
 def _axes(width: float, height: float) -> "Axes":
@@ -163,3 +173,66 @@ def plot_way_back(boxes: Sequence[tuple[str, str, str, str]], start: str = "x") 
     ax.set(xlim=(-1.8, 2 * len(boxes) - 0.2), ylim=(-0.62, 1.1))
     ax.set_axis_off()
     return ax
+
+
+def plot_curves(
+    curves: dict[str, ArrayLike],
+    xlabel: str,
+    ylabel: str,
+    x: ArrayLike | None = None,
+    log: str = "",
+) -> "Axes":
+    """Draw curves, with their names beside the picture.
+
+    Arguments:
+        curves: the name of each, at most six, and its values.
+        xlabel, ylabel: what the axes show.
+        x: where the values are; 1, 2, 3 … if not given.
+        log: the axes that are logarithmic: ``"x"``, ``"y"`` or ``"xy"``.
+
+    >>> ax = plot_curves({"training": [2.3, 1.1], "validation": [2.3, 1.4]}, "epoch", "loss")
+    >>> ax.get_lines()[1].get_xdata()
+    array([1, 2])
+    """
+    from matplotlib.ticker import LogLocator  # not at the top: matplotlib is optional
+
+    ax = _axes(7.2, 3.4)
+    for (name, values), style in zip(curves.items(), STYLES, strict=False):
+        places = np.arange(1, np.size(values) + 1) if x is None else np.asarray(x)
+        every = -(-len(places) // 12)  # at most 12 markers
+        ax.plot(places, values, label=name, markevery=every, linewidth=1.5, **style)
+    scales = {f"{axis}scale": "log" for axis in log}
+    ax.set(xlabel=xlabel, ylabel=ylabel, **scales)
+    for axis in (getattr(ax, f"{each}axis") for each in log):  # labels such as 0.03, not 3 × 10⁻²
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_tick_params(which="minor", labelleft=False, labelbottom=False)
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return ax
+
+
+def plot_paths(loss: Callable[[HostArray], HostArray], paths: dict[str, HostArray]) -> "list[Axes]":
+    """Draw the steps of each path on the loss of two weights, seen from above, side by side.
+
+    Arguments:
+        loss: a function of weights (…, 2) that returns their losses (…), least at (0, 0).
+        paths: for each name the places (n, 2) that were visited, the first one first.
+
+    >>> [ax] = plot_paths(lambda w: (w**2).sum(axis=-1), {"still": np.ones((3, 2))})
+    >>> ax.get_title()
+    'still'
+    """
+    figure = pyplot().figure(figsize=(3.1 * len(paths), 2.7), layout="constrained")
+    axes = list(np.ravel(figure.subplots(1, len(paths), sharey=True)))
+    start = np.array(next(iter(paths.values()))[0])
+    w1, w2 = (1.25 * abs(each) * np.linspace(-1, 1, 101) for each in start)
+    heights = loss(np.stack(np.meshgrid(w1, w2), axis=-1))
+    levels = np.geomspace(loss(start) / 300, loss(start), 7)
+    for ax, (name, path), style in zip(axes, paths.items(), STYLES, strict=False):
+        ax.contour(w1, w2, heights, levels.tolist(), colors=GREY, linewidths=0.6)
+        ax.plot(*np.transpose(path), linewidth=1, **{**style, "markersize": 3})
+        ax.plot(0, 0, "+", color="black", markersize=10)
+        ax.set(title=name, xlabel="w₁", xlim=w1[[0, -1]], ylim=w2[[0, -1]])
+    axes[0].set_ylabel("w₂")
+    return axes

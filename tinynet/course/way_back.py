@@ -4,25 +4,27 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tinynet.backend import random
 from tinynet.backend.types import HostArray
 from tinynet.course.grading import (
     Gap,
     agree,
     central_differences,
     difference,
-    failure,
     grade_parts,
     not_yet,
     numbers,
     right,
 )
-from tinynet.inspection.gradient_check import check_gradients
+from tinynet.course.parts import (
+    BEFORE,
+    check_in_model,
+    expect_class,
+    gradients_of,
+    sigmoid,
+    slope_of_sigmoid,
+)
 from tinynet.inspection.trace_table import Trace
-from tinynet.layers import Dense, Input, Layer
-from tinynet.models import Sequential
-
-BEFORE = 7.0  # what the gradients of a layer are before `backward` writes them
+from tinynet.layers import Dense, Layer
 
 
 def _draw() -> Callable[..., HostArray]:
@@ -30,17 +32,9 @@ def _draw() -> Callable[..., HostArray]:
     return np.random.default_rng(3).normal
 
 
-def _sigmoid(z: HostArray) -> HostArray:
-    return np.asarray(1 / (1 + np.exp(-z)))
-
-
-def _slope_of_sigmoid(z: HostArray) -> HostArray:
-    return np.asarray(_sigmoid(z) * (1 - _sigmoid(z)))
-
-
 def _factors(x: float, w: float, b: float, t: float) -> tuple[float, float, float]:
     """Return ∂L/∂a, ∂a/∂z and ∂z/∂w of L = (a − t)², a = σ(z), z = x w + b."""
-    a = float(_sigmoid(np.array(x * w + b)))
+    a = float(sigmoid(np.array(x * w + b)))
     return 2 * (a - t), a * (1 - a), x
 
 
@@ -67,10 +61,10 @@ chain = Gap(
             lambda x, w, b, t: -np.prod(_factors(x, w, b, t))
         ),
         "The factor of the sigmoid is a (1 − a), not a.": (
-            lambda x, w, b, t: _factors(x, w, b, t)[0] * _sigmoid(np.array(x * w + b)) * x
+            lambda x, w, b, t: _factors(x, w, b, t)[0] * sigmoid(np.array(x * w + b)) * x
         ),
         "The factor of the sigmoid is a (1 − a), not 1 − a.": (
-            lambda x, w, b, t: _factors(x, w, b, t)[0] * (1 - _sigmoid(np.array(x * w + b))) * x
+            lambda x, w, b, t: _factors(x, w, b, t)[0] * (1 - sigmoid(np.array(x * w + b))) * x
         ),
         "The loss itself, (a − t)², is used. Its derivative with respect to a is 2 (a − t).": (
             lambda x, w, b, t: (
@@ -78,7 +72,7 @@ chain = Gap(
             )
         ),
         "σ is applied twice: a is σ(z) already, so the slope is a (1 − a).": lambda x, w, b, t: (
-            _factors(x, w, b, t)[0] * _slope_of_sigmoid(_sigmoid(np.array(x * w + b))) * x
+            _factors(x, w, b, t)[0] * slope_of_sigmoid(sigmoid(np.array(x * w + b))) * x
         ),
         "The factors are added up. Along one path they are multiplied.": (
             lambda x, w, b, t: sum(_factors(x, w, b, t))
@@ -139,7 +133,7 @@ def _two_layers(answer: Callable[..., object], n: int, d: int, units: int, class
     weights = W1, b1, W2, b2 = [draw(size=size) for size in sizes]
 
     def forward() -> tuple[HostArray, HostArray]:
-        a = _sigmoid(x @ W1 + b1)
+        a = sigmoid(x @ W1 + b1)
         e = np.exp(a @ W2 + b2)
         return a, e / e.sum(axis=1, keepdims=True)
 
@@ -187,7 +181,7 @@ def _two_layers(answer: Callable[..., object], n: int, d: int, units: int, class
             "The factor of the sigmoid is a (1 − a), not a.": x.T @ (through * a),
             "The factor of the sigmoid is a (1 − a), not 1 − a.": x.T @ (through * (1 - a)),
             "σ is applied twice: a is σ(z) already, so the factor is a (1 − a).": (
-                x.T @ (through * _slope_of_sigmoid(a))
+                x.T @ (through * slope_of_sigmoid(a))
             ),
             "It uses δ2 where δ1 belongs.": x.T @ delta2,
             "It uses a, but the input of the first layer is x.": a.T @ delta1,
@@ -211,47 +205,15 @@ def same_as_trace(trace: Trace, *gradients: HostArray) -> None:
     right(f"No gradient differs from tinynet's by more than {worst:.0e}.")
 
 
-def _backward(
-    layer: Layer, x: HostArray, weights: list[HostArray], gradient: HostArray
-) -> list[HostArray | None]:
-    """Return the gradients of a layer's weights, and what its `backward` returns."""
-    with random.on_a_copy():  # so that later random numbers do not depend on the attempts
-        Sequential([Input(x.shape[1:]), layer]).set_weights(weights)
-    for name in layer.weight_names:
-        getattr(layer, f"{name}_gradient")[...] = BEFORE  # to see what is never written
-    layer.forward(x, training=True)
-    passed = layer.backward(gradient)
-    return [*(np.array(getattr(layer, f"{n}_gradient")) for n in layer.weight_names), passed]
-
-
-def _check_class(layer: object) -> None:
-    if not (isinstance(layer, type) and issubclass(layer, Layer)):
-        raise not_yet("Expected the class of the layer itself, without brackets.")
-
-
-def _check_gradients(layers: list[Layer], praise: str) -> None:
-    """Check a whole model of the student's layers with central differences, and show the table."""
-    with random.on_a_copy():
-        model = Sequential([Input((5,)), *layers, Dense(3, "softmax")], name="yours")
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    try:
-        table = check_gradients(model, _draw()(size=(4, 5)), np.array([0, 2, 1, 2]))
-    except Exception as error:
-        raise not_yet(failure(error, "x of shape (4, 5)")) from None
-    if not table:
-        raise not_yet(f"Its gradients are right for the layer alone, but not in a model.\n{table}")
-    right(f"{praise}\n{table}")
-
-
 def dense_backward(layer: Callable[[int], Layer]) -> None:
     """Check the backward pass of a student's own `Dense` without activation.
 
     Arguments: the class; it is called with the number of units.
     """
-    _check_class(layer)
+    expect_class(layer, Layer)
     draw = _draw()
     grade_parts(
-        lambda x, W, b, delta: _backward(layer(len(b)), x, [W, b], delta),
+        lambda x, W, b, delta: gradients_of(layer(len(b)), x, [W, b], delta),
         [tuple(draw(size=shape) for shape in ((3, 3), (3, 3), 3, (3, 3)))],
         [
             ("∂L/∂W", lambda x, W, b, delta: x.T @ delta, {
@@ -296,7 +258,9 @@ def dense_backward(layer: Callable[[int], Layer]) -> None:
             }),
         ],
     )  # fmt: skip
-    _check_gradients([layer(4), layer(2)], "And check_gradients agrees, in a model of two of them:")
+    check_in_model(
+        lambda: [layer(4), layer(2)], "And check_gradients agrees, in a model of two of them:"
+    )
 
 
 def sigmoid_backward(layer: Callable[[], Layer]) -> None:
@@ -304,23 +268,23 @@ def sigmoid_backward(layer: Callable[[], Layer]) -> None:
 
     Arguments: the class; it is called without arguments.
     """
-    _check_class(layer)
+    expect_class(layer, Layer)
     grade_parts(
-        lambda x, gradient: _backward(layer(), x, [], gradient),
+        lambda x, gradient: gradients_of(layer(), x, [], gradient),
         [tuple(_draw()(size=(2, 4, 3)))],
         [(
-            "∂L/∂z", lambda x, g: g * _sigmoid(x) * (1 - _sigmoid(x)), {
+            "∂L/∂z", lambda x, g: g * sigmoid(x) * (1 - sigmoid(x)), {
                 "The gradient that arrives is missing: multiply by it.": (
-                    lambda x, g: _sigmoid(x) * (1 - _sigmoid(x))
+                    lambda x, g: sigmoid(x) * (1 - sigmoid(x))
                 ),
-                "The factor is a (1 − a), not a.": lambda x, g: g * _sigmoid(x),
-                "The factor is a (1 − a), not 1 − a.": lambda x, g: g * (1 - _sigmoid(x)),
+                "The factor is a (1 − a), not a.": lambda x, g: g * sigmoid(x),
+                "The factor is a (1 − a), not 1 − a.": lambda x, g: g * (1 - sigmoid(x)),
                 "The gradient passes unchanged. The sigmoid is flat in places: multiply by its "
                 "slope.": lambda x, g: g,
                 "This is the factor of tanh, 1 − a². The sigmoid's is a (1 − a).": (
-                    lambda x, g: g * (1 - _sigmoid(x) ** 2)
+                    lambda x, g: g * (1 - sigmoid(x) ** 2)
                 ),
             },
         )],
     )  # fmt: skip
-    _check_gradients([Dense(4), layer()], "And check_gradients agrees:")
+    check_in_model(lambda: [Dense(4), layer()], "And check_gradients agrees:")
