@@ -29,7 +29,7 @@ NO_PAGES = {"__init__", "config"}
 # A folder in tinynet/ is a "wing", given here with its maximum number of statements.
 WINGS = {
     "backend": 1242, "compat": 2055, "utils": 365, "callbacks": 465, "saving": 440, "engine": 1862,
-    "inspection": 713, "datasets": 330, "plotting": 566, "web": 300, "course": 762, "doctor": 56,
+    "inspection": 713, "datasets": 330, "plotting": 566, "web": 300, "course": 761, "doctor": 56,
 }  # fmt: skip
 
 # Each file may import only those before it. A wing's `__init__` stands as the wing's name.

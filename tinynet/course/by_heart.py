@@ -38,8 +38,8 @@ def split(answer: Callable[..., object]) -> None:
         if sizes == (few, n - few):
             raise not_yet("The parts have changed places: first training, then validation.")
         if sizes != (n - few, few):
-            numbers_of = f"{sizes[0]} for training and {sizes[1]} for validation"
-            raise not_yet(f"{n} images, {few} for validation: these are {numbers_of}.")
+            received = f"{sizes[0]} for training and {sizes[1]} for validation"
+            raise not_yet(f"{n} images, {few} for validation: these are {received}.")
         if sorted([*training, *validation]) != [*range(n)]:
             raise not_yet("Expected each of the numbers 0 … n − 1 once.")
         parts.append(sorted(validation))
@@ -112,6 +112,7 @@ def early_stopping(answer: Callable[..., object]) -> None:
             "is_over": lambda losses, epoch, best, patience: best - epoch >= patience
         },
     }
+    expect_function(answer)
     gap = Gap(
         _stop,
         "A few worse epochs are allowed; `patience` of them in a row end the training.",
@@ -125,7 +126,6 @@ def early_stopping(answer: Callable[..., object]) -> None:
             ([6, 5, 4.999, 5, 5, 5], 3),
         ],
     )
-    expect_function(answer)
     gap(functools.wraps(answer)(lambda *case: numbers(answer(*case))))
 
 
@@ -237,7 +237,6 @@ at_most = Gap(
     },
     [(1,), (2,), (6,)],
 )
-
 
 flat_share = Gap(
     lambda z: np.mean(slope_of_sigmoid(z) < 0.01),

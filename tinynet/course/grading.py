@@ -88,11 +88,10 @@ class Gap:
     @np.errstate(all="ignore")
     def grade(self, answer: object) -> None:
         """Raise `GapError` with a hint unless `answer` is right."""
-        if answer is ...:
-            raise not_yet(OPEN)
-        if callable(self.right) != callable(answer):
-            kind = "the function itself, without brackets" if callable(self.right) else "the value"
-            raise not_yet(f"Expected {kind}, received {answer!r:.60}.")
+        if callable(self.right):
+            expect_function(answer)
+        elif callable(answer):
+            raise not_yet(f"Expected the value, received {answer!r:.60}.")
         values = [self.run(answer, case) for case in self.cases]
         results = [*map(numbers, values)]
         goals = [np.asarray(value_of(self.right, case)) for case in self.cases]
