@@ -92,6 +92,16 @@ def test_curves_have_their_values_names_and_different_styles():
     assert names == list(curves)
 
 
+def test_no_curve_and_no_path_is_left_out():
+    names = [f"number {n}" for n in range(8)]
+    lines = course.plot_curves(dict.fromkeys(names, (1, 2)), "x", "y").get_lines()
+    assert [line.get_label() for line in lines] == names
+    axes = course.plot_paths(
+        lambda w: (w**2).sum(axis=-1), {name: np.ones((2, 2)) for name in names}
+    )
+    assert [ax.get_title() for ax in axes] == names
+
+
 def test_curves_can_be_drawn_over_other_numbers_and_on_logarithmic_axes():
     ax = course.plot_curves({"loss": [3, 2, 5]}, "η", "loss", x=[0.01, 0.1, 1], log="x")
     assert ax.get_lines()[0].get_xdata().tolist() == [0.01, 0.1, 1]

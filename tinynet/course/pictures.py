@@ -185,7 +185,7 @@ def plot_curves(
     """Draw curves, with their names beside the picture.
 
     Arguments:
-        curves: the name of each, at most six, and its values.
+        curves: the name of each and its values; after six, the styles repeat.
         xlabel, ylabel: what the axes show.
         x: where the values are; 1, 2, 3 … if not given.
         log: the axes that are logarithmic: ``"x"``, ``"y"`` or ``"xy"``.
@@ -197,7 +197,7 @@ def plot_curves(
     from matplotlib.ticker import LogLocator  # not at the top: matplotlib is optional
 
     ax = _axes(7.2, 3.4)
-    for (name, values), style in zip(curves.items(), STYLES, strict=False):
+    for (name, values), style in zip(curves.items(), STYLES * len(curves), strict=False):
         places = np.arange(1, np.size(values) + 1) if x is None else np.asarray(x)
         every = -(-len(places) // 12)  # at most 12 markers
         ax.plot(places, values, label=name, markevery=every, linewidth=1.5, **style)
@@ -229,7 +229,7 @@ def plot_paths(loss: Callable[[HostArray], HostArray], paths: dict[str, HostArra
     w1, w2 = (1.25 * abs(each) * np.linspace(-1, 1, 101) for each in start)
     heights = loss(np.stack(np.meshgrid(w1, w2), axis=-1))
     levels = np.geomspace(loss(start) / 300, loss(start), 7)
-    for ax, (name, path), style in zip(axes, paths.items(), STYLES, strict=False):
+    for ax, (name, path), style in zip(axes, paths.items(), STYLES * len(paths), strict=False):
         ax.contour(w1, w2, heights, levels.tolist(), colors=GREY, linewidths=0.6)
         ax.plot(*np.transpose(path), linewidth=1, **{**style, "markersize": 3})
         ax.plot(0, 0, "+", color="black", markersize=10)
